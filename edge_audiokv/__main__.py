@@ -1,0 +1,5 @@
+"""`python -m edge_audiokv` is the command line."""
+
+from edge_audiokv.cli.main import main
+
+main()

@@ -1,0 +1,82 @@
+"""Every error that edge_audiokv raises on purpose, and the exit code each one gives.
+
+    EdgeAudioKVError                 1
+    +-- InputError                   3   the audio cannot be read or used
+    +-- ModelError                   4   a model file is missing, damaged or does not fit its partners
+    +-- DownloadError                5   a model could not be fetched or verified
+    +-- MemoryBudgetError            6   --mem cannot hold what was asked for
+    +-- DeviceError                  7   no microphone, or it went away
+    +-- NativeError                  8   the llama.cpp library is missing, old, or refused a call
+    |   +-- CacheFullError           8   a head has no row left for the next token
+    +-- PolicyError                  9   unknown policy, bad option, profile of another model
+    +-- OutputError                 10   a result could not be written
+    +-- MissingExtraError           11   an optional package is not installed
+
+Exit code 2 is click's (wrong usage); 130 and 143 follow SIGINT and SIGTERM.
+Each message says what happened; `cure` says what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class EdgeAudioKVError(Exception):
+    """Root of the tree. `str(error)` is one line: what happened, then the cure."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, cure: str = "") -> None:
+        self.what = " ".join(what.split())
+        self.cure = " ".join(cure.split())
+        super().__init__(f"{self.what} {self.cure}".strip())
+
+
+class InputError(EdgeAudioKVError):
+    exit_code = 3
+
+
+class ModelError(EdgeAudioKVError):
+    exit_code = 4
+
+
+class DownloadError(EdgeAudioKVError):
+    exit_code = 5
+
+
+class MemoryBudgetError(EdgeAudioKVError):
+    """`required_bytes` is the smallest cap that would work, if it is known."""
+
+    exit_code = 6
+
+    def __init__(self, what: str, *, cure: str = "", required_bytes: int | None = None) -> None:
+        super().__init__(what, cure=cure)
+        self.required_bytes = required_bytes
+
+
+class DeviceError(EdgeAudioKVError):
+    exit_code = 7
+
+
+class NativeError(EdgeAudioKVError):
+    """`code` is the native return value where there is one."""
+
+    exit_code = 8
+
+    def __init__(self, what: str, *, cure: str = "", code: int | None = None) -> None:
+        super().__init__(what, cure=cure)
+        self.code = code
+
+
+class CacheFullError(NativeError):
+    """A head is full: evict (`keep`) or truncate before the next decode."""
+
+
+class PolicyError(EdgeAudioKVError):
+    exit_code = 9
+
+
+class OutputError(EdgeAudioKVError):
+    exit_code = 10
+
+
+class MissingExtraError(EdgeAudioKVError):
+    exit_code = 11

@@ -1,0 +1,69 @@
+"""Parse what people type: memory sizes, shares, durations; and print them back."""
+
+from __future__ import annotations
+
+import re
+
+_SIZE = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?i?b?)\s*$", re.IGNORECASE)
+_FACTOR = {
+    "": 1,
+    "k": 10**3,
+    "m": 10**6,
+    "g": 10**9,
+    "t": 10**12,
+    "ki": 2**10,
+    "mi": 2**20,
+    "gi": 2**30,
+    "ti": 2**40,
+}
+
+
+def parse_bytes(text: str, *, total_bytes: int | None = None) -> int:
+    """Bytes in `text`: "4GB", "2GiB", "1.5g", "512M", or "50%" of `total_bytes`.
+
+    Decimal prefixes are powers of 1000, binary ones (Ki, Mi, Gi) powers of 1024.
+    Raises ValueError with the accepted forms if `text` is none of them.
+    """
+    if text.strip().endswith("%"):
+        if total_bytes is None:
+            raise ValueError(f"{text!r}: a percentage needs a total; write a size such as 2GB")
+        return int(parse_share(text) * total_bytes)
+    match = _SIZE.match(text)
+    if not match:
+        raise ValueError(f"{text!r} is not a size; write 4GB, 2GiB, 512MB or 50%")
+    number, unit = match.groups()
+    size_bytes = int(float(number) * _FACTOR[unit.lower().removesuffix("b")])
+    if size_bytes <= 0:
+        raise ValueError(f"{text!r} is zero; write a size such as 2GB")
+    return size_bytes
+
+
+def parse_share(text: str) -> float:
+    """Share in (0, 1] from "40%" or "0.4". Raises ValueError otherwise."""
+    stripped = text.strip()
+    try:
+        share = float(stripped[:-1]) / 100 if stripped.endswith("%") else float(stripped)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a share; write 40% or 0.4") from None
+    if not 0 < share <= 1:
+        raise ValueError(f"{text!r} is outside 0-100 %; write a share such as 40%")
+    return share
+
+
+def format_bytes(size_bytes: float) -> str:
+    """Short text with a binary unit: 1536 -> '1.5 KiB'."""
+    size = float(size_bytes)
+    for unit in ("B", "KiB", "MiB"):
+        if abs(size) < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.2f} GiB"
+
+
+def format_clock(time_s: float, *, decimal: str = ".") -> str:
+    """Hours, minutes, seconds and milliseconds: 3661.5 -> '01:01:01.500'."""
+    total_ms = max(0, round(time_s * 1000))
+    hours, rest_ms = divmod(total_ms, 3_600_000)
+    minutes, rest_ms = divmod(rest_ms, 60_000)
+    seconds, ms = divmod(rest_ms, 1000)
+    return f"{hours:02d}:{minutes:02d}:{seconds:02d}{decimal}{ms:03d}"
