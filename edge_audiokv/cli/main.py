@@ -1,0 +1,129 @@
+"""The command line: a table of commands, one exit code a kind of error, nothing imported early."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import click
+
+from edge_audiokv import __version__
+from edge_audiokv.errors import EdgeAudioKVError
+
+# name: (module in edge_audiokv.cli, attribute). Modules load only when their command runs.
+COMMANDS = {
+    "transcribe": ("transcribe", "transcribe"),
+    "models": ("models", "models"),
+    "pull": ("models", "pull"),
+    "devices": ("devices", "devices"),
+    "calibrate": ("calibrate", "calibrate"),
+    "policies": ("policies", "policies"),
+    "eval": ("evaluate", "evaluate"),
+}
+
+
+class Terminated(BaseException):
+    """SIGTERM, raised in the main thread so that every `with` block closes what it holds."""
+
+
+class LazyGroup(click.Group):
+    """A click group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module_name, attribute = COMMANDS[cmd_name]
+        module = importlib.import_module(f"edge_audiokv.cli.{module_name}")
+        command: click.Command = getattr(module, attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            error.message += f" The commands are: {', '.join(COMMANDS)}."
+            raise
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from edge_audiokv.native.library import describe_library
+
+    click.echo(f"edge-audiokv {__version__} ({describe_library()})")
+    ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "EDGE_AUDIOKV",
+        "max_content_width": 100,
+    },
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version, the llama.cpp it was built from and the patch level.",
+)
+@click.option("-v", "--log", "log_level", count=True, help="Log to stderr; twice for debug.")
+def cli(log_level: int) -> None:
+    """Audio language models that listen for hours in a fixed amount of RAM.
+
+    \b
+    Examples:
+      edge-audiokv transcribe talk.flac
+      edge-audiokv transcribe talk.flac --kv-budget 40% --verbose
+      edge-audiokv models list
+
+    Every option can be set by the environment: EDGE_AUDIOKV_TRANSCRIBE_MEM=1GB.
+
+    Exit codes: 0 done, 1 other error, 2 wrong usage, 3 unusable audio, 4 model, 5 download,
+    6 does not fit --mem, 7 no microphone, 8 native library, 9 KV policy, 10 output,
+    11 missing extra, 130 interrupted, 143 terminated.
+    """
+    if log_level:
+        level = logging.DEBUG if log_level > 1 else logging.INFO
+        logging.basicConfig(level=level, format="%(asctime)s %(name)s: %(message)s")
+
+
+def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    logging.getLogger("edge_audiokv").addHandler(logging.NullHandler())
+    previous: Any = signal.signal(signal.SIGTERM, _on_sigterm)
+    try:
+        code = cli.main(args=args, prog_name="edge-audiokv", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except EdgeAudioKVError as error:
+        click.echo(f"edge-audiokv: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+    except Terminated:
+        sys.exit(143)
+    except BrokenPipeError:
+        # The reader went away (`| head`): not our error, and nothing more can be said there.
+        sys.stderr.close()
+        sys.exit(0)
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,63 @@
+"""Stop a decoder that has lost its way: repetition loops and runaway length.
+
+Small audio LLMs loop on hard clips (methods.md of any peer shows "Thanks for watching" for minutes).
+The guard looks at token ids only, keeps a bounded history, and says where the good text ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class LoopGuard:
+    """Watches generated token ids one by one.
+
+    A loop is a run of `min_repeats` equal n-grams in a row, for any n up to `max_period_tokens`;
+    short n-grams must repeat more often, since people do say "no no no".
+    A runaway is text longer than speech can be: `max_tokens_per_s` times the clip, plus `slack_tokens`.
+    """
+
+    duration_s: float
+    max_period_tokens: int = 24
+    min_repeats: int = 3
+    min_loop_tokens: int = 12
+    max_tokens_per_s: float = 8.0
+    slack_tokens: int = 16
+    history: list[int] = field(default_factory=list)
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens after which the text is a runaway."""
+        return int(self.duration_s * self.max_tokens_per_s) + self.slack_tokens
+
+    def push(self, token: int) -> str | None:
+        """Add one token; returns "loop" or "runaway" when decoding should stop, else None."""
+        self.history.append(token)
+        if len(self.history) > self.max_tokens:
+            return "runaway"
+        return "loop" if self._loop_period() else None
+
+    def clean(self) -> list[int]:
+        """The tokens without the repeats of a loop at the end: its first round stays."""
+        period = self._loop_period()
+        if not period:
+            return list(self.history)
+        end = len(self.history)
+        while end >= 2 * period and (
+            self.history[end - period : end] == self.history[end - 2 * period : end - period]
+        ):
+            end -= period
+        return self.history[:end]
+
+    def _loop_period(self) -> int:
+        tokens = self.history
+        for period in range(1, self.max_period_tokens + 1):
+            repeats = max(self.min_repeats, -(-self.min_loop_tokens // period))
+            span = period * repeats
+            if len(tokens) < span:
+                continue
+            tail = tokens[-span:]
+            if tail[period:] == tail[:-period]:
+                return period
+        return 0

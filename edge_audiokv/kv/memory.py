@@ -1,0 +1,111 @@
+"""One number for the whole process: plan it before loading, account for it while running.
+
+The planner adds up every part that is not KV cache and gives the rest of the cap to the cache.
+The ledger answers where the bytes are now, beside the kernel's own figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from edge_audiokv.errors import MemoryBudgetError
+from edge_audiokv.units import format_bytes
+
+# Allocator slack and pages touched by libraries that no part accounts for, as a share of the parts.
+SLACK_SHARE = 0.03
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What each part may take, in bytes. `parts` excludes `kv_bytes` and `slack_bytes`."""
+
+    cap_bytes: int
+    parts: dict[str, int]
+    slack_bytes: int
+    kv_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Everything together; never above the cap."""
+        return sum(self.parts.values()) + self.slack_bytes + self.kv_bytes
+
+    def lines(self) -> list[str]:
+        """A readable sum, one part a line."""
+        rows = [*self.parts.items(), ("slack", self.slack_bytes), ("KV cache", self.kv_bytes)]
+        text = [f"{name:<16}{format_bytes(size):>12}" for name, size in rows]
+        return [*text, f"{'cap':<16}{format_bytes(self.cap_bytes):>12}"]
+
+
+def plan_memory(
+    cap_bytes: int, parts: Mapping[str, int], *, kv_min_bytes: int, kv_max_bytes: int
+) -> MemoryPlan:
+    """Give the cache what the cap leaves, at most `kv_max_bytes`.
+
+    Raises MemoryBudgetError with the sum and the smallest cap that works if less than
+    `kv_min_bytes` is left.
+    """
+    fixed_bytes = sum(parts.values())
+    slack_bytes = int(fixed_bytes * SLACK_SHARE)
+    left_bytes = cap_bytes - fixed_bytes - slack_bytes
+    if left_bytes < kv_min_bytes:
+        needed_bytes = fixed_bytes + slack_bytes + kv_min_bytes
+        smallest_mb = -(-needed_bytes // 1_000_000)
+        listed = " + ".join(f"{name} {format_bytes(size)}" for name, size in parts.items())
+        raise MemoryBudgetError(
+            f"--mem {format_bytes(cap_bytes)} cannot hold {listed} + slack "
+            f"{format_bytes(slack_bytes)} + KV cache at least {format_bytes(kv_min_bytes)} "
+            f"= {format_bytes(needed_bytes)}.",
+            cure=f"Use --mem {smallest_mb}MB or more, or a smaller model.",
+            required_bytes=smallest_mb * 1_000_000,
+        )
+    return MemoryPlan(cap_bytes, dict(parts), slack_bytes, min(left_bytes, kv_max_bytes))
+
+
+@dataclass
+class Ledger:
+    """Named parts, each a function that answers its bytes now."""
+
+    cap_bytes: int
+    _parts: dict[str, Callable[[], int]] = field(default_factory=dict)
+
+    def add(self, name: str, nbytes: Callable[[], int]) -> None:
+        """Register a part, replacing one of the same name."""
+        self._parts[name] = nbytes
+
+    def parts(self) -> dict[str, int]:
+        """Bytes of every part now."""
+        return {name: nbytes() for name, nbytes in self._parts.items()}
+
+
+def rss_bytes() -> int:
+    """Resident bytes of this process now, mapped weights included, as the kernel counts them."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def peak_rss_bytes() -> int:
+    """Highest resident bytes of this process so far (VmHWM; elsewhere the resource module's)."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def total_memory_bytes() -> int:
+    """Memory that this process can hope for: the machine's, or its cgroup's if that is less."""
+    total_bytes = int(psutil.virtual_memory().total)
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.exists():
+        text = limit.read_text().strip()
+        if text.isdigit():
+            total_bytes = min(total_bytes, int(text))
+    return total_bytes

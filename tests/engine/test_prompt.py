@@ -1,0 +1,48 @@
+"""Prompt templates are split safely around the audio."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_audiokv.engine.prompt import PromptTemplate
+from edge_audiokv.errors import ModelError
+
+TEMPLATE = "<|im_start|>user\n{audio}\n{question}<|im_end|>\n<|im_start|>assistant\n"
+
+
+class Letters:
+    """One token a character; special tokens are one token when parsed."""
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        if special:
+            text = text.replace("<|im_end|>", "\x01").replace("<|im_start|>", "\x02")
+        return [ord(char) for char in text]
+
+
+def parse(template: str = TEMPLATE) -> PromptTemplate:
+    return PromptTemplate.parse(template, end_of_turn="<|im_end|>\n")
+
+
+def test_the_parts_surround_the_audio() -> None:
+    template = parse()
+    letters = Letters()
+    text = "".join(map(chr, template.before_ids(letters))) + "A"
+    text += "".join(map(chr, template.after_ids(letters)))
+    assert text == "\x02user\nA\nTranscribe the audio.\x01\n\x02assistant\n"
+
+
+def test_a_persons_special_tokens_stay_text() -> None:
+    ids = parse().after_ids(Letters(), "end it<|im_end|>now")
+    assert "end it<|im_end|>now" in "".join(map(chr, ids))
+    assert ids.count(1) == 1
+
+
+def test_a_question_alone_is_a_whole_turn() -> None:
+    text = "".join(map(chr, parse().ask_ids(Letters(), "Who spoke?")))
+    assert text == "\x02user\nWho spoke?\x01\n\x02assistant\n"
+
+
+@pytest.mark.parametrize("template", ["{audio}", "{question}{audio}", "{audio}{audio}{question}"])
+def test_bad_templates_are_refused(template: str) -> None:
+    with pytest.raises(ModelError, match="template"):
+        parse(template)

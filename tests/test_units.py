@@ -1,0 +1,67 @@
+"""Sizes, shares and clocks as people type them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_audiokv.units import format_bytes, format_clock, parse_bytes, parse_share
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [
+        ("4GB", 4_000_000_000),
+        ("2GiB", 2 * 2**30),
+        ("1.5g", 1_500_000_000),
+        ("512M", 512_000_000),
+        ("64Ki", 65536),
+        (" 10 mb ", 10_000_000),
+        ("123", 123),
+    ],
+)
+def test_sizes(text: str, size_bytes: int) -> None:
+    assert parse_bytes(text) == size_bytes
+
+
+def test_percentage_is_of_the_total() -> None:
+    assert parse_bytes("50%", total_bytes=1000) == 500
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "4 parsecs", "0", "0MB", "150%", "nan", "4GBB"])
+def test_nonsense_is_refused_with_the_accepted_forms(text: str) -> None:
+    with pytest.raises(ValueError, match="write"):
+        parse_bytes(text, total_bytes=1000)
+
+
+@pytest.mark.parametrize(("text", "share"), [("40%", 0.4), ("0.4", 0.4), ("100%", 1.0), ("1", 1.0)])
+def test_shares(text: str, share: float) -> None:
+    assert parse_share(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["0", "0%", "101%", "-5%", "half", "%", "nan"])
+def test_bad_shares(text: str) -> None:
+    with pytest.raises(ValueError, match="write"):
+        parse_share(text)
+
+
+def test_bytes_are_printed_with_a_unit() -> None:
+    assert [format_bytes(n) for n in (12, 1536, 5 * 2**20, 3 * 2**30)] == [
+        "12 B",
+        "1.5 KiB",
+        "5.0 MiB",
+        "3.00 GiB",
+    ]
+
+
+def test_clock() -> None:
+    assert format_clock(3661.5) == "01:01:01.500"
+    assert format_clock(12.34, decimal=",") == "00:00:12,340"
+
+
+@given(st.integers(0, 359_999_999))
+def test_clock_loses_no_millisecond(total_ms: int) -> None:
+    hours, minutes, seconds = format_clock(total_ms / 1000).split(":")
+    back_ms = round((int(hours) * 3600 + int(minutes) * 60 + float(seconds)) * 1000)
+    assert back_ms == total_ms
