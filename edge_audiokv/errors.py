@@ -2,7 +2,7 @@
 
     EdgeAudioKVError                 1
     +-- InputError                   3   the audio cannot be read or used
-    +-- ModelError                   4   a model file is missing, damaged or does not fit its partners
+    +-- ModelError                   4   a model file is missing, damaged or unfit for its partners
     +-- DownloadError                5   a model could not be fetched or verified
     +-- MemoryBudgetError            6   --mem cannot hold what was asked for
     +-- DeviceError                  7   no microphone, or it went away

@@ -1,4 +1,4 @@
-"""The cache's shape and the two ragged arrays that travel between the controller and the native layer.
+"""The cache's shape and the ragged arrays between the controller and the native layer.
 
 Letters: L layers, H KV heads, G = query heads per KV head, T rows of a head, D head dimension.
 """
@@ -19,7 +19,7 @@ _BLOCK_BYTES = {"f32": 128, "f16": 64, "q8_0": 34, "q4_0": 18}
 
 @dataclass(frozen=True)
 class KVShape:
-    """Dimensions of a model's cache, and the cost of one row (one token of one KV head: K and V)."""
+    """Dimensions of a model's cache, and the cost of one row (one token of one KV head, K + V)."""
 
     n_layer: int
     n_kv_head: int
