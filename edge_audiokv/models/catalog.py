@@ -1,0 +1,60 @@
+"""The models that edge_audiokv knows by name, and any directory that holds a `model.toml`."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from ..errors import ModelError
+from .entry import ModelEntry, read_entry
+
+DEFAULT_MODEL = "smollm2-audio"
+TOML_NAME = "model.toml"
+
+
+def catalog_directory() -> Path:
+    """Where the entries lie: inside an installed package, or `models/` of a source checkout."""
+    here = Path(__file__).resolve().parent
+    installed, checkout = here / "data", here.parents[1]
+    # Only a checkout of this project has a pyproject.toml beside; site-packages does not.
+    if not installed.is_dir() and (checkout / "pyproject.toml").is_file():
+        return checkout / "models"
+    return installed
+
+
+def list_models() -> list[ModelEntry]:
+    """All entries of the catalog, by name. Raises ModelError if one is damaged."""
+    paths = sorted(catalog_directory().glob(f"*/{TOML_NAME}"))
+    return sorted((read_entry(path) for path in paths), key=lambda entry: entry.name)
+
+
+def resolve(name_or_dir: str | Path = DEFAULT_MODEL) -> ModelEntry:
+    """The entry for a catalog name, a directory with a model.toml, or such a file itself.
+
+    Raises ModelError, with the known names, if there is none.
+    """
+    path = Path(name_or_dir).expanduser()
+    if path.is_dir() and (path / TOML_NAME).is_file():
+        return read_entry(path / TOML_NAME)
+    if path.is_file() and path.suffix == ".toml":
+        return read_entry(path)
+    if path.is_file():
+        raise ModelError(
+            f"{path} is a single file; a model is an encoder, a GGUF and a prompt.",
+            cure=f"Put them in a directory with a {TOML_NAME} and give its path.",
+        )
+    name = str(name_or_dir)
+    entries = {entry.name: entry for entry in list_models()}
+    if name in entries:
+        return entries[name]
+    if path.is_dir():
+        raise ModelError(
+            f"{path} has no {TOML_NAME}.", cure="models/README.md shows how to write one."
+        )
+    close = difflib.get_close_matches(name, entries, n=1)
+    hint = f"Did you mean {close[0]}? " if close else ""
+    raise ModelError(
+        f"No model is called {name!r}.",
+        cure=f"{hint}Known: {', '.join(entries) or 'none'}; or give a directory "
+        f"with a {TOML_NAME}.",
+    )

