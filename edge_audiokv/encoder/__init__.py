@@ -1,0 +1,1 @@
+"""Audio to embeddings in the space of the LLM's tokens."""

@@ -1,0 +1,136 @@
+"""The onnxruntime encoder: golden embeddings of the default model, and graphs that do not fit."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import soundfile
+from onnx import TensorProto, helper
+
+from edge_audiokv.encoder.onnx import OnnxEncoder
+from edge_audiokv.errors import MissingExtraError, ModelError
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT = ROOT / "models" / "smollm2-audio" / "encoder.onnx"
+CLIP = ROOT / "tests" / "data" / "clip.flac"
+GOLDEN = ROOT / "tests" / "data" / "encoder_golden.npz"
+
+
+def write_graph(
+    path: Path, *, width: int | str = 8, rank: int = 2, token_samples: int = 1280, inputs: int = 1
+) -> Path:
+    """A graph that reshapes audio to tokens and repeats their mean: real ONNX, toy weights."""
+    names = ["audio", "second"][:inputs]
+    shape = [1, "s"] if rank == 2 else [1, 80, "s"]
+    true_width = width if isinstance(width, int) else 5
+    constants = [
+        helper.make_tensor("grid", TensorProto.INT64, [3], [1, -1, token_samples]),
+        helper.make_tensor("spread", TensorProto.FLOAT, [1, true_width], [1.0] * true_width),
+    ]
+    nodes = [
+        helper.make_node("Reshape", ["audio", "grid"], ["frames"]),
+        helper.make_node("ReduceMean", ["frames"], ["mean"], axes=[-1], keepdims=1),
+        helper.make_node("MatMul", ["mean", "spread"], ["embeds"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in names],
+        [helper.make_tensor_value_info("embeds", TensorProto.FLOAT, [1, "t", width])],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, path)
+    return path
+
+
+def test_a_toy_graph_runs_and_keeps_the_token_grid(tmp_path: Path) -> None:
+    with OnnxEncoder(write_graph(tmp_path / "toy.onnx"), d_model=8, max_window_s=1) as encoder:
+        ramp = np.arange(3 * 16000, dtype=np.float32) / 16000
+        rows = encoder.encode(ramp)
+    assert rows.shape == (38, 8) and rows.dtype == np.float32
+    np.testing.assert_allclose(rows[0], ramp[:1280].mean(), rtol=1e-5)
+
+
+def test_bytes_are_known_after_load_and_gone_after_close(tmp_path: Path) -> None:
+    encoder = OnnxEncoder(DEFAULT, d_model=576, max_window_s=5)
+    assert encoder.nbytes == 0
+    encoder.load()
+    assert encoder.nbytes > DEFAULT.stat().st_size
+    encoder.close()
+    encoder.close()
+    assert encoder.nbytes == 0
+    with pytest.raises(ModelError, match="closed"):
+        encoder.encode(np.zeros(100, np.float32))
+
+
+def test_default_model_gives_its_golden_embeddings() -> None:
+    golden = np.load(GOLDEN)
+    sha256 = hashlib.sha256(DEFAULT.read_bytes()).hexdigest()
+    assert str(golden["encoder_sha256"]) == sha256, "run scripts/make_encoder_golden.py"
+    audio, rate = soundfile.read(CLIP, dtype="float32")
+    with OnnxEncoder(DEFAULT, d_model=576, warm_up=False) as encoder:
+        rows = encoder.encode(audio)
+    assert rate == 16000
+    # f16 storage of the golden and other instruction sets move single values this much.
+    np.testing.assert_allclose(rows, golden["embeddings"].astype(np.float32), atol=0.02)
+    assert np.abs(rows).mean() > 0.05
+
+
+@pytest.mark.parametrize("n_samples", [1, 200, 1280, 1281, 40000])
+def test_default_model_takes_any_length(n_samples: int) -> None:
+    noise = np.random.default_rng(0).standard_normal(n_samples).astype(np.float32) * 0.1
+    with OnnxEncoder(DEFAULT, d_model=576, max_window_s=2, warm_up=False) as encoder:
+        rows = encoder.encode(noise)
+    assert rows.shape == (-(-n_samples // 1280), 576)
+    assert np.isfinite(rows).all()
+
+
+@pytest.mark.parametrize("width", [9, "w"])
+def test_a_wrong_width_is_told(tmp_path: Path, width: int | str) -> None:
+    path = write_graph(tmp_path / "wide.onnx", width=width)
+    with pytest.raises(ModelError, match="the LLM needs"):
+        OnnxEncoder(path, d_model=8).load()
+
+
+def test_a_graph_for_log_mel_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not float audio"):
+        OnnxEncoder(write_graph(tmp_path / "mel.onnx", rank=3), d_model=8).load()
+
+
+def test_two_inputs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="2 inputs"):
+        OnnxEncoder(write_graph(tmp_path / "two.onnx", inputs=2), d_model=8).load()
+
+
+def test_another_token_rate_is_told(tmp_path: Path) -> None:
+    path = write_graph(tmp_path / "fast.onnx", token_samples=640)
+    with pytest.raises(ModelError, match="2 tokens for 1 expected"):
+        OnnxEncoder(path, d_model=8).load()
+
+
+def test_a_graph_that_fails_while_running_is_told(tmp_path: Path) -> None:
+    path = write_graph(tmp_path / "odd.onnx", token_samples=999)
+    with pytest.raises(ModelError, match="a graph that failed"):
+        OnnxEncoder(path, d_model=8).load()
+
+
+def test_missing_and_garbage_files_are_told_in_one_line(tmp_path: Path) -> None:
+    garbage = tmp_path / "garbage.onnx"
+    garbage.write_bytes(b"\x08\x07not protobuf" * 50)
+    truncated = tmp_path / "truncated.onnx"
+    truncated.write_bytes(DEFAULT.read_bytes()[:100_000])
+    for path in (tmp_path / "none.onnx", garbage, truncated):
+        with pytest.raises(ModelError) as caught:
+            OnnxEncoder(path, d_model=8).load()
+        assert path.name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_provider_that_is_not_there_names_the_ones_that_are(tmp_path: Path) -> None:
+    path = write_graph(tmp_path / "toy.onnx")
+    with pytest.raises(MissingExtraError, match=r"Use one of: .*cpu"):
+        OnnxEncoder(path, d_model=8, provider="abacus").load()
