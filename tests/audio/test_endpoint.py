@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,7 @@ def test_guarantees_hold_for_any_stream(runs, tail, config, sizes):
             segment.samples, sound[segment.start_sample : segment.end_sample]
         )
         end = segment.end_sample
-    for segment, following in zip(found, found[1:], strict=False):
+    for segment, following in pairwise(found):
         if segment.cut:
             assert following.start_sample == segment.end_sample
     assert not found or not found[-1].cut

@@ -1,0 +1,92 @@
+"""One JSON document with the segments, the answers and the whole text.
+
+    {"segments": [{"id", "start_s", "end_s", "text", "flags"}, ...],
+     "answers": [{"question", "text", "time_s"}, ...], "text": "...", "complete": true}
+
+Segments are written as they come; the rest, which stands after them, waits in a spool that goes
+to disk past a megabyte, so that hours of speech do not gather in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+
+from edge_audiokv.events import Answer, Event, Final
+from edge_audiokv.output.base import TextSink, Writer
+from edge_audiokv.output.text import one_line
+
+_SPOOL_BYTES = 1 << 20
+_PIECE = 1 << 16
+
+
+class _Spool:
+    """Text kept for later, in memory while it is short."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - closed by close()
+            max_size=_SPOOL_BYTES, mode="w+", encoding="utf-8"
+        )
+        self.empty = True
+
+    def add(self, text: str) -> None:
+        self._file.write(text)
+        self.empty = False
+
+    def pieces(self) -> Iterator[str]:
+        self._file.seek(0)
+        while piece := self._file.read(_PIECE):
+            yield piece
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class JsonWriter(Writer):
+    """A document that is valid even when the work was broken off: then `complete` is false."""
+
+    def __init__(self, sink: TextSink, *, name: str = "the output") -> None:
+        super().__init__(sink, name=name)
+        self._segments = 0
+        self._text = _Spool()
+        self._answers = _Spool()
+
+    def _record(self, event: Event) -> str:
+        if isinstance(event, Final):
+            item = event.to_dict()
+            del item["type"]
+            text = one_line(event.text)
+            if text:
+                # Escaped now, joined later: a JSON string may be cut between any two lines.
+                space = "" if self._text.empty else " "
+                self._text.add(json.dumps(space + text, ensure_ascii=False)[1:-1])
+            self._segments += 1
+            comma = "" if self._segments == 1 else ","
+            return f"{comma}\n  {json.dumps(item, ensure_ascii=False)}"
+        if isinstance(event, Answer):
+            item = event.to_dict()
+            del item["type"]
+            comma = "" if self._answers.empty else ","
+            self._answers.add(f"{comma}\n  {json.dumps(item, ensure_ascii=False)}")
+            self._begin()
+        return ""
+
+    def _head(self) -> str:
+        return '{"segments": ['
+
+    def _tail(self, complete: bool) -> str:
+        self._put('\n],\n"answers": [' if self._segments else '],\n"answers": [')
+        for piece in self._answers.pieces():
+            self._put(piece)
+        self._put('],\n"text": "' if self._answers.empty else '\n],\n"text": "')
+        for piece in self._text.pieces():
+            self._put(piece)
+        return f'",\n"complete": {json.dumps(complete)}}}\n'
+
+    def close(self, *, complete: bool = True) -> None:
+        try:
+            super().close(complete=complete)
+        finally:
+            self._text.close()
+            self._answers.close()

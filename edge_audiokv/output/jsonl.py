@@ -1,0 +1,24 @@
+"""JSON lines: one event a line, in the codec of edge_audiokv.events."""
+
+from __future__ import annotations
+
+from edge_audiokv.events import Event, MemoryReport, Partial
+from edge_audiokv.output.base import TextSink, Writer
+
+# Many a second, and of no use once the next has come.
+_PASSING = (Partial, MemoryReport)
+
+
+class JsonlWriter(Writer):
+    """Partial and MemoryReport events are written only with `everything`."""
+
+    def __init__(
+        self, sink: TextSink, *, name: str = "the output", everything: bool = False
+    ) -> None:
+        super().__init__(sink, name=name)
+        self.everything = everything
+
+    def _record(self, event: Event) -> str:
+        if isinstance(event, _PASSING) and not self.everything:
+            return ""
+        return event.to_json() + "\n"

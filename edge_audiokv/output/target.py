@@ -1,0 +1,122 @@
+"""Where results go: standard output or a file, in one of the formats."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
+
+from edge_audiokv.errors import OutputError
+from edge_audiokv.output.base import TextSink, Writer, output_error
+from edge_audiokv.output.json import JsonWriter
+from edge_audiokv.output.jsonl import JsonlWriter
+from edge_audiokv.output.srt import SrtWriter
+from edge_audiokv.output.text import TextWriter
+from edge_audiokv.output.vtt import VttWriter
+
+FORMATS: dict[str, Callable[..., Writer]] = {
+    "text": TextWriter,
+    "json": JsonWriter,
+    "jsonl": JsonlWriter,
+    "srt": SrtWriter,
+    "vtt": VttWriter,
+}
+# A document is worth nothing until its last bracket; the others can be read while they grow.
+_WHOLE_DOCUMENTS = frozenset({"json"})
+
+
+class ResultFile:
+    """A text file that is touched only when there is something to write.
+
+    With `whole` it grows under another name and takes its own with `commit()`.
+    """
+
+    def __init__(self, path: Path, *, whole: bool = False) -> None:
+        self.path = path
+        self._growing = path.with_name(f".{path.name}.{os.getpid()}.part") if whole else path
+        self._file: TextIO | None = None
+
+    def check(self) -> None:
+        """OutputError now rather than after an hour, if the file cannot be made."""
+        if self.path.is_dir():
+            raise OutputError(f"{self.path} is a directory.", cure="Name a file in it.")
+        folder = self.path.parent
+        if not folder.is_dir():
+            raise OutputError(
+                f"There is no directory {folder}.", cure=f"Make it first: mkdir -p {folder}"
+            )
+        writable = self.path if self.path.exists() else folder
+        if not os.access(writable, os.W_OK):
+            raise OutputError(
+                f"{self.path} may not be written.", cure="Name a file in a directory of yours."
+            )
+
+    def write(self, text: str, /) -> None:
+        if self._file is None:
+            self._file = self._growing.open("w", encoding="utf-8", newline="\n")
+        self._file.write(text)
+
+    def flush(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+
+    def commit(self) -> None:
+        """All is written: close, and give the file its name."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            if self._growing != self.path:
+                self._growing.replace(self.path)
+
+    def abandon(self) -> None:
+        """Writing failed: remove what has no name yet, keep the lines that have."""
+        if self._file is not None:
+            with suppress(OSError):  # the failure that brought us here has been told
+                self._file.close()
+            self._file = None
+            if self._growing != self.path:
+                self._growing.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_output(path: str | os.PathLike[str], format: str, **options: object) -> Iterator[Writer]:
+    """A Writer to `path`, or to standard output for "-", ended when the block is left.
+
+    `options` go to the format's writer (`timestamps` for text, `everything` for jsonl).
+    Raises OutputError for an unknown format and for whatever keeps the file from being written.
+    """
+    if format not in FORMATS:
+        raise OutputError(
+            f"There is no output format {format!r}.", cure=f"Use one of: {', '.join(FORMATS)}."
+        )
+    if os.fspath(path) == "-":
+        with _make(format, sys.stdout, "standard output", options) as writer:
+            yield writer
+        return
+    file = ResultFile(Path(path), whole=format in _WHOLE_DOCUMENTS)
+    file.check()
+    try:
+        with _make(format, file, str(path), options) as writer:
+            yield writer
+    except OutputError:
+        file.abandon()
+        raise
+    except BaseException:
+        _commit(file, str(path))
+        raise
+    _commit(file, str(path))
+
+
+def _make(format: str, sink: TextSink, name: str, options: dict[str, object]) -> Writer:
+    return FORMATS[format](sink, name=name, **options)
+
+
+def _commit(file: ResultFile, name: str) -> None:
+    try:
+        file.commit()
+    except OSError as error:
+        file.abandon()
+        raise output_error(name, error) from None

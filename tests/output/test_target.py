@@ -1,0 +1,118 @@
+"""Files: nothing half-written, nothing lost, and every reason why not in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from edge_audiokv.errors import OutputError
+from edge_audiokv.output.target import FORMATS, open_output
+
+
+def test_standard_output(capsys, talk):
+    with open_output("-", "text") as writer:
+        writer.write(talk[2])
+    assert capsys.readouterr().out == "Hello there, General.\n"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_in_every_format(tmp_path, talk, name):
+    path = tmp_path / "out"
+    with open_output(path, name) as writer:
+        for event in talk:
+            writer.write(event)
+    assert "General" in path.read_text(encoding="utf-8")
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_options_reach_the_writer(tmp_path, talk):
+    with open_output(tmp_path / "out", "text", timestamps=True) as writer:
+        writer.write(talk[2])
+    assert (tmp_path / "out").read_text().startswith("[00:00:00.500")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_early_failure_leaves_the_old_file(tmp_path, name):
+    path = tmp_path / "out"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), open_output(path, name):
+        raise RuntimeError
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["out"]
+
+
+def test_lines_are_on_disk_before_the_end(tmp_path, talk):
+    path = tmp_path / "out.jsonl"
+    with open_output(path, "jsonl") as writer:
+        writer.write(talk[2])
+        assert json.loads(path.read_text())["text"] == "Hello there,\nGeneral."
+
+
+def test_json_takes_its_name_only_when_it_is_whole(tmp_path, talk):
+    path = tmp_path / "out.json"
+    with open_output(path, "json") as writer:
+        writer.write(talk[2])
+        assert not path.exists()
+    assert json.loads(path.read_text())["complete"] is True
+
+
+def test_interrupted_json_keeps_what_was_final(tmp_path, talk):
+    path = tmp_path / "out.json"
+    with pytest.raises(KeyboardInterrupt), open_output(path, "json") as writer:
+        writer.write(talk[2])
+        raise KeyboardInterrupt
+    document = json.loads(path.read_text())
+    assert document["complete"] is False and len(document["segments"]) == 1
+    assert os.listdir(tmp_path) == ["out.json"]
+
+
+@pytest.mark.parametrize("name", ["text", "jsonl", "srt", "vtt"])
+def test_disk_full(name, talk):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    with (
+        pytest.raises(OutputError, match=r"(?s)No space left.*another disk") as caught,
+        open_output("/dev/full", name) as writer,
+    ):
+        writer.write(talk[2])
+    assert caught.value.exit_code == 10 and "\n" not in str(caught.value)
+
+
+def test_disk_full_while_a_document_grows_leaves_nothing(tmp_path, talk, monkeypatch):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    part = tmp_path / f".out.json.{os.getpid()}.part"
+    part.symlink_to("/dev/full")
+    with (
+        pytest.raises(OutputError, match="No space left"),
+        open_output(tmp_path / "out.json", "json") as writer,
+    ):
+        writer.write(talk[2])
+    assert os.listdir(tmp_path) == []
+
+
+def test_unknown_format_names_the_known_ones(tmp_path):
+    with (
+        pytest.raises(OutputError, match="text, json, jsonl, srt, vtt"),
+        open_output(tmp_path / "out", "docx"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("path", "says"), [("", "is a directory"), ("missing/out", "There is no directory")]
+)
+def test_impossible_places_are_told_at_once(tmp_path, path, says):
+    with pytest.raises(OutputError, match=says), open_output(tmp_path / path, "text"):
+        pytest.fail("the block must not run")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc on this system")
+def test_a_place_that_nobody_may_write(talk):
+    with (
+        pytest.raises(OutputError, match="/proc/out.srt (cannot|may not) be written"),
+        open_output("/proc/out.srt", "srt") as writer,
+    ):
+        writer.write(talk[2])
