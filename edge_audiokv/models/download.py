@@ -98,7 +98,7 @@ def _ensure_file(entry: ModelEntry, file: ModelFile, progress: Progress | None) 
 
 
 def _verify(entry: ModelEntry, file: ModelFile, path: Path, progress: Progress | None) -> None:
-    if file.sha256 is None or is_stamped(path, file.sha256):
+    if file.sha256 is not None and is_stamped(path, file.sha256):
         return
     cure = (
         f"Run `edge-audiokv models rm {entry.name}` and `edge-audiokv models pull {entry.name}`."
@@ -108,6 +108,8 @@ def _verify(entry: ModelEntry, file: ModelFile, path: Path, progress: Progress |
     size_bytes = path.stat().st_size
     if file.size_bytes is not None and size_bytes != file.size_bytes:
         raise ModelError(f"{path} has {size_bytes} bytes, not {file.size_bytes}.", cure=cure)
+    if file.sha256 is None:
+        return
 
     def report(done_bytes: int) -> None:
         if progress:
@@ -203,6 +205,9 @@ def remove(entry: ModelEntry, others: list[ModelEntry]) -> int:
             if victim.is_file():
                 freed_bytes += victim.stat().st_size
                 victim.unlink()
+        # A killed fetch leaves its scratch directory behind.
+        for scratch in path.parent.glob("fetch-*"):
+            shutil.rmtree(scratch, ignore_errors=True)
         if path.parent.is_dir() and not any(path.parent.iterdir()):
             path.parent.rmdir()
     return freed_bytes

@@ -1,0 +1,180 @@
+"""`edge-audiokv models` and `pull`: what is known, what is here, fetch it, delete it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from edge_audiokv.models import catalog, download
+from edge_audiokv.models.entry import ModelEntry
+from edge_audiokv.models.progress import progress_bar
+from edge_audiokv.units import format_bytes
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_name_argument = click.argument("name", default=catalog.DEFAULT_MODEL, metavar="[MODEL]")
+
+
+@click.group()
+def models() -> None:
+    """List, fetch, inspect and remove models.
+
+    \b
+    Examples:
+      edge-audiokv models list
+      edge-audiokv models pull smollm2-audio
+      edge-audiokv models show ./my-model --json
+
+    A MODEL is a name of the list or a directory with a model.toml.
+    EDGE_AUDIOKV_CACHE moves the cache; EDGE_AUDIOKV_OFFLINE=1 fetches nothing.
+    """
+
+
+@models.command("list")
+@_json_option
+def list_command(as_json: bool) -> None:
+    """List the models that are known, and whether they are here."""
+    entries = catalog.list_models()
+    if as_json:
+        click.echo(json.dumps([_summary(entry) for entry in entries], indent=2))
+        return
+    for entry in entries:
+        mark = "*" if entry.name == catalog.DEFAULT_MODEL else " "
+        click.echo(f"{mark} {entry.name:<20} {_state(entry):<12} {format_bytes(entry.size_bytes)}")
+        click.echo(f"    {entry.summary}")
+
+
+@models.command("show")
+@_name_argument
+@_json_option
+def show_command(name: str, as_json: bool) -> None:
+    """Show a model's files, licences, prompt and figures.
+
+    \b
+    Examples:
+      edge-audiokv models show
+      edge-audiokv models show smollm2-audio --json
+    """
+    entry = catalog.resolve(name)
+    facts = _facts(entry)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    for key, value in facts.items():
+        if key != "files":
+            click.echo(f"{key:<24} {value if not isinstance(value, list) else ', '.join(value)}")
+    for file in facts["files"]:
+        here = "here" if file["present"] else "not here"
+        size = format_bytes(file["size_bytes"]) if file["size_bytes"] else "any size"
+        click.echo(f"{file['role']:<10} {size:>10}  {here:<9} {file['path']}")
+        for label in ("source", "sha256", "licence"):
+            if file[label]:
+                click.echo(f"{'':<10} {label:>10}: {file[label]}")
+
+
+def _pull(name: str, as_json: bool) -> None:
+    entry = catalog.resolve(name)
+    if entry.status == "unverified":
+        click.echo(f"{entry.name} has not been verified by this project.", err=True)
+    with progress_bar() as report:
+        local = download.ensure(entry, progress=report)
+    if as_json:
+        click.echo(json.dumps({**_facts(entry), "model_hash": local.model_hash}, indent=2))
+    else:
+        click.echo(f"{entry.name} is ready ({format_bytes(entry.size_bytes)}).")
+
+
+_PULL_HELP = """Fetch a model and verify every file by its SHA-256.
+
+    What is already here is not fetched again; an interrupted fetch goes on.
+
+    \b
+    Examples:
+      edge-audiokv models pull
+      EDGE_AUDIOKV_CACHE=/media/usb edge-audiokv models pull smollm2-audio
+    """
+
+
+@models.command("pull", help=_PULL_HELP)
+@_name_argument
+@_json_option
+def pull_command(name: str, as_json: bool) -> None:
+    _pull(name, as_json)
+
+
+@click.command("pull", help=_PULL_HELP)
+@_name_argument
+@_json_option
+def pull(name: str, as_json: bool) -> None:
+    _pull(name, as_json)
+
+
+@models.command("rm")
+@click.argument("name", metavar="MODEL")
+@_json_option
+def rm_command(name: str, as_json: bool) -> None:
+    """Delete what was fetched for a model.
+
+    Files that ship with edge-audiokv, lie in your own directory or serve another model stay.
+
+    \b
+    Example:
+      edge-audiokv models rm smollm2-audio
+    """
+    entry = catalog.resolve(name)
+    others = [other for other in catalog.list_models() if other.directory != entry.directory]
+    freed_bytes = download.remove(entry, others)
+    if as_json:
+        click.echo(json.dumps({"name": entry.name, "freed_bytes": freed_bytes}))
+    elif freed_bytes:
+        click.echo(f"{entry.name}: {format_bytes(freed_bytes)} freed.")
+    else:
+        click.echo(f"{entry.name}: nothing of it was in the cache.")
+
+
+def _state(entry: ModelEntry) -> str:
+    if entry.status == "unverified":
+        return "unverified"
+    return "ready" if download.is_present(entry) else "not fetched"
+
+
+def _summary(entry: ModelEntry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "default": entry.name == catalog.DEFAULT_MODEL,
+        "state": _state(entry),
+        "present": download.is_present(entry),
+        "size_bytes": entry.size_bytes,
+        "languages": list(entry.languages),
+        "summary": entry.summary,
+    }
+
+
+def _facts(entry: ModelEntry) -> dict[str, Any]:
+    files = []
+    for file in entry.files:
+        path = download.local_path(entry, file)
+        files.append(
+            {
+                "role": file.role,
+                "path": str(path),
+                "present": path.is_file(),
+                "size_bytes": file.size_bytes,
+                "sha256": file.sha256,
+                "licence": file.licence,
+                "source": file.package or file.url,
+            }
+        )
+    return {
+        **_summary(entry),
+        "architecture": entry.architecture,
+        "d_model": entry.d_model,
+        "context_length_tokens": entry.context_length_tokens,
+        "sample_rate_hz": entry.sample_rate_hz,
+        "tokens_per_second": entry.tokens_per_second,
+        "max_audio_s": entry.max_audio_s,
+        "template": entry.prompt.template.replace("\n", "\\n"),
+        "question": entry.prompt.question,
+        "files": files,
+    }

