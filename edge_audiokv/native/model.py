@@ -1,0 +1,228 @@
+"""A GGUF language model: weights, vocabulary and what a cache for it looks like."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from edge_audiokv.errors import ModelError, NativeError
+from edge_audiokv.kv.shape import KVShape
+from edge_audiokv.native import bindings
+from edge_audiokv.native.library import Library, load
+
+_ROPE_SECTIONS = {8: 4, 24: 4, 40: 4}  # M-RoPE, vision and interleaved M-RoPE: ids per position
+
+
+class Model:
+    """Weights of a GGUF file, with an optional LoRA adapter that every context of it applies.
+
+    `n_gpu_layers` layers go to a GPU if the library was built for one. With `use_mmap` the weights
+    are pages of the file, which the kernel may drop and read again; else they are private memory.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        lora: Path | str | None = None,
+        n_gpu_layers: int = 0,
+        use_mmap: bool = True,
+    ) -> None:
+        self.path = Path(path)
+        self.lora = Path(lora) if lora is not None else None
+        self.n_gpu_layers = n_gpu_layers
+        self.use_mmap = use_mmap
+        self._library: Library | None = None
+        self._model: Any = None
+        self._adapter: Any = None
+
+    def load(self) -> Self:
+        """Read the weights. Raises ModelError for a missing, truncated or foreign file."""
+        if self._model is not None:
+            return self
+        for path, what in ((self.path, "model"), (self.lora, "LoRA adapter")):
+            if path is not None and not path.is_file():
+                raise ModelError(f"There is no {what} at {path}.", cure="Check the path.")
+            if path is not None and not _starts_with_gguf(path):
+                raise ModelError(f"{path} is not a GGUF file.", cure="Give a .gguf file.")
+        library = load()
+        llama = library.llama
+
+        params = llama.llama_model_default_params()
+        params.n_gpu_layers = self.n_gpu_layers
+        params.load_mode = llama.LLAMA_LOAD_MODE_MMAP if self.use_mmap else 0
+        library.complaints.clear()
+        model = llama.llama_model_load_from_file(str(self.path).encode(), params)
+        if not model:
+            raise ModelError(
+                f"{self.path} cannot be loaded: {_why(library)}.",
+                cure="Fetch it again, or use a model that llama.cpp supports.",
+            )
+        if self.lora is not None:
+            library.complaints.clear()
+            self._adapter = llama.llama_adapter_lora_init(model, str(self.lora).encode())
+            if not self._adapter:
+                llama.llama_model_free(model)
+                raise ModelError(
+                    f"The LoRA adapter {self.lora} cannot be used with {self.path.name}:"
+                    f" {_why(library)}.",
+                    cure="Use the adapter that was trained for this model.",
+                )
+        self._library, self._model = library, model
+        return self
+
+    def close(self) -> None:
+        """Free the weights (and the adapter with them). Close contexts first."""
+        if self._model is not None and self._library is not None:
+            self._library.llama.llama_model_free(self._model)
+        self._model = self._adapter = None
+
+    def __enter__(self) -> Self:
+        return self.load()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def library(self) -> Library:
+        if self._library is None:
+            raise NativeError("The model is not loaded.", cure="Call load() first.")
+        return self._library
+
+    @property
+    def handle(self) -> Any:
+        """llama_model pointer."""
+        return self._need()
+
+    @property
+    def adapter(self) -> Any:
+        """llama_adapter_lora pointer, or None."""
+        self._need()
+        return self._adapter
+
+    def _need(self) -> Any:
+        if self._model is None:
+            raise NativeError("The model is not loaded.", cure="Call load() first.")
+        return self._model
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weights, and of the adapter's file if there is one."""
+        lora = self.lora.stat().st_size if self.lora is not None else 0
+        return int(self.library.llama.llama_model_size(self.handle)) + lora
+
+    @cached_property
+    def shape(self) -> KVShape:
+        """What a head-wise cache of this model looks like, with f16 rows.
+
+        Raises ModelError with the reason if the architecture cannot have one.
+        """
+        shape, hw = bindings.Shape(), self.library.hw
+        if hw.model_shape(self.handle, ctypes.byref(shape)) != bindings.OK:
+            raise ModelError(
+                f"{self.path.name}: {hw.message()}.",
+                cure="Use a model with plain full attention (Llama, Qwen2, Qwen3, SmolLM, ...).",
+            )
+        return KVShape(shape.n_layer, shape.n_head_kv, shape.n_group, shape.head_dim)
+
+    @property
+    def n_embd(self) -> int:
+        """Width of an embedding that decode_embeddings takes."""
+        return int(self.library.llama.llama_model_n_embd_inp(self.handle))
+
+    @property
+    def n_vocab(self) -> int:
+        return int(self.library.llama.llama_vocab_n_tokens(self._vocab))
+
+    @property
+    def n_ctx_train(self) -> int:
+        """Positions the model was trained on, in tokens."""
+        return int(self.library.llama.llama_model_n_ctx_train(self.handle))
+
+    @property
+    def n_position_ids(self) -> int:
+        """Ids per position: 4 for M-RoPE models, else 1."""
+        return _ROPE_SECTIONS.get(int(self.library.llama.llama_model_rope_type(self.handle)), 1)
+
+    @property
+    def description(self) -> str:
+        """Architecture, size and type in a few words."""
+        return self._text("llama_model_desc")
+
+    @cached_property
+    def metadata(self) -> dict[str, str]:
+        """The file's scalar metadata, keys and values as text."""
+        llama = self.library.llama
+        return {
+            self._text("llama_model_meta_key_by_index", index): self._text(
+                "llama_model_meta_val_str_by_index", index
+            )
+            for index in range(llama.llama_model_meta_count(self.handle))
+        }
+
+    @property
+    def _vocab(self) -> Any:
+        return self.library.llama.llama_model_get_vocab(self.handle)
+
+    def _text(self, function: str, *args: int) -> str:
+        call = getattr(self.library.llama, function)
+        buffer = ctypes.create_string_buffer(256)
+        need = call(self.handle, *args, buffer, len(buffer))
+        if need >= len(buffer):
+            buffer = ctypes.create_string_buffer(need + 1)
+            call(self.handle, *args, buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace")
+
+    def tokenize(self, text: str, *, special: bool = True, bos: bool = False) -> list[int]:
+        """Token ids of `text`. `special` reads markers such as <|im_end|>; `bos` adds the model's
+        own first token."""
+        raw = text.encode()
+        size = len(raw) + 8
+        while True:
+            ids = (ctypes.c_int32 * size)()
+            n = self.library.llama.llama_tokenize(
+                self._vocab, raw, len(raw), ids, size, bos, special
+            )
+            if n >= 0:
+                return list(ids[:n])
+            if -n <= size:
+                raise NativeError("The text could not be tokenized.", code=n)
+            size = -n
+
+    def piece(self, token: int) -> bytes:
+        """Bytes of one token, at times part of a UTF-8 character; the marker of a special token."""
+        if not 0 <= token < self.n_vocab:
+            raise NativeError(f"There is no token {token}: the vocabulary has {self.n_vocab}.")
+        buffer = ctypes.create_string_buffer(64)
+        call = self.library.llama.llama_token_to_piece
+        n = call(self._vocab, token, buffer, len(buffer), 0, True)
+        if n < 0:
+            buffer = ctypes.create_string_buffer(-n)
+            n = call(self._vocab, token, buffer, len(buffer), 0, True)
+        return buffer.raw[:n]
+
+    def is_end_of_generation(self, token: int) -> bool:
+        """Does this token end a turn or a text?"""
+        return bool(self.library.llama.llama_vocab_is_eog(self._vocab, token))
+
+
+def _starts_with_gguf(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"GGUF"
+
+
+def _why(library: Library) -> str:
+    """The most telling of llama.cpp's complaints, without its function names."""
+    lines = [re.sub(r"^\w+: ", "", line) for line in library.complaints]
+    telling = [line for line in lines if "error loading model" in line or "rror" in line]
+    line = (telling or lines or ["llama.cpp gave no reason"])[0]
+    return re.sub(r"^(error loading model: |failed to .*?: )+", "", line).rstrip(".")

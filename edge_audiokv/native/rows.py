@@ -1,0 +1,193 @@
+"""What can be done to the rows of a head-wise cache: read, keep, truncate, shift, save.
+
+L layers, H KV heads a layer, T rows of a head, D head dimension. Rows of a head are in order of
+position.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_audiokv.errors import ModelError, NativeError
+from edge_audiokv.kv.shape import FloatArray, IntArray, KVShape, Rows
+from edge_audiokv.native import bindings
+from edge_audiokv.native.model import Model
+
+
+def int_pointer(array: IntArray) -> Any:
+    return array.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+
+
+def float_pointer(array: FloatArray) -> Any:
+    return array.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+
+
+class CacheRows:
+    """The rows of a context's cache. `HeadwiseContext` makes and owns the cache."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._ctx: Any = None
+
+    @property
+    def shape(self) -> KVShape:
+        """Dimensions and row types of the cache."""
+        return self.model.shape
+
+    @property
+    def counts(self) -> IntArray:
+        """Rows each head holds now, int32 [L, H]."""
+        return self._layout(2)
+
+    @property
+    def free_rows(self) -> int:
+        """Tokens that can still be appended before some head is full."""
+        return int(self._hw.free_rows(self._need()))
+
+    @property
+    def next_position(self) -> int:
+        """Position the next token will get. Evicting does not lower it."""
+        position = ctypes.c_int32()
+        self._check(self._hw.next_position(self._need(), ctypes.byref(position)))
+        return position.value
+
+    def scores(self) -> FloatArray:
+        """Mean attention probability of each row, float32 [L, H, max(counts)].
+
+        The mean is over the last scored batch's window and the query group; a head's rows sum to 1
+        when they are scored. Rows keep their score through `keep`; rows appended later have 0.
+        """
+        return self._rows_array(self._hw.get_scores, np.dtype(np.float32), ctypes.c_float)
+
+    def positions(self) -> IntArray:
+        """Position of each row, int32 [L, H, max(counts)], -1 beyond a head's end."""
+        return self._rows_array(self._hw.get_positions, np.dtype(np.int32), ctypes.c_int32)
+
+    def keep(self, rows: Rows) -> None:
+        """Keep these rows of every head, drop the others, close the gaps.
+
+        Raises NativeError, and changes nothing, if rows of a head do not ascend or exist, or if
+        heads of one level would hold different numbers of rows.
+        """
+        count = np.ascontiguousarray(rows.count, dtype=np.int32)
+        index = np.ascontiguousarray(rows.index, dtype=np.int32)
+        expected = (self.shape.n_layer, self.shape.n_kv_head)
+        if count.shape != expected:
+            raise NativeError(f"Keep lists are {list(count.shape)}, the cache is {list(expected)}.")
+        self._check(self._hw.keep(self._need(), int_pointer(count), int_pointer(index), index.size))
+
+    def truncate(self, position: int) -> None:
+        """Drop every row at `position` or later; the next token gets `position` (if it was passed).
+
+        Raises NativeError if heads of a level kept different numbers of rows before it.
+        """
+        self._check(self._hw.truncate(self._need(), position))
+
+    def shift(self, delta: int, *, from_position: int | None = None) -> None:
+        """Add `delta` to all positions from `from_position` on (default: all), turning the keys.
+
+        Not for q4_0 keys. Rows before `from_position` stay where they are and must stay before.
+        """
+        start = -(2**31) if from_position is None else from_position
+        self._check(self._hw.shift(self._need(), delta, start))
+
+    def read_keys(self, layer: int, head: int) -> FloatArray:
+        """All keys of one head, float32 [T, D], with their rotary position."""
+        return self._read(self._hw.read_keys, layer, head)
+
+    def read_values(self, layer: int, head: int) -> FloatArray:
+        """All values of one head, float32 [T, D]."""
+        return self._read(self._hw.read_values, layer, head)
+
+    def write_values(self, layer: int, head: int, rows: IntArray, values: FloatArray) -> None:
+        """Overwrite value rows `rows` [N] of one head with `values` float32 [N, D]."""
+        index = np.ascontiguousarray(rows, dtype=np.int32)
+        data = np.ascontiguousarray(values, dtype=np.float32)
+        if data.shape != (index.size, self.shape.head_dim):
+            raise NativeError(
+                f"Values must be [{index.size}, {self.shape.head_dim}], not {list(data.shape)}."
+            )
+        self._check(
+            self._hw.write_values(
+                self._need(), layer, head, int_pointer(index), index.size, float_pointer(data)
+            )
+        )
+
+    def clear(self) -> None:
+        """Drop all rows and start again at position 0."""
+        llama = self.model.library.llama
+        self._need()
+        llama.llama_memory_clear(llama.llama_get_memory(self._llama_ctx), False)
+
+    def save_state(self) -> bytes:
+        """The rows in use, with positions. Scores are not saved."""
+        llama = self.model.library.llama
+        self._need()
+        size = llama.llama_state_seq_get_size(self._llama_ctx, 0)
+        buffer = (ctypes.c_uint8 * size)()
+        written = llama.llama_state_seq_get_data(self._llama_ctx, buffer, size, 0)
+        if written != size:
+            raise NativeError("The state could not be saved.")
+        return bytes(buffer)
+
+    def load_state(self, state: bytes) -> None:
+        """Take up a saved state, in place of what the cache holds.
+
+        The model and row types must be the same, and the rows must fit this context's capacities
+        and levels. Raises NativeError otherwise; a damaged state leaves the cache empty.
+        """
+        llama = self.model.library.llama
+        self._need()
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        self.model.library.complaints.clear()
+        if llama.llama_state_seq_set_data(self._llama_ctx, buffer, len(state), 0) != len(state):
+            why = " ".join(list(self.model.library.complaints)[-1:]) or "it is damaged"
+            raise NativeError(f"The state cannot be loaded: {why.split(': ')[-1]}.")
+
+    @property
+    def _hw(self) -> bindings.Headwise:
+        return self.model.library.hw
+
+    @property
+    def _llama_ctx(self) -> Any:
+        return ctypes.c_void_p(self._ctx)
+
+    def _need(self) -> Any:
+        if self._ctx is None:
+            raise NativeError("The context is not loaded.", cure="Call load() first.")
+        return self._ctx
+
+    def _check(self, code: int) -> None:
+        if code == bindings.OK:
+            return
+        message = f"{self._hw.message()}."
+        if code == bindings.UNSUPPORTED and "architecture" in message:
+            raise ModelError(message, cure="Use a model with plain full attention.")
+        raise NativeError(message[:1].upper() + message[1:], code=code)
+
+    def _layout(self, which: int) -> IntArray:
+        shape = self.model.shape
+        out = np.empty((shape.n_layer, shape.n_kv_head), np.int32)
+        pointers = [None, None, None]
+        pointers[which] = int_pointer(out)
+        self._check(self._hw.layout(self._need(), *pointers))
+        return out
+
+    def _rows_array(self, call: Any, dtype: np.dtype[Any], ctype: Any) -> NDArray[Any]:
+        counts = self.counts
+        out = np.empty((*counts.shape, int(counts.max())), dtype)
+        pointer = out.ctypes.data_as(ctypes.POINTER(ctype))
+        self._check(call(self._need(), pointer, out.shape[2]))
+        return out
+
+    def _read(self, call: Any, layer: int, head: int) -> FloatArray:
+        shape = self.model.shape
+        if not (0 <= layer < shape.n_layer and 0 <= head < shape.n_kv_head):
+            raise NativeError(f"There is no KV head {head} in layer {layer}.")
+        out = np.empty((int(self.counts[layer, head]), shape.head_dim), np.float32)
+        self._check(call(self._need(), layer, head, float_pointer(out)))
+        return out

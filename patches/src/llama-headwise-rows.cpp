@@ -1,0 +1,234 @@
+// Why:  eviction, rollback and value merging work on the rows of single heads.
+// What: keep, truncate, read and write of rows. Everything is checked before anything moves.
+// Test: tests/native/test_keep.py, test_rows.py, test_errors.py
+#include "llama-kv-cache-headwise.h"
+
+#include "llama-impl.h"
+
+#include "ggml-backend.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+int32_t llama_kv_cache_headwise::check_room(int32_t n_row) const {
+    const int32_t need = *std::max_element(level_count.begin(), level_count.end());
+    return n_row >= need ? LLAMA_HW_OK :
+        llama_hw_fail(LLAMA_HW_BAD_ARGUMENT, format("room for %d rows a head is needed, not %d", need, n_row));
+}
+
+int32_t llama_kv_cache_headwise::check_head(int32_t il, int32_t h) const {
+    if (il >= 0 && il < layout.n_layer && h >= 0 && h < layout.n_head_kv) {
+        return LLAMA_HW_OK;
+    }
+    return llama_hw_fail(LLAMA_HW_OUT_OF_RANGE, format("there is no KV head %d in layer %d: the model has %d x %d",
+            h, il, layout.n_layer, layout.n_head_kv));
+}
+
+// Move the rows of one head to the front of its run, in order; neighbours move together.
+template <typename F>
+static void each_run(const int32_t * rows, int32_t n, F && move) {
+    for (int32_t i = 0, j; i < n; i = j) {
+        for (j = i + 1; j < n && rows[j] == rows[j - 1] + 1; ++j) {}
+        if (rows[i] != i) {
+            move(i, rows[i], j - i);
+        }
+    }
+}
+
+static void compact(ggml_tensor * pool, size_t row_size, int64_t offset, const int32_t * rows, int32_t n,
+        std::vector<uint8_t> & staging) {
+    if (!pool || n == 0 || rows[n - 1] == n - 1) {
+        return;
+    }
+    const size_t begin = offset*row_size;
+    const size_t size  = (rows[n - 1] + 1)*row_size;
+
+    uint8_t * data;
+    const bool host = ggml_backend_buffer_is_host(pool->buffer);
+    if (host) {
+        data = (uint8_t *) pool->data + begin;
+    } else {
+        staging.resize(std::max(staging.size(), size));
+        data = staging.data();
+        ggml_backend_tensor_get(pool, data, begin, size);
+    }
+    each_run(rows, n, [&](int32_t to, int32_t from, int32_t len) {
+        memmove(data + to*row_size, data + from*row_size, len*row_size);
+    });
+    if (!host) {
+        ggml_backend_tensor_set(pool, data, begin, n*row_size);
+    }
+}
+
+int32_t llama_kv_cache_headwise::keep(const int32_t * n_keep, const int32_t * rows, int64_t n_rows) {
+    std::vector<int32_t> new_count(layout.n_level(), -1);
+    int64_t used = 0;
+    for (int32_t i = 0; i < layout.n_head(); ++i) {
+        const int32_t il = i/layout.n_head_kv;
+        const int32_t h  = i%layout.n_head_kv;
+        const int32_t n  = n_keep[i];
+
+        if (n < 0 || n > count(i) || n > n_rows - used) {
+            return llama_hw_fail(LLAMA_HW_OUT_OF_RANGE, format(
+                    "layer %d, KV head %d: cannot keep %d rows of %d (%lld listed)", il, h, n, count(i), (long long) (n_rows - used)));
+        }
+        const int32_t * r = rows + used;
+        for (int32_t j = 0; j < n; ++j) {
+            if (r[j] < 0 || r[j] >= count(i)) {
+                return llama_hw_fail(LLAMA_HW_OUT_OF_RANGE, format(
+                        "layer %d, KV head %d: row %d does not exist, the head holds %d", il, h, r[j], count(i)));
+            }
+            if (j > 0 && r[j] <= r[j - 1]) {
+                return llama_hw_fail(LLAMA_HW_NOT_ASCENDING, format(
+                        "layer %d, KV head %d: row %d after row %d, rows must ascend", il, h, r[j], r[j - 1]));
+            }
+        }
+        auto & expected = new_count[layout.level[i]];
+        if (expected >= 0 && expected != n) {
+            return llama_hw_fail(LLAMA_HW_UNEQUAL, format(
+                    "layer %d, KV head %d: %d rows, but other heads of level %d keep %d", il, h, n, layout.level[i], expected));
+        }
+        expected = n;
+        used += n;
+    }
+    if (used != n_rows) {
+        return llama_hw_fail(LLAMA_HW_BAD_ARGUMENT, format("%lld rows listed, but the counts sum to %lld",
+                (long long) n_rows, (long long) used));
+    }
+
+    const size_t size_k = ggml_row_size(layout.type_k, layout.head_dim);
+    const size_t size_v = ggml_row_size(layout.type_v, layout.head_dim);
+    std::vector<uint8_t> staging;
+    for (int32_t i = 0; i < layout.n_head(); ++i) {
+        auto & layer = layers[i/layout.n_head_kv];
+        const int32_t n = n_keep[i];
+        compact(layer.k,      size_k,        layout.offset[i], rows, n, staging);
+        compact(layer.v,      size_v,        layout.offset[i], rows, n, staging);
+        compact(layer.scores, sizeof(float), layout.offset[i], rows, n, staging);
+
+        auto * pos = layer.pos.data() + layout.offset[i];
+        each_run(rows, n, [&](int32_t to, int32_t from, int32_t len) {
+            memmove(pos + to, pos + from, len*sizeof(llama_pos));
+        });
+        n_scored[i] = (int32_t) (std::lower_bound(rows, rows + n, n_scored[i]) - rows);
+        rows += n;
+    }
+    level_count = new_count;
+    return LLAMA_HW_OK;
+}
+
+int32_t llama_kv_cache_headwise::truncate(llama_pos position) {
+    std::vector<int32_t> new_count(layout.n_level(), -1);
+    for (int32_t i = 0; i < layout.n_head(); ++i) {
+        const auto * pos = layers[i/layout.n_head_kv].pos.data() + layout.offset[i];
+        const int32_t n = (int32_t) (std::lower_bound(pos, pos + count(i), position) - pos);
+        auto & expected = new_count[layout.level[i]];
+        if (expected >= 0 && expected != n) {
+            return llama_hw_fail(LLAMA_HW_UNEQUAL, format(
+                    "cannot go back to position %d: heads of level %d kept different numbers of rows before it",
+                    position, layout.level[i]));
+        }
+        expected = n;
+    }
+    level_count = new_count;
+    for (int32_t i = 0; i < layout.n_head(); ++i) {
+        n_scored[i] = std::min(n_scored[i], count(i));
+    }
+    pos_max = std::min(pos_max, position - 1);
+    return LLAMA_HW_OK;
+}
+
+// In place; orthonormal and its own inverse.
+static void hadamard(float * x, int32_t n) {
+    for (int32_t s = 1; s < n; s *= 2) {
+        for (int32_t i = 0; i < n; i += 2*s) {
+            for (int32_t j = i; j < i + s; ++j) {
+                const float a = x[j], b = x[j + s];
+                x[j]     = a + b;
+                x[j + s] = a - b;
+            }
+        }
+    }
+    const float scale = 1.0f/sqrtf((float) n);
+    for (int32_t i = 0; i < n; ++i) {
+        x[i] *= scale;
+    }
+}
+
+static void rotate_rows(float * data, int64_t n, int32_t rot) {
+    for (int64_t i = 0; rot > 0 && i < n; i += rot) {
+        hadamard(data + i, rot);
+    }
+}
+
+int32_t llama_kv_cache_headwise::read_rows(bool keys, int32_t il, int32_t h, float * data) const {
+    if (const int32_t code = check_head(il, h)) {
+        return code;
+    }
+    const auto * pool = keys ? layers[il].k : layers[il].v;
+    const size_t i = layout.at(il, h);
+    const int64_t n = (int64_t) count(i)*layout.head_dim;
+
+    std::vector<uint8_t> raw(ggml_row_size(pool->type, n));
+    ggml_backend_tensor_get(pool, raw.data(), layout.offset[i]*pool->nb[1], raw.size());
+    ggml_get_type_traits(pool->type)->to_float(raw.data(), data, n);
+    rotate_rows(data, n, keys ? k_rot : v_rot);
+    return LLAMA_HW_OK;
+}
+
+int32_t llama_kv_cache_headwise::write_values(int32_t il, int32_t h, const int32_t * rows, int32_t n_rows, const float * data) {
+    if (const int32_t code = check_head(il, h)) {
+        return code;
+    }
+    const size_t i = layout.at(il, h);
+    for (int32_t j = 0; j < n_rows; ++j) {
+        if (rows[j] < 0 || rows[j] >= count(i)) {
+            return llama_hw_fail(LLAMA_HW_OUT_OF_RANGE, format(
+                    "layer %d, KV head %d: row %d does not exist, the head holds %d", il, h, rows[j], count(i)));
+        }
+        for (int32_t d = 0; d < layout.head_dim; ++d) {
+            if (!std::isfinite(data[(int64_t) j*layout.head_dim + d])) {
+                return llama_hw_fail(LLAMA_HW_BAD_ARGUMENT, format(
+                        "layer %d, KV head %d: the value for row %d is not finite", il, h, rows[j]));
+            }
+        }
+    }
+
+    auto * pool = layers[il].v;
+    std::vector<float>   row(layout.head_dim);
+    std::vector<uint8_t> raw(pool->nb[1]);
+    for (int32_t j = 0; j < n_rows; ++j) {
+        std::copy_n(data + (int64_t) j*layout.head_dim, layout.head_dim, row.begin());
+        rotate_rows(row.data(), layout.head_dim, v_rot);
+        ggml_quantize_chunk(pool->type, row.data(), raw.data(), 0, 1, layout.head_dim, nullptr);
+        ggml_backend_tensor_set(pool, raw.data(), (layout.offset[i] + rows[j])*pool->nb[1], raw.size());
+    }
+    return LLAMA_HW_OK;
+}
+
+int32_t llama_kv_cache_headwise::get_scores(float * scores, int32_t n_row) const {
+    if (layout.score_window == 0) {
+        return llama_hw_fail(LLAMA_HW_BAD_ARGUMENT, "the context was created without a score window");
+    }
+    if (const int32_t code = check_room(n_row)) {
+        return code;
+    }
+    std::fill_n(scores, (size_t) layout.n_head()*n_row, 0.0f);
+    for (int32_t i = 0; i < layout.n_head(); ++i) {
+        ggml_backend_tensor_get(layers[i/layout.n_head_kv].scores, scores + (size_t) i*n_row,
+                layout.offset[i]*sizeof(float), n_scored[i]*sizeof(float));
+    }
+    return LLAMA_HW_OK;
+}
+
+int32_t llama_kv_cache_headwise::get_positions(int32_t * positions, int32_t n_row) const {
+    if (const int32_t code = check_room(n_row)) {
+        return code;
+    }
+    std::fill_n(positions, (size_t) layout.n_head()*n_row, -1);
+    for (int32_t i = 0; i < layout.n_head(); ++i) {
+        std::copy_n(layers[i/layout.n_head_kv].pos.begin() + layout.offset[i], count(i), positions + (size_t) i*n_row);
+    }
+    return LLAMA_HW_OK;
+}

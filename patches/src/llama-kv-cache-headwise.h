@@ -1,0 +1,126 @@
+// Why:  a KV cache whose heads can hold different tokens, so that evicting rows of one head frees bytes.
+// What: a memory class with one K pool and one V pool a layer. KV head h owns a fixed run of rows in each; its rows
+//       are in order of position and new ones are appended. Heads of one level always hold equally many rows, so
+//       one mask a level serves all layers and causality is row order.
+// Test: tests/native/test_parity.py, test_masked.py, test_scores.py, test_keep.py, test_state.py, test_shift.py
+#pragma once
+
+#include "llama-headwise-layout.h"
+
+#include "llama-batch.h"
+#include "llama-memory.h"
+
+#include "ggml-cpp.h"
+
+#include <vector>
+
+struct llama_cparams;
+struct llama_hparams;
+
+class llama_kv_cache_headwise : public llama_memory_i {
+public:
+    llama_kv_cache_headwise(const llama_model & model, const llama_hw_layout_t & layout, bool offload);
+
+    // llama_memory_i
+    llama_memory_context_ptr init_batch(llama_batch_allocr & balloc, uint32_t n_ubatch, bool embd_all) override;
+    llama_memory_context_ptr init_full() override;
+    llama_memory_context_ptr init_update(llama_context * lctx, bool optimize) override;
+
+    bool get_can_shift() const override { return false; } // llama_hw_shift instead
+
+    void clear(bool data) override;
+
+    bool seq_rm  (llama_seq_id seq_id, llama_pos p0, llama_pos p1) override;
+    void seq_cp  (llama_seq_id seq_id_src, llama_seq_id seq_id_dst, llama_pos p0, llama_pos p1) override;
+    void seq_keep(llama_seq_id seq_id) override;
+    void seq_add (llama_seq_id seq_id, llama_pos p0, llama_pos p1, llama_pos shift) override;
+    void seq_div (llama_seq_id seq_id, llama_pos p0, llama_pos p1, int d) override;
+
+    llama_pos seq_pos_min(llama_seq_id seq_id) const override;
+    llama_pos seq_pos_max(llama_seq_id seq_id) const override;
+
+    std::map<ggml_backend_buffer_type_t, size_t> memory_breakdown() const override;
+
+    void state_write(llama_io_write_i & io, llama_seq_id seq_id, llama_state_seq_flags flags) const override;
+    void state_read (llama_io_read_i  & io, llama_seq_id seq_id, llama_state_seq_flags flags) override;
+
+    // rows: codes of llama_hw_code
+    int32_t keep(const int32_t * count, const int32_t * rows, int64_t n_rows);
+    int32_t truncate(llama_pos position);
+    int32_t shift(llama_context * lctx, llama_pos delta, llama_pos from);
+    int32_t read_rows (bool keys, int32_t il, int32_t h, float * data) const;
+    int32_t write_values(int32_t il, int32_t h, const int32_t * rows, int32_t n_rows, const float * data);
+    int32_t get_scores   (float   * scores,    int32_t n_row) const;
+    int32_t get_positions(int32_t * positions, int32_t n_row) const;
+
+    int32_t free_rows() const;
+    int32_t count(size_t head) const { return level_count[layout.level[head]]; }
+    const std::vector<int32_t> & counts() const { return level_count; } // [level]
+
+    // note the rows that a micro-batch is about to append
+    void append(const llama_ubatch & ubatch, bool scored);
+
+    // turn the keys of the pending shift; false if the graph could not be computed
+    bool apply_shift(llama_context * lctx);
+
+    const llama_model   & model;
+    const llama_hparams & hparams;
+
+    const llama_hw_layout_t layout;
+
+    struct layer {
+        ggml_tensor * k      = nullptr; // [D, rows]
+        ggml_tensor * v      = nullptr; // [D, rows]
+        ggml_tensor * scores = nullptr; // [rows] f32, or none
+        std::vector<llama_pos> pos;     // [rows]
+    };
+    std::vector<layer> layers;
+
+    // query positions that a scored batch averages over; 0: off
+    int32_t score_window = 0;
+
+    // sizes of upstream's Hadamard rotation of quantised K and V, 0: none
+    int32_t k_rot = 0;
+    int32_t v_rot = 0;
+
+private:
+    int32_t check_room(int32_t n_row) const; // can [L, H, n_row] hold every head's rows?
+    int32_t check_head(int32_t il, int32_t h) const;
+
+    std::vector<int32_t> level_count; // rows held by each head of a level
+    std::vector<int32_t> n_scored;    // [L, H] leading rows that have a score
+    llama_pos pos_max = -1;           // last position seen, kept or not
+
+    llama_pos shift_delta = 0;
+    llama_pos shift_from  = 0;
+    bool      shift_done  = false;
+
+    std::vector<std::pair<ggml_context_ptr, ggml_backend_buffer_ptr>> ctxs_bufs;
+};
+
+// What one micro-batch sees of the cache.
+class llama_kv_cache_headwise_context : public llama_memory_context_i {
+public:
+    explicit llama_kv_cache_headwise_context(llama_memory_status status);
+    explicit llama_kv_cache_headwise_context(llama_kv_cache_headwise * kv); // full cache, to reserve the worst graph
+    llama_kv_cache_headwise_context(llama_kv_cache_headwise * kv, llama_context * lctx); // pending shift
+    llama_kv_cache_headwise_context(llama_kv_cache_headwise * kv, std::vector<llama_ubatch> ubatches);
+
+    bool next()  override;
+    bool apply() override;
+
+    llama_memory_status  get_status() const override { return status; }
+    const llama_ubatch & get_ubatch() const override { return ubatches[i_cur]; }
+
+    llama_kv_cache_headwise * kv = nullptr;
+
+    std::vector<int32_t> n_past; // [level] rows before this micro-batch
+    std::vector<int32_t> n_kv;   // [level] rows that attention reads, padded so that graphs can be reused
+    int32_t n_score = 0;         // query positions to score
+
+private:
+    llama_memory_status status;
+    llama_context * lctx = nullptr;
+    std::vector<llama_ubatch> ubatches;
+    size_t i_cur = 0;
+};
