@@ -1,0 +1,226 @@
+"""The controller: knows what every row is, when to score, when to evict, and asks the policy what
+stays.
+
+The engine drives it beside the cache:
+
+    controller.appended(Kind.AUDIO, n)          after every decode
+    controller.observe(cache, n_queries=w)      after a scored decode
+    controller.make_room(cache, n)              before the next n tokens; evicts if they do not fit
+    controller.truncate(position, cache.counts) after cache.truncate(position)
+    controller.shift(delta, from_position=p)    after cache.shift(...)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_audiokv.errors import PolicyError
+from edge_audiokv.kv.merge import Merge
+from edge_audiokv.kv.policy import Policy
+from edge_audiokv.kv.shape import FloatArray, IntArray, KVShape, Rows
+from edge_audiokv.kv.statistics import RowStatistics
+from edge_audiokv.kv.view import Cache, Kind, KindArray, KVView
+
+
+@dataclass(frozen=True)
+class ControllerSettings:
+    """When to score and how far to evict.
+
+    n_sinks             first tokens of the session that are sinks
+    low_water           share of its capacity that an eviction leaves a full head (never less than
+                        the incoming tokens need)
+    score_every_tokens  generated tokens between two scored decode steps
+    decay               of the mean over text queries, per observation
+    """
+
+    n_sinks: int = 4
+    low_water: float = 0.9
+    score_every_tokens: int = 16
+    decay: float = 0.8
+
+
+@dataclass(frozen=True)
+class Eviction:
+    """What one eviction did."""
+
+    freed_rows: int
+    freed_bytes: int
+    kept_rows: int
+    merged_rows: int = 0
+
+
+class Controller:
+    """Decides for one cache of fixed capacities [L, H] (all heads of one level have equal ones)."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        shape: KVShape,
+        capacity: IntArray,
+        *,
+        settings: ControllerSettings | None = None,
+    ) -> None:
+        self.policy, self.shape = policy, shape
+        self.settings = settings or ControllerSettings()
+        self.capacity = np.asarray(capacity, np.int32)
+        if self.capacity.shape != (shape.n_layer, shape.n_kv_head):
+            raise PolicyError(
+                f"Capacities are {list(self.capacity.shape)}, the model has {shape.n_layer} layers"
+                f" of {shape.n_kv_head} KV heads."
+            )
+        self._statistics = RowStatistics(self.capacity, policy.needs, decay=self.settings.decay)
+        self._kinds = np.empty(256, np.int8)
+        self._n_positions = 0
+        self._n_fresh = 0
+        self._text_scored = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of statistics and position kinds."""
+        return self._statistics.nbytes + self._kinds.nbytes
+
+    @property
+    def kind_of(self) -> KindArray:
+        """Kind of every position so far, int8 [P]."""
+        return self._kinds[: self._n_positions]
+
+    # --- what happened ----------------------------------------------------------------------------
+
+    def appended(self, kind: Kind, n_tokens: int) -> None:
+        """`n_tokens` of one kind were appended at the next positions."""
+        end = self._n_positions + n_tokens
+        if end > self._kinds.size:
+            grown = np.empty(max(end, 2 * self._kinds.size), np.int8)
+            grown[: self._n_positions] = self.kind_of
+            self._kinds = grown
+        self._kinds[self._n_positions : end] = kind
+        sinks = min(self.settings.n_sinks, end)
+        self._kinds[self._n_positions : max(sinks, self._n_positions)] = Kind.SINK
+        self._n_positions = end
+        self._n_fresh = n_tokens
+
+    def observe(self, cache: Cache, *, n_queries: int, text: bool = True) -> None:
+        """A scored batch was decoded; `n_queries` are the queries its scores average over.
+
+        `text` tells that they were text (a question, template text, a generated token), not audio.
+        """
+        if self.policy.needs & {"ema", "total", "variance"}:
+            self._statistics.observe(cache.scores(), cache.counts, n_queries=n_queries, text=text)
+        self._text_scored |= text
+
+    def kept(self, rows: Rows) -> None:
+        """The cache kept these rows."""
+        self._statistics.kept(rows)
+
+    def truncate(self, position: int, counts: IntArray) -> None:
+        """The cache dropped every row from `position` on and now holds `counts` rows."""
+        self._n_positions = min(self._n_positions, max(position, 0))
+        self._n_fresh = 0
+        self._statistics.truncate(counts)
+
+    def shift(self, delta: int, *, from_position: int = 0) -> None:
+        """Positions from `from_position` on moved by `delta` <= 0."""
+        if delta > 0 or from_position + delta < 0:
+            raise PolicyError(f"Positions from {from_position} cannot move by {delta}.")
+        before, after = self.kind_of[: from_position + delta], self.kind_of[from_position:]
+        kinds = np.concatenate([before, after])
+        self._n_positions = kinds.size
+        self._kinds[: kinds.size] = kinds
+
+    def reset(self) -> None:
+        """The cache was cleared."""
+        self.truncate(0, np.zeros_like(self.capacity))
+        self._text_scored = False
+
+    # --- when -------------------------------------------------------------------------------------
+
+    @property
+    def uses_scores(self) -> bool:
+        """The policy looks at attention: prompts and some decode steps should be scored."""
+        return bool(self.policy.needs & {"scores", "ema", "total", "variance"})
+
+    def wants_scores(self, n_decoded: int) -> bool:
+        """Score the decode step that follows `n_decoded` generated tokens."""
+        return self.uses_scores and n_decoded % self.settings.score_every_tokens == 0
+
+    def must_evict(self, counts: IntArray, incoming_tokens: int) -> bool:
+        """`incoming_tokens` more do not fit every head."""
+        return bool((counts + incoming_tokens > self.capacity).any())
+
+    def targets(self, counts: IntArray, incoming_tokens: int) -> IntArray:
+        """Rows each head may keep, int32 [L, H]: full heads shrink to the low water mark, others
+        stay.
+
+        Raises PolicyError if `incoming_tokens` leave a head no row at all.
+        """
+        room = self.capacity - incoming_tokens
+        if (room < 1).any():
+            raise PolicyError(
+                f"{incoming_tokens} tokens do not fit a head of {self.capacity.min()} rows.",
+                cure="Append fewer tokens at a time, or raise --mem or --kv-budget.",
+            )
+        low = np.minimum((self.capacity * self.settings.low_water).astype(np.int32), room)
+        full = counts + incoming_tokens > self.capacity
+        return np.where(full, np.minimum(counts, np.maximum(low, 1)), counts).astype(np.int32)
+
+    # --- what stays -------------------------------------------------------------------------------
+
+    def view(self, cache: Cache, targets: IntArray) -> KVView:
+        """A snapshot of the cache for the policy; carries what the policy needs."""
+        needs = self.policy.needs
+        counts, positions = cache.counts, cache.positions()
+        n_rows = positions.shape[2]
+        statistics: dict[str, FloatArray] = {}
+        if "ema" in needs:
+            statistics["ema"], statistics["ema_weight"] = self._statistics.read("ema", n_rows)
+        if "total" in needs:
+            statistics["total"], statistics["seen"] = self._statistics.read("total", n_rows)
+        if "variance" in needs:
+            statistics["variance"], _ = self._statistics.read("variance", n_rows)
+        return KVView(
+            shape=self.shape,
+            counts=counts,
+            positions=positions,
+            kind_of=self.kind_of.copy(),
+            targets=targets,
+            scores=cache.scores() if self.uses_scores else None,
+            n_fresh=self._n_fresh,
+            read_keys=cache.read_keys,
+            read_values=cache.read_values,
+            **statistics,
+        )
+
+    def plan(self, view: KVView) -> Rows:
+        """The rows that stay: exactly min(count, target) of each head, ascending."""
+        return self.policy.select(view)
+
+    def evict(self, cache: Cache, targets: IntArray) -> Eviction:
+        """Shrink every head to its target, now. Nothing changes if the policy refuses."""
+        view = self.view(cache, np.asarray(targets, np.int32))
+        rows = self.plan(view)
+        merges: list[Merge] = self.policy.merge(view, rows)
+        cache.keep(rows)
+        for merge in merges:
+            cache.write_values(merge.layer, merge.head, merge.rows, merge.values)
+        self.kept(rows)
+        freed = int(view.counts.sum()) - int(rows.count.sum())
+        merged = sum(merge.rows.size for merge in merges)
+        return Eviction(freed, freed * self.shape.row_bytes, int(rows.count.sum()), merged)
+
+    def make_room(self, cache: Cache, incoming_tokens: int) -> Eviction | None:
+        """Evict if `incoming_tokens` more would not fit; None if nothing had to go.
+
+        Raises PolicyError, and evicts nothing, if the policy's protected rows leave too little
+        room.
+        """
+        counts = cache.counts
+        if not self.must_evict(counts, incoming_tokens):
+            return None
+        if not self.policy.evicts:
+            raise PolicyError(
+                f"The KV cache is full and policy {self.policy.name} evicts nothing.",
+                cure="Raise --mem or --kv-budget, or choose another --kv-policy.",
+            )
+        return self.evict(cache, self.targets(counts, incoming_tokens))

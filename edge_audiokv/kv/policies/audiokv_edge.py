@@ -1,0 +1,77 @@
+"""audiokv-edge: the default. AudioKV (2604.06694) made fit for a stream under a hard cap.
+
+Differences from the paper, each with its reason:
+- Scores are a decayed mean over text queries (the question and generated tokens, `ema`), because
+  attention at prefill predicts attention while decoding badly on long audio; rows that no text
+  query has seen yet take their head's mean (grace), so new audio is neither favoured nor lost.
+- Sinks, template text and a recent window are protected: eviction of sinks ends generation at once.
+- Budgets: hit ratio ** `temperature` over an even floor, water-filled to the byte.
+- SSS runs over audio frames alone, on the time grid, with an AC cut-off and reflected ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from edge_audiokv.kv.policy import Policy, Tiers, register
+from edge_audiokv.kv.profile import HeadProfile
+from edge_audiokv.kv.protect import combine, sinks, text, window
+from edge_audiokv.kv.shape import FloatArray, KVShape
+from edge_audiokv.kv.smoothing import smooth_rows
+from edge_audiokv.kv.view import KVView
+
+
+@register
+@dataclass(frozen=True)
+class AudioKVEdge(Policy):
+    name: ClassVar[str] = "audiokv-edge"
+    needs: ClassVar[frozenset[str]] = frozenset({"ema", "scores"})
+
+    n_sinks: int = 4
+    window: int = 64
+    window_share: float = 0.25
+    text_share: float = 0.25
+    floor_share: float = 0.25
+    temperature: float = 1.0
+    gamma: float = 0.7
+    alpha: float = 0.5
+    taper: float = 0.05
+    table: str = "speech"
+    profile: HeadProfile | None = None
+
+    def score(self, view: KVView) -> FloatArray:
+        if view.ema is None or view.ema_weight is None:
+            return view.attention()
+        seen = (view.ema_weight > 0) & view.valid
+        n_seen = np.maximum(seen.sum(axis=2, keepdims=True), 1)
+        mean = np.where(seen, view.ema, 0.0).sum(axis=2, keepdims=True) / n_seen
+        return np.where(seen, view.ema, mean).astype(np.float32)
+
+    def smooth(self, view: KVView, scores: FloatArray) -> FloatArray:
+        return smooth_rows(
+            scores, view.frames, gamma=self.gamma, alpha=self.alpha, taper=self.taper
+        )
+
+    def protect(self, view: KVView) -> Tiers:
+        share = int(self.window_share * view.targets.min())
+        return combine(
+            sinks(view, self.n_sinks),
+            text(view, self.text_share),
+            window(view, min(self.window, max(1, share))),
+        )
+
+    def weights(self, shape: KVShape, view: KVView | None = None) -> FloatArray | None:
+        if self.profile is None:
+            return None
+        self.profile.check(shape)
+        return self.profile.weights(self.table)
+
+    def floor(self, mean_rows: float) -> tuple[int, float]:
+        return self.n_sinks + 1, self.floor_share
+
+    @property
+    def exponent(self) -> float:
+        return self.temperature

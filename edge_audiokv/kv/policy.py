@@ -1,0 +1,185 @@
+"""Policies: a name, options (dataclass fields), and the steps it overrides.
+
+    score -> smooth -> protect -> allocate -> select -> keep
+
+`score(view)` is all that most methods need. Third parties register a subclass of Policy under the
+entry point group "edge_audiokv.policies".
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib.metadata import entry_points
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_audiokv.errors import PolicyError
+from edge_audiokv.kv.budget import allocate
+from edge_audiokv.kv.merge import Merge
+from edge_audiokv.kv.profile import HeadProfile
+from edge_audiokv.kv.select import FREE, select
+from edge_audiokv.kv.shape import FloatArray, IntArray, KVShape, Rows
+from edge_audiokv.kv.view import KVView
+
+GROUP = "edge_audiokv.policies"
+Tiers = NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Base: uniform budgets, nothing smoothed, nothing protected, nothing merged.
+
+    `needs` names what a view must carry: "scores" (the last scored batch), "ema", "total",
+    "variance" (statistics over observations), "keys", "values".
+    """
+
+    name: ClassVar[str] = ""
+    needs: ClassVar[frozenset[str]] = frozenset()
+    evicts: ClassVar[bool] = True
+
+    def score(self, view: KVView) -> FloatArray:
+        """Importance of every row, float32 [L, H, T]; higher stays. Padding is ignored."""
+        raise NotImplementedError
+
+    def smooth(self, view: KVView, scores: FloatArray) -> FloatArray:
+        """Scores after smoothing along the rows."""
+        return scores
+
+    def protect(self, view: KVView) -> Tiers:
+        """Tier of every row (select.FREE, SOFT, RECENT, HARD), int8 [L, H, T]."""
+        return np.full(view.positions.shape, FREE, np.int8)
+
+    def weights(self, shape: KVShape, view: KVView | None = None) -> FloatArray | None:
+        """Relative budgets [L, H], or None for equal ones. Per-input methods need a view."""
+        return None
+
+    def floor(self, mean_rows: float) -> tuple[int, float]:
+        """(rows, share of the mean) that each head gets whatever its weight."""
+        return 1, 0.0
+
+    @property
+    def exponent(self) -> float:
+        """Temperature on the weights."""
+        return 1.0
+
+    def budgets(
+        self,
+        total_rows: int,
+        shape: KVShape,
+        available: int | IntArray,
+        *,
+        view: KVView | None = None,
+        levels: int = 8,
+        row_multiple: int = 1,
+        least_rows: int = 1,
+    ) -> IntArray:
+        """Rows of each head, int32 [L, H], for `total_rows` in all (see budget.allocate).
+
+        `least_rows` is what the engine must be able to keep in each head (protected rows and room).
+        """
+        weights = self.weights(shape, view)
+        if weights is None:
+            weights = np.ones((shape.n_layer, shape.n_kv_head), np.float32)
+        floor_rows, floor_share = self.floor(total_rows / shape.n_head)
+        return allocate(
+            weights,
+            total_rows,
+            available=available,
+            floor_rows=max(
+                1, least_rows, min(floor_rows, total_rows // shape.n_head - row_multiple)
+            ),
+            floor_share=floor_share,
+            temperature=self.exponent,
+            levels=levels,
+            row_multiple=row_multiple,
+        )
+
+    def select(self, view: KVView) -> Rows:
+        """The rows that stay: every step in order. Raises PolicyError if protected rows do not
+        fit.
+        """
+        scores = self.smooth(view, self.score(view))
+        return select(scores, self.protect(view), view.counts, view.targets)
+
+    def merge(self, view: KVView, rows: Rows) -> list[Merge]:
+        """Value rows to overwrite after `rows` were kept, from the values of the dropped ones."""
+        return []
+
+
+_registry: dict[str, type[Policy]] = {}
+
+
+def register(cls: type[Policy]) -> type[Policy]:
+    """Class decorator: make a policy available by its name."""
+    _registry[cls.name] = cls
+    return cls
+
+
+def policies() -> Mapping[str, type[Policy]]:
+    """All policies by name: ours, then those of installed entry points (which cannot replace
+    ours).
+    """
+    from edge_audiokv.kv import policies as package
+
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    for entry in entry_points(group=GROUP):
+        if entry.name not in _registry:
+            loaded = entry.load()
+            if not (isinstance(loaded, type) and issubclass(loaded, Policy)):
+                raise PolicyError(
+                    f"The installed policy {entry.name!r} is not a Policy class.",
+                    cure=f"Fix or remove {entry.value}.",
+                )
+            _registry[entry.name] = loaded
+    return dict(sorted(_registry.items()))
+
+
+def make_policy(name: str, *, profile: HeadProfile | None = None, **options: Any) -> Policy:
+    """The policy `name` with `options` (its dataclass fields; text is converted).
+
+    `profile` goes to policies that use one. Raises PolicyError that lists the choices for an
+    unknown name, an unknown option or a value of the wrong type.
+    """
+    known = policies()
+    if name not in known:
+        raise PolicyError(
+            f"There is no KV policy {name!r}.", cure=f"Choose from {', '.join(known)}."
+        )
+    cls = known[name]
+    own = {field.name: field for field in fields(cls)}
+    choices = sorted(set(own) - {"profile"})
+    arguments: dict[str, Any] = {}
+    for option, value in options.items():
+        if option not in choices:
+            raise PolicyError(
+                f"KV policy {name} has no option {option!r}.",
+                cure=f"Choose from {', '.join(choices)}." if choices else "It has no options.",
+            )
+        arguments[option] = _convert(name, option, value, own[option].default)
+    if "profile" in own and profile is not None:
+        arguments["profile"] = profile
+    return cls(**arguments)
+
+
+def _convert(policy: str, option: str, value: Any, default: Any) -> Any:
+    """`value` in the type of the option's default; text from a command line is parsed."""
+    kind = type(default)
+    try:
+        if kind is bool and isinstance(value, str):
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[
+                value.lower()
+            ]
+        if kind is int and isinstance(value, float) and not value.is_integer():
+            raise ValueError
+        return kind(value) if kind in (bool, int, float, str) else value
+    except (KeyError, TypeError, ValueError):
+        raise PolicyError(
+            f"Option {option} of KV policy {policy} cannot be {value!r}.",
+            cure=f"Write a {kind.__name__} such as {default}.",
+        ) from None

@@ -1,0 +1,90 @@
+"""Attention statistics of every row that outlive one scored batch, compacted together with the
+rows.
+
+Memory is allocated once for the capacities: 4 bytes a row and statistic.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge_audiokv.kv.shape import FloatArray, IntArray, Rows
+
+_FIELDS = {
+    "ema": ("ema_sum", "ema_weight"),
+    "total": ("total", "seen"),
+    "variance": ("n_observed", "mean", "square"),
+}
+
+
+class RowStatistics:
+    """Accumulators [L, H, C] aligned with the cache's rows; C is the largest capacity."""
+
+    def __init__(self, capacity: IntArray, needs: frozenset[str], *, decay: float) -> None:
+        self.decay = decay
+        size = (*capacity.shape, int(capacity.max()))
+        names = {name for need in needs for name in _FIELDS.get(need, ())}
+        self._data: dict[str, FloatArray] = {name: np.zeros(size, np.float32) for name in names}
+        self._counts = np.zeros(capacity.shape, np.int32)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self._data.values()) + self._counts.nbytes
+
+    def observe(self, scores: FloatArray, counts: IntArray, *, n_queries: int, text: bool) -> None:
+        """Take in one scored batch: scores [L, H, T] averaged over its last `n_queries` queries.
+
+        Only text queries enter the decayed mean. Rows that are new since the last call start at
+        zero.
+        """
+        data, n_rows = self._data, scores.shape[2]
+        valid = np.arange(n_rows, dtype=np.int32) < counts[..., None]
+        row = np.where(valid, scores, 0.0)
+        if "ema_sum" in data and text:
+            for name, value in (("ema_sum", row), ("ema_weight", valid)):
+                data[name] *= self.decay
+                data[name][..., :n_rows] += value
+        if "total" in data:
+            data["total"][..., :n_rows] += n_queries * row
+            data["seen"][..., :n_rows] += n_queries * valid
+        if "mean" in data:
+            data["n_observed"][..., :n_rows] += valid
+            n = np.maximum(data["n_observed"][..., :n_rows], 1)
+            delta = np.where(valid, row - data["mean"][..., :n_rows], 0.0)
+            data["mean"][..., :n_rows] += delta / n
+            data["square"][..., :n_rows] += delta * np.where(
+                valid, row - data["mean"][..., :n_rows], 0.0
+            )
+        self._counts = np.maximum(self._counts, counts)
+
+    def kept(self, rows: Rows) -> None:
+        """Follow a keep: row i of a head becomes what its i-th kept row was."""
+        if self._data:
+            width = int(rows.count.max(initial=0))
+            valid = np.arange(width, dtype=np.int32) < rows.count[..., None]
+            gather = np.zeros(valid.shape, np.int32)
+            gather[valid] = rows.index
+            for array in self._data.values():
+                moved = np.take_along_axis(array, gather, axis=2)
+                array[..., :width] = np.where(valid, moved, 0.0)
+                array[..., width:] = 0.0
+        self._counts = np.minimum(self._counts, rows.count)
+
+    def truncate(self, counts: IntArray) -> None:
+        """Forget rows at or beyond `counts`."""
+        for array in self._data.values():
+            array[np.arange(array.shape[2]) >= counts[..., None]] = 0.0
+        self._counts = np.minimum(self._counts, counts)
+
+    def read(self, need: str, n_rows: int) -> tuple[FloatArray, FloatArray]:
+        """("ema": mean, weight) ("total": sum, queries seen) ("variance": variance,
+        observations).
+        """
+        cut = {name: array[..., :n_rows] for name, array in self._data.items()}
+        if need == "ema":
+            weight = cut["ema_weight"]
+            return np.divide(cut["ema_sum"], np.maximum(weight, np.float32(1e-12))), weight.copy()
+        if need == "total":
+            return cut["total"].copy(), cut["seen"].copy()
+        n = cut["n_observed"]
+        return np.divide(cut["square"], np.maximum(n, np.float32(1))), n.copy()
