@@ -50,8 +50,8 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            error.message += f" The commands are: {', '.join(COMMANDS)}."
-            raise
+            names = ", ".join(COMMANDS)
+            raise click.UsageError(f"{error.message} The commands are: {names}.", ctx) from None
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:

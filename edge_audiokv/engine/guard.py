@@ -1,6 +1,6 @@
 """Stop a decoder that has lost its way: repetition loops and runaway length.
 
-Small audio LLMs loop on hard clips (methods.md of any peer shows "Thanks for watching" for minutes).
+Small audio LLMs loop on hard clips, and on noise they invent text that never ends.
 The guard looks at token ids only, keeps a bounded history, and says where the good text ends.
 """
 
@@ -15,7 +15,8 @@ class LoopGuard:
 
     A loop is a run of `min_repeats` equal n-grams in a row, for any n up to `max_period_tokens`;
     short n-grams must repeat more often, since people do say "no no no".
-    A runaway is text longer than speech can be: `max_tokens_per_s` times the clip, plus `slack_tokens`.
+    A runaway is text longer than speech can be: `max_tokens_per_s` times the clip's seconds, plus
+    `slack_tokens`.
     """
 
     duration_s: float

@@ -31,7 +31,7 @@ class PromptTemplate:
     def parse(
         cls, template: str, *, end_of_turn: str, question: str = "Transcribe the audio."
     ) -> PromptTemplate:
-        """Split `template` at `{audio}`. Raises ModelError if a placeholder is missing or doubled."""
+        """Split `template` at `{audio}`. Raises ModelError if a placeholder is not there once."""
         for name in ("{audio}", "{question}"):
             if template.count(name) != 1:
                 raise ModelError(

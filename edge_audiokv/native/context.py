@@ -99,7 +99,7 @@ class HeadwiseContext(CacheRows):
         self._ctx = ctx
         if self.model.adapter is not None:
             scale = (ctypes.c_float * 1)(1.0)
-            adapters = (ctypes.c_void_p * 1)(self.model.adapter)
+            adapters = (library.llama.llama_adapter_lora_p_ctypes * 1)(self.model.adapter)
             library.llama.llama_set_adapters_lora(self._llama_ctx, adapters, 1, scale)
         self._capacity, self._level = self._layout(0), self._layout(1)
         return self

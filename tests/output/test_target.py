@@ -112,7 +112,7 @@ def test_impossible_places_are_told_at_once(tmp_path, path, says):
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc on this system")
 def test_a_place_that_nobody_may_write(talk):
     with (
-        pytest.raises(OutputError, match="/proc/out.srt (cannot|may not) be written"),
+        pytest.raises(OutputError, match=r"/proc/out.srt (cannot|may not) be written"),
         open_output("/proc/out.srt", "srt") as writer,
     ):
         writer.write(talk[2])

@@ -1,0 +1,140 @@
+"""Options that several commands share, and how they become settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from edge_audiokv.engine.settings import DEFAULT_MEM, EngineSettings
+from edge_audiokv.units import parse_bytes, parse_share
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Share(click.ParamType[float]):
+    """A share such as 40% or 0.4."""
+
+    name = "share"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_share(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Size(click.ParamType[str]):
+    """A memory size such as 2GB, or a share of the machine's memory such as 50%."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            parse_bytes(str(value), total_bytes=1 << 40)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+def engine_options(command: Command) -> Command:
+    """Add the options of EngineSettings to a command; `settings_from` reads them back."""
+    options = [
+        click.option(
+            "-m",
+            "--model",
+            default="smollm2-audio",
+            show_default=True,
+            metavar="NAME|DIR",
+            help="A model of `edge-audiokv models list`, or a directory with a model.toml.",
+        ),
+        click.option(
+            "--mem",
+            type=Size(),
+            default=DEFAULT_MEM,
+            show_default=True,
+            help="Cap on the whole process: 4GB, 2GiB, 50%.",
+        ),
+        click.option(
+            "--kv-policy",
+            default="audiokv-edge",
+            show_default=True,
+            metavar="NAME",
+            help="How cache rows are chosen; `edge-audiokv policies` lists them.",
+        ),
+        click.option(
+            "--kv-budget",
+            "kv_share",
+            type=Share(),
+            default="100%",
+            show_default=True,
+            help="Share of the rows that stay in the cache.",
+        ),
+        click.option(
+            "--kv-option",
+            "kv_options",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="An option of the policy; repeatable.",
+        ),
+        click.option(
+            "-ctk",
+            "--cache-type-k",
+            "type_k",
+            type=click.Choice(["f16", "q8_0", "q4_0"]),
+            default="f16",
+            show_default=True,
+            help="Type of the key rows.",
+        ),
+        click.option(
+            "-ctv",
+            "--cache-type-v",
+            "type_v",
+            type=click.Choice(["f16", "q8_0", "q4_0"]),
+            default="f16",
+            show_default=True,
+            help="Type of the value rows.",
+        ),
+        click.option(
+            "-t",
+            "--threads",
+            type=click.IntRange(1, 64),
+            help="Threads; default: cores, at most 4.",
+        ),
+        click.option(
+            "--provider",
+            type=click.Choice(["cpu", "cuda", "tensorrt", "coreml"]),
+            default="cpu",
+            show_default=True,
+            help="Where the encoder runs.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def settings_from(values: dict[str, Any]) -> EngineSettings:
+    """EngineSettings from a command's keyword arguments; takes its own out of `values`."""
+    names = ("model", "mem", "kv_policy", "kv_share", "type_k", "type_v", "threads", "provider")
+    options = dict(_parse_option(text) for text in values.pop("kv_options"))
+    return EngineSettings(kv_options=options, **{name: values.pop(name) for name in names})
+
+
+def _parse_option(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--kv-option")
+    for convert in (int, float):
+        try:
+            return name, convert(value)
+        except ValueError:
+            continue
+    if value.lower() in ("true", "false"):
+        return name, value.lower() == "true"
+    return name, value

@@ -1,0 +1,165 @@
+"""`edge-audiokv transcribe`: recordings to text, with the bytes it took."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from edge_audiokv.audio.endpoint import EndpointConfig, Segment
+from edge_audiokv.audio.file import FileSource
+from edge_audiokv.cli.options import engine_options, settings_from
+from edge_audiokv.engine.transcriber import Transcriber
+from edge_audiokv.events import Final, Warned
+from edge_audiokv.kv.memory import peak_rss_bytes
+from edge_audiokv.models.progress import progress_bar
+from edge_audiokv.output import FORMATS, open_output
+from edge_audiokv.units import format_bytes
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@engine_options
+@click.option(
+    "-f",
+    "--format",
+    "format_name",
+    type=click.Choice(list(FORMATS)),
+    default="text",
+    show_default=True,
+    help="Format of the result.",
+)
+@click.option(
+    "-o", "--output", default="-", show_default=True, metavar="FILE", help="Where it goes."
+)
+@click.option(
+    "--max-segment-s",
+    type=click.FloatRange(2, 30),
+    default=20.0,
+    show_default=True,
+    help="Longest stretch that is decoded at once.",
+)
+@click.option("--verbose", is_flag=True, help="Say where bytes and time went, on stderr.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+def transcribe(
+    files: tuple[str, ...],
+    format_name: str,
+    output: str,
+    max_segment_s: float,
+    verbose: bool,
+    quiet: bool,
+    **values: Any,
+) -> None:
+    """Transcribe recordings of any length.
+
+    FILE is anything libsndfile reads (WAV, FLAC, OGG, Opus, MP3), at any rate. Speech is found,
+    cut at pauses and decoded piece by piece; the result goes to standard output.
+
+    \b
+    Examples:
+      edge-audiokv transcribe talk.flac
+      edge-audiokv transcribe talk.flac --kv-budget 40% --verbose
+      edge-audiokv transcribe a.wav b.wav --format srt -o all.srt
+      edge-audiokv transcribe talk.mp3 --mem 600MB --format jsonl | head
+    """
+    console = Console(stderr=True, quiet=quiet)
+    settings = settings_from(values)
+    # A wrong path is told before seconds are spent on loading a model.
+    for name in files:
+        with FileSource(name):
+            pass
+    with progress_bar(Console(stderr=True, quiet=quiet)) as report:
+        transcriber = Transcriber(
+            settings, endpoint=EndpointConfig(max_segment_s=max_segment_s), progress=report
+        ).load()
+    with transcriber, open_output(output, format_name) as writer:
+        offset_s = 0.0
+        for name in files:
+            with FileSource(name) as source:
+                for final in _with_progress(transcriber, source, console):
+                    writer.write(_moved(final, offset_s))
+                for event in source.take_events():
+                    if isinstance(event, Warned):
+                        click.echo(f"warning: {event.message}", err=True)
+                # Several files make one timeline, as if they had been joined.
+                offset_s += source.clock_s if len(files) > 1 else 0.0
+        if verbose:
+            for line in report_lines(transcriber):
+                click.echo(line, err=True)
+
+
+def _with_progress(transcriber: Transcriber, source: FileSource, console: Console) -> Any:
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} s"),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[text]}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(Path(source.name).name, total=max(source.duration_s, 0.01), text="")
+
+        def on_segment(segment: Segment) -> None:
+            bar.update(task, completed=segment.start_s)
+
+        def on_text(text: str) -> None:
+            bar.update(task, text=text[-50:])
+
+        hear = transcriber.transcribe(
+            source,
+            on_segment=on_segment,
+            on_text=on_text if console.is_terminal else None,
+        )
+        for final in hear:
+            bar.update(task, completed=final.end_s, text="")
+            yield final
+
+
+def _moved(final: Final, offset_s: float) -> Final:
+    if not offset_s:
+        return final
+    return Final(
+        final.id, final.start_s + offset_s, final.end_s + offset_s, final.text, final.flags
+    )
+
+
+def report_lines(transcriber: Transcriber) -> list[str]:
+    """Where the bytes are, as the native layer and the kernel report them, and where time went."""
+    cache, watch = transcriber.cache, transcriber.watch
+    settings = transcriber.settings
+    capacity = cache.context.capacity
+    lines = ["", "memory"]
+    lines += [
+        f"  {name:<16}{format_bytes(size):>12}"
+        for name, size in transcriber.runtime.ledger.parts().items()
+    ]
+    full_bytes = cache.full_pool_nbytes
+    lines += [
+        f"  {'peak RSS':<16}{format_bytes(peak_rss_bytes()):>12}"
+        f"  of --mem {format_bytes(settings.cap_bytes)}",
+        "cache",
+        f"  policy          {settings.kv_policy}, {settings.kv_share:.0%} of the rows kept",
+        f"  pools           {format_bytes(cache.context.pool_nbytes)} allocated, "
+        f"{format_bytes(full_bytes)} for every row of the longest segment in f16 "
+        f"({cache.context.pool_nbytes / full_bytes:.0%})",
+        f"  rows per head   {capacity.min()} to {capacity.max()} "
+        f"in {len(set(capacity.ravel().tolist()))} levels",
+        f"  evictions       {cache.stats.evictions}, {cache.stats.freed_rows} rows and "
+        f"{format_bytes(cache.stats.freed_bytes)} freed",
+        "time",
+        f"  audio           {watch.audio_s:.1f} s, {watch.audio_tokens} tokens",
+        f"  encode          {watch.encode_s:.2f} s",
+        f"  prefill         {watch.prefill_s:.2f} s, of which eviction {cache.stats.evict_s:.2f} s",
+        f"  decode          {watch.decode_s:.2f} s, {watch.text_tokens} tokens",
+        f"  realtime factor {watch.realtime_factor:.3f}",
+    ]
+    if watch.flags:
+        cuts = ", ".join(f"{count} {flag}" for flag, count in watch.flags.items())
+        lines.append(f"  guard           {cuts}")
+    return lines

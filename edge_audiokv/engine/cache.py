@@ -1,0 +1,229 @@
+"""A head-wise context and its controller in step: tokens go in, rows are freed, bytes counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_audiokv.engine.runtime import Runtime
+from edge_audiokv.errors import NativeError
+from edge_audiokv.kv.controller import Controller, Eviction
+from edge_audiokv.kv.policy import Policy, make_policy
+from edge_audiokv.kv.profile import load_profile
+from edge_audiokv.kv.shape import FloatArray, IntArray
+from edge_audiokv.kv.view import Kind
+from edge_audiokv.native.context import HeadwiseContext
+
+# Micro-batch: the masks of one graph grow with it, and scoring looks at its end only.
+_BATCH_TOKENS = 128
+# Queries whose attention is averaged: the question and the opening of the answer are about as many.
+_SCORE_WINDOW = 16
+_MAX_LEVELS = 8
+
+
+@dataclass
+class CacheStats:
+    """What evictions did since the cache was made."""
+
+    evictions: int = 0
+    freed_rows: int = 0
+    freed_bytes: int = 0
+    evict_s: float = 0.0
+
+    def add(self, eviction: Eviction, duration_s: float) -> None:
+        self.evictions += 1
+        self.freed_rows += eviction.freed_rows
+        self.freed_bytes += eviction.freed_bytes
+        self.evict_s += duration_s
+
+
+class HeadCache:
+    """One sequence. Every append makes room first, so no head is ever full when tokens arrive.
+
+    `share` is what `finish_prompt` leaves of the rows, `max_tokens` what the cache would have to
+    hold without eviction. The cache owns `context` and closes it.
+    """
+
+    def __init__(
+        self,
+        context: HeadwiseContext,
+        controller: Controller,
+        *,
+        share: float = 1.0,
+        max_tokens: int = 0,
+    ) -> None:
+        self.context = context
+        self.controller = controller
+        self.share = share
+        self.max_tokens = max_tokens
+        self.stats = CacheStats()
+        self._n_generated = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Pools, scores, compute buffers and the controller's statistics."""
+        return self.context.nbytes + self.controller.nbytes
+
+    @property
+    def full_pool_nbytes(self) -> int:
+        """Bytes of f16 pools that hold `max_tokens` rows in every head."""
+        shape = self.context.shape
+        return self.max_tokens * shape.n_head * shape.head_dim * 4
+
+    @property
+    def next_position(self) -> int:
+        return self.context.next_position
+
+    def close(self) -> None:
+        self.context.close()
+
+    def clear(self) -> None:
+        """Forget everything; positions start at 0 again."""
+        self.context.clear()
+        self.controller.reset()
+        self._n_generated = 0
+
+    def append_tokens(self, ids: Sequence[int], kind: Kind) -> None:
+        """Add tokens that nobody answers yet."""
+        for start in range(0, len(ids), _BATCH_TOKENS):
+            part = ids[start : start + _BATCH_TOKENS]
+            self.make_room(len(part))
+            self.context.decode_tokens(part, logits=False)
+            self.controller.appended(kind, len(part))
+
+    def append_embeddings(self, embeddings: FloatArray) -> None:
+        """Add audio, float32 [T, n_embd]. Scored before an eviction, so that it has a basis."""
+        for start in range(0, len(embeddings), _BATCH_TOKENS):
+            part = embeddings[start : start + _BATCH_TOKENS]
+            self.make_room(len(part))
+            following = min(_BATCH_TOKENS, len(embeddings) - start - len(part))
+            after = self.context.counts + len(part)
+            score = self.controller.uses_scores and (
+                following > 0 and self.controller.must_evict(after, following)
+            )
+            self.context.decode_embeddings(part, score=score)
+            self.controller.appended(Kind.AUDIO, len(part))
+            if score:
+                self.controller.observe(
+                    self.context, n_queries=min(_SCORE_WINDOW, len(part)), text=False
+                )
+
+    def ask(self, ids: Sequence[int]) -> FloatArray:
+        """Add a question; logits [V] of the answer's first token. Its attention is observed."""
+        self.make_room(len(ids))
+        score = self.controller.uses_scores
+        logits = self.context.decode_tokens(ids, score=score)
+        self.controller.appended(Kind.PROMPT, len(ids))
+        if score:
+            self.controller.observe(self.context, n_queries=min(_SCORE_WINDOW, len(ids)))
+        self._n_generated = 0
+        return _there(logits)
+
+    def finish_prompt(self, ids: Sequence[int]) -> FloatArray:
+        """Add the question, then keep `share` of the rows; logits [V] of the first answer token."""
+        logits = self.ask(ids)
+        if self.share < 1 and self.controller.policy.evicts:
+            self.evict(self.targets(self.share))
+        return logits
+
+    def append_generated(self, ids: Sequence[int]) -> FloatArray:
+        """Add generated tokens; logits [V] after the last."""
+        self.make_room(len(ids))
+        score = self.controller.wants_scores(self._n_generated)
+        logits = self.context.decode_tokens(ids, score=score)
+        self.controller.appended(Kind.TEXT, len(ids))
+        if score:
+            self.controller.observe(self.context, n_queries=len(ids))
+        self._n_generated += len(ids)
+        return _there(logits)
+
+    def targets(self, share: float) -> IntArray:
+        """Rows that each head keeps of `share` of all rows, equal within a lockstep level."""
+        context = self.context
+        counts, level = context.counts, context.level
+        wanted = self.controller.policy.budgets(
+            int(share * int(counts.sum())),
+            context.shape,
+            counts,
+            least_rows=min(self.controller.settings.n_sinks + 1, int(counts.min())),
+        )
+        targets = np.empty_like(counts)
+        for index in np.unique(level):
+            members = level == index
+            # Rounding down keeps the whole within the share.
+            targets[members] = max(1, int(wanted[members].mean()))
+        return np.minimum(targets, counts)
+
+    def evict(self, targets: IntArray) -> Eviction:
+        """Shrink every head to its target now."""
+        started = time.perf_counter()
+        eviction = self.controller.evict(self.context, targets)
+        self.stats.add(eviction, time.perf_counter() - started)
+        return eviction
+
+    def make_room(self, n_tokens: int) -> None:
+        """Evict if `n_tokens` more do not fit every head."""
+        started = time.perf_counter()
+        eviction = self.controller.make_room(self.context, n_tokens)
+        if eviction is not None:
+            self.stats.add(eviction, time.perf_counter() - started)
+
+    def truncate(self, position: int) -> None:
+        """Drop everything from `position` on."""
+        self.context.truncate(position)
+        self.controller.truncate(position, self.context.counts)
+
+
+def _there(logits: FloatArray | None) -> FloatArray:
+    if logits is None:
+        raise NativeError("llama.cpp gave no logits.")
+    return logits
+
+
+def policy_of(runtime: Runtime) -> Policy:
+    """The policy of the settings, with the model's head profile if it has one."""
+    settings, local = runtime.settings, runtime.local
+    profile = None
+    if local.profile_path is not None:
+        profile = load_profile(local.profile_path)
+        profile.check(runtime.model.shape, local.model_hash)
+    return make_policy(settings.kv_policy, profile=profile, **settings.kv_options)
+
+
+def clip_capacity(
+    runtime: Runtime, policy: Policy, *, prompt_tokens: int, text_tokens: int
+) -> IntArray:
+    """Rows of each head, int32 [L, H], for one clip: a whole prompt fits before it is evicted,
+    and what stays of it leaves room for the text.
+    """
+    shape, share = runtime.model.shape, runtime.settings.kv_share
+    if share >= 1 or not policy.evicts:
+        return np.full((shape.n_layer, shape.n_kv_head), prompt_tokens + text_tokens, np.int32)
+    kept = policy.budgets(int(share * prompt_tokens * shape.n_head), shape, prompt_tokens)
+    return np.maximum(prompt_tokens, kept + text_tokens).astype(np.int32)
+
+
+def open_cache(
+    runtime: Runtime, capacity: IntArray, policy: Policy, *, max_tokens: int
+) -> HeadCache:
+    """Allocate a cache of `capacity` [L, H] rows (rounded up to the native layer's levels)."""
+    settings = runtime.settings
+    context = HeadwiseContext(
+        runtime.model,
+        capacity,
+        type_k=settings.type_k,
+        type_v=settings.type_v,
+        n_batch=_BATCH_TOKENS,
+        max_levels=_MAX_LEVELS,
+        score_window=_SCORE_WINDOW,
+        n_threads=settings.n_threads,
+    ).load()
+    try:
+        controller = Controller(policy, context.shape, context.capacity)
+    except BaseException:
+        context.close()
+        raise
+    return HeadCache(context, controller, share=settings.kv_share, max_tokens=max_tokens)

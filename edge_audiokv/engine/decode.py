@@ -1,0 +1,71 @@
+"""Greedy decoding: one token after another until the turn ends or the guard steps in."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from edge_audiokv.engine.guard import LoopGuard
+from edge_audiokv.kv.shape import FloatArray
+
+
+class Vocabulary(Protocol):
+    """What decoding needs of a model."""
+
+    def piece(self, token: int) -> bytes: ...
+
+    def is_end_of_generation(self, token: int) -> bool: ...
+
+
+class TokenSink(Protocol):
+    """What decoding needs of a cache: tokens in, logits of the last one out."""
+
+    def append_generated(self, ids: Sequence[int]) -> FloatArray: ...
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The text of one answer. `ids` are the tokens behind `text`; `n_generated` counts all."""
+
+    text: str
+    ids: tuple[int, ...]
+    n_generated: int
+    flags: tuple[str, ...] = ()
+
+
+def text_of(vocabulary: Vocabulary, ids: Sequence[int]) -> str:
+    """The text of `ids`; bytes that are not yet whole characters are left out."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    return decoder.decode(b"".join(vocabulary.piece(token) for token in ids))
+
+
+def greedy(
+    cache: TokenSink,
+    vocabulary: Vocabulary,
+    logits: FloatArray,
+    guard: LoopGuard,
+    *,
+    on_token: Callable[[Sequence[int]], None] | None = None,
+) -> Decoded:
+    """Decode greedily from `logits` [V] until the turn ends or `guard` stops it.
+
+    Every token but the last is in the cache afterwards. `on_token` sees all ids so far.
+    """
+    flags: tuple[str, ...] = ()
+    while True:
+        token = int(np.argmax(logits))
+        if vocabulary.is_end_of_generation(token):
+            break
+        verdict = guard.push(token)
+        if on_token is not None:
+            on_token(guard.history)
+        if verdict is not None:
+            flags = (verdict,)
+            break
+        logits = cache.append_generated([token])
+    ids = guard.clean()
+    return Decoded(text_of(vocabulary, ids).strip(), tuple(ids), len(guard.history), flags)

@@ -1,0 +1,89 @@
+"""One stretch of speech to text in a fresh context: encode, prefill, evict, decode."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from edge_audiokv.engine.cache import HeadCache
+from edge_audiokv.engine.decode import Decoded, greedy, text_of
+from edge_audiokv.engine.guard import LoopGuard
+from edge_audiokv.engine.runtime import Runtime
+from edge_audiokv.kv.shape import FloatArray
+from edge_audiokv.kv.view import Kind
+
+
+@dataclass
+class Stopwatch:
+    """Where the time of recognition went, and how much there was of everything."""
+
+    encode_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    audio_s: float = 0.0
+    audio_tokens: int = 0
+    text_tokens: int = 0
+    flags: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def total_s(self) -> float:
+        return self.encode_s + self.prefill_s + self.decode_s
+
+    @property
+    def realtime_factor(self) -> float:
+        """Compute seconds a second of audio."""
+        return self.total_s / self.audio_s if self.audio_s else 0.0
+
+
+class Recognizer:
+    """Transcribes segments one by one; the cache is cleared before each."""
+
+    def __init__(self, runtime: Runtime, cache: HeadCache) -> None:
+        self.runtime = runtime
+        self.cache = cache
+        self.watch = Stopwatch()
+        self._before = runtime.template.before_ids(runtime.model)
+        self._after = runtime.template.after_ids(runtime.model)
+
+    def recognize(
+        self, samples: FloatArray, *, on_text: Callable[[str], None] | None = None
+    ) -> Decoded:
+        """Text of `samples`, float32 [S] at the encoder's rate, at most one window."""
+        return self.answer(samples, self._after, on_text=on_text)
+
+    def answer(
+        self,
+        samples: FloatArray,
+        after_ids: Sequence[int],
+        *,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Decoded:
+        """What the model says to `samples` followed by the tokens `after_ids`."""
+        runtime, watch = self.runtime, self.watch
+        duration_s = len(samples) / runtime.encoder.sample_rate_hz
+        started = time.perf_counter()
+        embeddings = runtime.encoder.encode(samples)
+        encoded = time.perf_counter()
+        cache = self.cache
+        cache.clear()
+        cache.append_tokens(self._before, Kind.PROMPT)
+        cache.append_embeddings(embeddings)
+        logits = cache.finish_prompt(after_ids)
+        prefilled = time.perf_counter()
+        guard = LoopGuard(duration_s)
+
+        def tell(ids: Sequence[int]) -> None:
+            if on_text is not None:
+                on_text(text_of(runtime.model, ids).strip())
+
+        decoded = greedy(cache, runtime.model, logits, guard, on_token=tell)
+        watch.encode_s += encoded - started
+        watch.prefill_s += prefilled - encoded
+        watch.decode_s += time.perf_counter() - prefilled
+        watch.audio_s += duration_s
+        watch.audio_tokens += len(embeddings)
+        watch.text_tokens += decoded.n_generated
+        for flag in decoded.flags:
+            watch.flags[flag] = watch.flags.get(flag, 0) + 1
+        return decoded

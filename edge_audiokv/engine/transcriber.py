@@ -1,0 +1,143 @@
+"""Recordings of any length to text: cut into segments, each decoded in a fresh context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from edge_audiokv.audio.endpoint import EndpointConfig, Segment, segments
+from edge_audiokv.audio.file import FileSource
+from edge_audiokv.audio.source import AudioSource
+from edge_audiokv.audio.vad import VoiceDetector
+from edge_audiokv.engine.cache import HeadCache, clip_capacity, open_cache, policy_of
+from edge_audiokv.engine.recognizer import Recognizer, Stopwatch
+from edge_audiokv.engine.runtime import Runtime
+from edge_audiokv.engine.settings import EngineSettings
+from edge_audiokv.events import Final
+from edge_audiokv.models.download import Progress
+
+# Text tokens a second of speech that the pools have room for; the guard stops before that.
+_TEXT_TOKENS_PER_S = 8.0
+_PROMPT_TOKENS = 64
+
+
+class Transcriber:
+    """Turns sound sources into `Final` events.
+
+        with Transcriber(EngineSettings(kv_share=0.4)) as transcriber:
+            for final in transcriber.transcribe("talk.flac"):
+                print(final.text)
+
+    The constructor touches nothing. One thread at a time may use a transcriber.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings | None = None,
+        *,
+        endpoint: EndpointConfig | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.settings = settings or EngineSettings()
+        self.endpoint = endpoint or EndpointConfig()
+        self.runtime = Runtime(
+            self.settings, max_window_s=self.endpoint.max_segment_s, progress=progress
+        )
+        self._detector = VoiceDetector()
+        self._cache: HeadCache | None = None
+        self._recognizer: Recognizer | None = None
+
+    def load(self) -> Self:
+        """Load model, encoder and voice detector, and allocate the cache.
+
+        Raises ModelError, DownloadError, PolicyError, or MemoryBudgetError with the sum.
+        """
+        if self._recognizer is not None:
+            return self
+        runtime = self.runtime.load()
+        try:
+            self._detector.load()
+            policy = policy_of(runtime)
+            seconds = self.endpoint.max_segment_s
+            audio_tokens = int(seconds * runtime.encoder.tokens_per_second) + 1
+            prompt_tokens = audio_tokens + _PROMPT_TOKENS
+            text_tokens = int(seconds * _TEXT_TOKENS_PER_S)
+            capacity = clip_capacity(
+                runtime, policy, prompt_tokens=prompt_tokens, text_tokens=text_tokens
+            )
+            runtime.check_fits(capacity, {"voice detector": self._detector.nbytes})
+            self._cache = cache = open_cache(
+                runtime, capacity, policy, max_tokens=prompt_tokens + text_tokens
+            )
+            runtime.ledger.add("voice detector", lambda: self._detector.nbytes)
+            runtime.ledger.add("KV pools", lambda: cache.context.pool_nbytes)
+            runtime.ledger.add("compute", lambda: cache.nbytes - cache.context.pool_nbytes)
+            self._recognizer = Recognizer(runtime, self._cache)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def close(self) -> None:
+        """Give everything back. Closing twice does nothing."""
+        if self._cache is not None:
+            self._cache.close()
+        self._detector.close()
+        self.runtime.close()
+        self._cache = self._recognizer = None
+
+    @property
+    def cache(self) -> HeadCache:
+        self.load()
+        if self._cache is None:
+            raise RuntimeError("load() left no cache")
+        return self._cache
+
+    @property
+    def watch(self) -> Stopwatch:
+        """Times and counts since `load()`."""
+        return self.recognizer.watch
+
+    @property
+    def recognizer(self) -> Recognizer:
+        self.load()
+        if self._recognizer is None:
+            raise RuntimeError("load() left no recognizer")
+        return self._recognizer
+
+    def transcribe(
+        self,
+        source: AudioSource | str | Path,
+        *,
+        on_segment: Callable[[Segment], None] | None = None,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Iterator[Final]:
+        """One `Final` for each stretch of speech, in order, as soon as it is decoded.
+
+        `source` is a path, or an open source. `on_segment` sees each segment before it is decoded,
+        `on_text` the growing text. Raises InputError if the source cannot be read.
+        """
+        if not isinstance(source, AudioSource):
+            with FileSource(source) as opened:
+                yield from self.transcribe(opened, on_segment=on_segment, on_text=on_text)
+            return
+        recognizer = self.recognizer
+        self._detector.reset()
+        for segment in segments(source, self._detector, self.endpoint):
+            if on_segment is not None:
+                on_segment(segment)
+            decoded = recognizer.recognize(segment.samples, on_text=on_text)
+            yield Final(segment.id, segment.start_s, segment.end_s, decoded.text, decoded.flags)
+
+    def __enter__(self) -> Self:
+        return self.load()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

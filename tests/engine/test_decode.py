@@ -1,0 +1,69 @@
+"""Greedy decoding against a scripted model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edge_audiokv.engine.decode import greedy, text_of
+from edge_audiokv.engine.guard import LoopGuard
+from edge_audiokv.kv.shape import FloatArray
+
+END = 0
+
+
+class Script:
+    """Says the given tokens in order, then ends; records what was put into the cache."""
+
+    def __init__(self, tokens: Sequence[int], pieces: dict[int, bytes]) -> None:
+        self.tokens = [*tokens, END]
+        self.pieces = pieces
+        self.appended: list[int] = []
+
+    def piece(self, token: int) -> bytes:
+        return self.pieces[token]
+
+    def is_end_of_generation(self, token: int) -> bool:
+        return token == END
+
+    def logits(self) -> FloatArray:
+        row = np.zeros(100, np.float32)
+        row[self.tokens[len(self.appended)]] = 1
+        return row
+
+    def append_generated(self, ids: Sequence[int]) -> FloatArray:
+        self.appended += ids
+        return self.logits()
+
+
+def test_text_ends_with_the_turn() -> None:
+    script = Script([1, 2], {1: b" hello", 2: b" world"})
+    seen: list[int] = []
+    decoded = greedy(
+        script, script, script.logits(), LoopGuard(10.0), on_token=lambda ids: seen.append(len(ids))
+    )
+    assert decoded.text == "hello world"
+    assert decoded.ids == (1, 2)
+    assert decoded.flags == ()
+    assert script.appended == [1, 2]
+    assert seen == [1, 2]
+
+
+def test_nothing_said_is_an_empty_text() -> None:
+    script = Script([], {})
+    assert greedy(script, script, script.logits(), LoopGuard(1.0)).text == ""
+
+
+def test_a_loop_is_cut_and_flagged() -> None:
+    script = Script([1, *[2, 3] * 40], {1: b"well", 2: b" ha", 3: b" ho"})
+    decoded = greedy(script, script, script.logits(), LoopGuard(60.0))
+    assert decoded.flags == ("loop",)
+    assert decoded.text == "well ha ho"
+    assert decoded.n_generated < 40
+
+
+def test_a_character_split_over_tokens_is_whole_and_half_a_character_waits() -> None:
+    script = Script([1, 2], {1: b"caf\xc3", 2: b"\xa9"})
+    assert text_of(script, [1, 2]) == "café"
+    assert text_of(script, [1]) == "caf"
