@@ -33,12 +33,14 @@ class ControllerSettings:
                         the incoming tokens need)
     score_every_tokens  generated tokens between two scored decode steps
     decay               of the mean over text queries, per observation
+    n_window            queries that count as "the last window" for methods that have one
     """
 
     n_sinks: int = 4
     low_water: float = 0.9
     score_every_tokens: int = 16
     decay: float = 0.8
+    n_window: int = 32
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,12 @@ class Controller:
                 f"Capacities are {list(self.capacity.shape)}, the model has {shape.n_layer} layers"
                 f" of {shape.n_kv_head} KV heads."
             )
-        self._statistics = RowStatistics(self.capacity, policy.needs, decay=self.settings.decay)
+        self._statistics = RowStatistics(
+            self.capacity, policy.needs, decay=self.settings.decay, n_window=self.settings.n_window
+        )
         self._kinds = np.empty(256, np.int8)
         self._n_positions = 0
         self._n_fresh = 0
-        self._text_scored = False
 
     @property
     def nbytes(self) -> int:
@@ -106,9 +109,14 @@ class Controller:
 
         `text` tells that they were text (a question, template text, a generated token), not audio.
         """
-        if self.policy.needs & {"ema", "total", "variance"}:
-            self._statistics.observe(cache.scores(), cache.counts, n_queries=n_queries, text=text)
-        self._text_scored |= text
+        if self.uses_scores:
+            self.observe_scores(cache.scores(), cache.counts, n_queries=n_queries, text=text)
+
+    def observe_scores(
+        self, scores: FloatArray, counts: IntArray, *, n_queries: int, text: bool = True
+    ) -> None:
+        """`observe`, from arrays: scores [L, H, T], counts [L, H]."""
+        self._statistics.observe(scores, counts, n_queries=n_queries, text=text)
 
     def kept(self, rows: Rows) -> None:
         """The cache kept these rows."""
@@ -132,7 +140,6 @@ class Controller:
     def reset(self) -> None:
         """The cache was cleared."""
         self.truncate(0, np.zeros_like(self.capacity))
-        self._text_scored = False
 
     # --- when -------------------------------------------------------------------------------------
 
@@ -173,6 +180,8 @@ class Controller:
         counts, positions = cache.counts, cache.positions()
         n_rows = positions.shape[2]
         statistics: dict[str, FloatArray] = {}
+        if "scores" in needs:
+            statistics["scores"], _ = self._statistics.read("scores", n_rows)
         if "ema" in needs:
             statistics["ema"], statistics["ema_weight"] = self._statistics.read("ema", n_rows)
         if "total" in needs:
@@ -185,7 +194,6 @@ class Controller:
             positions=positions,
             kind_of=self.kind_of.copy(),
             targets=targets,
-            scores=cache.scores() if self.uses_scores else None,
             n_fresh=self._n_fresh,
             read_keys=cache.read_keys,
             read_values=cache.read_values,

@@ -1,6 +1,6 @@
 """Head profiles: how much each KV head matters, measured once a model, as JSON.
 
-{"format": "edge-audiokv-head-profile", "version": 1, "model": NAME, "model_sha256": HEX,
+{"format": "edge-audiokv-head-profile", "version": 1, "model": NAME, "model_hash": HEX,
  "n_layer": L, "n_kv_head": H, "made_with": COMMAND, "samples": N,
  "tables": {"speech": [[...H] ...L], "sound": ...}}
 """
@@ -27,7 +27,7 @@ class HeadProfile:
     """Weights float32 [L, H] >= 0 by table name ("speech", "sound"), tied to one model's hash."""
 
     model: str
-    model_sha256: str
+    model_hash: str
     tables: dict[str, FloatArray]
     made_with: str = ""
     samples: int = 0
@@ -47,7 +47,7 @@ class HeadProfile:
                 cure=f"Choose from {', '.join(sorted(self.tables))}.",
             ) from None
 
-    def check(self, shape: KVShape, model_sha256: str | None = None) -> None:
+    def check(self, shape: KVShape, model_hash: str | None = None) -> None:
         """Raise PolicyError unless the profile was made for this shape and model."""
         n_layer, n_kv_head = next(iter(self.tables.values())).shape
         if (n_layer, n_kv_head) != (shape.n_layer, shape.n_kv_head):
@@ -56,10 +56,10 @@ class HeadProfile:
                 f" {shape.n_layer} of {shape.n_kv_head}.",
                 cure="Make one with 'edge-audiokv calibrate'.",
             )
-        if model_sha256 and self.model_sha256 and model_sha256 != self.model_sha256:
+        if model_hash and self.model_hash and model_hash != self.model_hash:
             raise PolicyError(
                 f"The head profile was made for another model ({self.model},"
-                f" sha256 {self.model_sha256[:12]}, not {model_sha256[:12]}).",
+                f" hash {self.model_hash[:16]}, not {model_hash[:16]}).",
                 cure="Make one with 'edge-audiokv calibrate'.",
             )
 
@@ -74,7 +74,7 @@ class HeadProfile:
             "format": FORMAT,
             "version": VERSION,
             "model": self.model,
-            "model_sha256": self.model_sha256,
+            "model_hash": self.model_hash,
             "n_layer": n_layer,
             "n_kv_head": n_kv_head,
             "samples": self.samples,
@@ -132,7 +132,7 @@ def parse_profile(data: Any) -> HeadProfile:
         parsed[str(name)] = table
     return HeadProfile(
         model=str(data.get("model", "")),
-        model_sha256=str(data.get("model_sha256", "")),
+        model_hash=str(data.get("model_hash", "")),
         tables=parsed,
         made_with=str(data.get("made_with", "")),
         samples=int(data.get("samples", 0)),

@@ -11,6 +11,7 @@ import numpy as np
 from edge_audiokv.kv.shape import FloatArray, IntArray, Rows
 
 _FIELDS = {
+    "scores": ("window",),
     "ema": ("ema_sum", "ema_weight"),
     "total": ("total", "seen"),
     "variance": ("n_observed", "mean", "square"),
@@ -20,16 +21,18 @@ _FIELDS = {
 class RowStatistics:
     """Accumulators [L, H, C] aligned with the cache's rows; C is the largest capacity."""
 
-    def __init__(self, capacity: IntArray, needs: frozenset[str], *, decay: float) -> None:
-        self.decay = decay
+    def __init__(
+        self, capacity: IntArray, needs: frozenset[str], *, decay: float, n_window: int
+    ) -> None:
+        self.decay, self.n_window = decay, n_window
+        self._window_queries = 0
         size = (*capacity.shape, int(capacity.max()))
         names = {name for need in needs for name in _FIELDS.get(need, ())}
         self._data: dict[str, FloatArray] = {name: np.zeros(size, np.float32) for name in names}
-        self._counts = np.zeros(capacity.shape, np.int32)
 
     @property
     def nbytes(self) -> int:
-        return sum(array.nbytes for array in self._data.values()) + self._counts.nbytes
+        return sum(array.nbytes for array in self._data.values())
 
     def observe(self, scores: FloatArray, counts: IntArray, *, n_queries: int, text: bool) -> None:
         """Take in one scored batch: scores [L, H, T] averaged over its last `n_queries` queries.
@@ -40,6 +43,12 @@ class RowStatistics:
         data, n_rows = self._data, scores.shape[2]
         valid = np.arange(n_rows, dtype=np.int32) < counts[..., None]
         row = np.where(valid, scores, 0.0)
+        if "window" in data:
+            # The last n_window queries: older batches give way to newer ones, in whole or in part.
+            older = max(0, min(self._window_queries, self.n_window - n_queries))
+            data["window"] *= older / max(1, self._window_queries)
+            data["window"][..., :n_rows] += min(n_queries, self.n_window) * row
+            self._window_queries = older + min(n_queries, self.n_window)
         if "ema_sum" in data and text:
             for name, value in (("ema_sum", row), ("ema_weight", valid)):
                 data[name] *= self.decay
@@ -55,7 +64,6 @@ class RowStatistics:
             data["square"][..., :n_rows] += delta * np.where(
                 valid, row - data["mean"][..., :n_rows], 0.0
             )
-        self._counts = np.maximum(self._counts, counts)
 
     def kept(self, rows: Rows) -> None:
         """Follow a keep: row i of a head becomes what its i-th kept row was."""
@@ -68,19 +76,20 @@ class RowStatistics:
                 moved = np.take_along_axis(array, gather, axis=2)
                 array[..., :width] = np.where(valid, moved, 0.0)
                 array[..., width:] = 0.0
-        self._counts = np.minimum(self._counts, rows.count)
 
     def truncate(self, counts: IntArray) -> None:
         """Forget rows at or beyond `counts`."""
         for array in self._data.values():
             array[np.arange(array.shape[2]) >= counts[..., None]] = 0.0
-        self._counts = np.minimum(self._counts, counts)
 
     def read(self, need: str, n_rows: int) -> tuple[FloatArray, FloatArray]:
-        """("ema": mean, weight) ("total": sum, queries seen) ("variance": variance,
-        observations).
+        """Arrays [L, H, n_rows]: "ema" mean and weight, "total" sum and queries that saw a row,
+        "variance" variance and observations, "scores" mean of the window and its queries.
         """
         cut = {name: array[..., :n_rows] for name, array in self._data.items()}
+        if need == "scores":
+            queries = np.full(1, self._window_queries, np.float32)
+            return cut["window"] / np.float32(max(1, self._window_queries)), queries
         if need == "ema":
             weight = cut["ema_weight"]
             return np.divide(cut["ema_sum"], np.maximum(weight, np.float32(1e-12))), weight.copy()

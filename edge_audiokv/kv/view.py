@@ -54,7 +54,8 @@ class KVView:
     counts      rows of each head, int32 [L, H]
     positions   ascending true positions, -1 beyond the end, int32
     kind_of     kind of each absolute position, int8 [P]
-    scores      attention of the last scored batch, window and query group averaged, float32
+    scores      attention of the last observed queries (the window), averaged over them and the
+                query group, float32 (needs "scores")
     ema         the same, a decayed mean over text queries (needs "ema"); ema_weight: the decayed
                 number of text queries that saw a row, 0 for a row that none has seen
     total       sums over all observed queries (needs "total"); seen: queries a row was observed by

@@ -1,0 +1,46 @@
+"""The loaded parts of a model for measurements below the engine: encoder, LLM, prompt ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_audiokv.encoder.base import Encoder
+from edge_audiokv.encoder.onnx import OnnxEncoder
+from edge_audiokv.engine.prompt import PromptTemplate
+from edge_audiokv.models import catalog, download
+from edge_audiokv.models.download import LocalModel
+from edge_audiokv.native.model import Model
+
+
+@dataclass
+class Parts:
+    """Encoder and LLM, loaded; token ids before and after the audio."""
+
+    local: LocalModel
+    encoder: Encoder
+    model: Model
+    before: list[int]
+    after: list[int]
+
+    def close(self) -> None:
+        self.encoder.close()
+        self.model.close()
+
+
+def load_parts(name: str | Path, *, question: str | None = None) -> Parts:
+    """Find, verify and load the model `name` (catalog entry or directory). Raises ModelError."""
+    local = download.ensure(catalog.resolve(name))
+    entry = local.entry
+    encoder = OnnxEncoder(
+        local.encoder_path,
+        d_model=entry.d_model,
+        sample_rate_hz=entry.sample_rate_hz,
+        tokens_per_second=entry.tokens_per_second,
+        max_window_s=entry.max_audio_s,
+    ).load()
+    model = Model(local.gguf_path, lora=local.lora_path).load()
+    prompt = PromptTemplate.parse(
+        entry.prompt.template, end_of_turn=entry.prompt.end_of_turn, question=entry.prompt.question
+    )
+    return Parts(local, encoder, model, prompt.before_ids(model), prompt.after_ids(model, question))
