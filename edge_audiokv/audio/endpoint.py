@@ -165,6 +165,20 @@ class Endpointer:
         return Segment(self._open.id, start, end, samples, cut=True)
 
     @property
+    def paused_segment(self) -> Segment | None:
+        """The open speech exactly as it will end if the silence that has begun goes on.
+
+        None while somebody speaks, and until the silence has lasted `suffix_padding_ms`. Whoever
+        wants the text early can work on it while the endpointer still waits.
+        """
+        if self._open is None or self._position - self._voiced_end < self._suffix:
+            return None
+        start = self._open.start_sample
+        end = min(self._voiced_end + self._suffix, start + self._max_samples)
+        samples = self._history.slice(start, end).copy()
+        return Segment(self._open.id, start, end, samples)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of sound that can be held: fixed when the endpointer is made."""
         return self._history.nbytes

@@ -13,7 +13,7 @@ from edge_audiokv.errors import NativeError
 from edge_audiokv.kv.controller import Controller, Eviction
 from edge_audiokv.kv.policy import Policy, make_policy
 from edge_audiokv.kv.profile import load_profile
-from edge_audiokv.kv.shape import FloatArray, IntArray
+from edge_audiokv.kv.shape import FloatArray, IntArray, Rows
 from edge_audiokv.kv.view import Kind
 from edge_audiokv.native.context import HeadwiseContext
 
@@ -29,6 +29,7 @@ class CacheStats:
     """What evictions did since the cache was made."""
 
     evictions: int = 0
+    shifts: int = 0
     freed_rows: int = 0
     freed_bytes: int = 0
     evict_s: float = 0.0
@@ -170,6 +171,38 @@ class HeadCache:
         eviction = self.controller.make_room(self.context, n_tokens)
         if eviction is not None:
             self.stats.add(eviction, time.perf_counter() - started)
+
+    def shift(self, delta: int, *, first: int) -> None:
+        """Move all positions from `first + delta` on down by `delta`; what lies between is dropped.
+
+        Survivors keep their distances to each other; the rows before `first` (the sinks) stay where
+        they are. Frees the oldest rows first, so it is what ends the reach of an endless session.
+        """
+        started = time.perf_counter()
+        context = self.context
+        positions, counts, level = context.positions(), context.counts, context.level
+        stays = (positions >= 0) & ((positions < first) | (positions >= first + delta))
+        left = stays.sum(axis=2)
+        # Heads of a level hold equally many rows: the one that lost most decides.
+        for index in np.unique(level):
+            members = level == index
+            left[members] = left[members].min()
+        newest = np.cumsum(stays[..., ::-1], axis=2)[..., ::-1]
+        n_first = ((positions >= 0) & (positions < first)).sum(axis=2)
+        stays &= (positions < first) | (newest <= (left - n_first)[..., None])
+        rows = Rows.from_mask(stays)
+        context.keep(rows)
+        self.controller.kept(rows)
+        context.shift(-delta, from_position=first + delta)
+        self.controller.shift(-delta, from_position=first + delta)
+        freed_rows = int(counts.sum()) - int(rows.count.sum())
+        if freed_rows:
+            freed_bytes = freed_rows * context.shape.row_bytes
+            self.stats.add(
+                Eviction(freed_rows, freed_bytes, int(rows.count.sum())),
+                time.perf_counter() - started,
+            )
+        self.stats.shifts += 1
 
     def truncate(self, position: int) -> None:
         """Drop everything from `position` on."""

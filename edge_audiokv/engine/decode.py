@@ -53,7 +53,8 @@ def greedy(
 ) -> Decoded:
     """Decode greedily from `logits` [V] until the turn ends or `guard` stops it.
 
-    Every token but the last is in the cache afterwards. `on_token` sees all ids so far.
+    After a normal end all of `ids` are in the cache, the end token is not. `on_token` sees all ids
+    so far.
     """
     flags: tuple[str, ...] = ()
     while True:

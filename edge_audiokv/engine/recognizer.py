@@ -36,6 +36,14 @@ class Stopwatch:
         return self.total_s / self.audio_s if self.audio_s else 0.0
 
 
+@dataclass(frozen=True)
+class Heard:
+    """Text of a stretch of speech, and its audio embeddings, float32 [T, n_embd]."""
+
+    decoded: Decoded
+    embeddings: FloatArray
+
+
 class Recognizer:
     """Transcribes segments one by one; the cache is cleared before each."""
 
@@ -48,42 +56,35 @@ class Recognizer:
 
     def recognize(
         self, samples: FloatArray, *, on_text: Callable[[str], None] | None = None
-    ) -> Decoded:
+    ) -> Heard:
         """Text of `samples`, float32 [S] at the encoder's rate, at most one window."""
-        return self.answer(samples, self._after, on_text=on_text)
-
-    def answer(
-        self,
-        samples: FloatArray,
-        after_ids: Sequence[int],
-        *,
-        on_text: Callable[[str], None] | None = None,
-    ) -> Decoded:
-        """What the model says to `samples` followed by the tokens `after_ids`."""
-        runtime, watch = self.runtime, self.watch
+        runtime, watch, cache = self.runtime, self.watch, self.cache
         duration_s = len(samples) / runtime.encoder.sample_rate_hz
-        started = time.perf_counter()
-        embeddings = runtime.encoder.encode(samples)
+        embeddings = self.encode(samples)
         encoded = time.perf_counter()
-        cache = self.cache
         cache.clear()
         cache.append_tokens(self._before, Kind.PROMPT)
         cache.append_embeddings(embeddings)
-        logits = cache.finish_prompt(after_ids)
+        logits = cache.finish_prompt(self._after)
         prefilled = time.perf_counter()
-        guard = LoopGuard(duration_s)
 
         def tell(ids: Sequence[int]) -> None:
             if on_text is not None:
                 on_text(text_of(runtime.model, ids).strip())
 
-        decoded = greedy(cache, runtime.model, logits, guard, on_token=tell)
-        watch.encode_s += encoded - started
+        decoded = greedy(cache, runtime.model, logits, LoopGuard(duration_s), on_token=tell)
         watch.prefill_s += prefilled - encoded
         watch.decode_s += time.perf_counter() - prefilled
-        watch.audio_s += duration_s
-        watch.audio_tokens += len(embeddings)
         watch.text_tokens += decoded.n_generated
         for flag in decoded.flags:
             watch.flags[flag] = watch.flags.get(flag, 0) + 1
-        return decoded
+        return Heard(decoded, embeddings)
+
+    def encode(self, samples: FloatArray) -> FloatArray:
+        """Embeddings [T, n_embd] of `samples`, counted by the watch."""
+        started = time.perf_counter()
+        embeddings = self.runtime.encoder.encode(samples)
+        self.watch.encode_s += time.perf_counter() - started
+        self.watch.audio_s += len(samples) / self.runtime.encoder.sample_rate_hz
+        self.watch.audio_tokens += len(embeddings)
+        return embeddings

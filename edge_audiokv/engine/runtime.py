@@ -14,7 +14,7 @@ from edge_audiokv.engine.prompt import PromptTemplate
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import ModelError
 from edge_audiokv.kv.memory import Ledger, MemoryPlan, plan_memory, rss_bytes
-from edge_audiokv.kv.shape import IntArray
+from edge_audiokv.kv.shape import IntArray, KVShape
 from edge_audiokv.models import catalog, download
 from edge_audiokv.models.download import LocalModel, Progress
 from edge_audiokv.native.model import Model
@@ -104,18 +104,36 @@ class Runtime:
         self.ledger.add("weights", lambda: model.nbytes)
         return self
 
+    @property
+    def row_shape(self) -> KVShape:
+        """The cache's shape with the row types of the settings."""
+        settings = self.settings
+        return replace(self.model.shape, type_k=settings.type_k, type_v=settings.type_v)
+
+    def make_plan(
+        self, others: Mapping[str, int], *, kv_min_bytes: int, kv_max_bytes: int
+    ) -> MemoryPlan:
+        """Give the cache what the cap leaves beside all that is loaded and `others`.
+
+        Raises MemoryBudgetError with the sum and the smallest cap that works.
+        """
+        self.plan = plan_memory(
+            self.settings.cap_bytes,
+            {**self.ledger.parts(), **others},
+            kv_min_bytes=kv_min_bytes,
+            kv_max_bytes=max(kv_min_bytes, kv_max_bytes),
+        )
+        return self.plan
+
     def check_fits(self, capacity: IntArray, others: Mapping[str, int]) -> MemoryPlan:
         """Does a cache of `capacity` [L, H] rows fit beside what is loaded and `others`?
 
         Raises MemoryBudgetError with the sum and the smallest cap that works.
         """
-        shape = replace(self.model.shape, type_k=self.settings.type_k, type_v=self.settings.type_v)
-        pool_bytes = int(capacity.sum()) * shape.row_bytes
-        parts = {**self.ledger.parts(), **others, "compute": _GRAPH_BYTES}
-        self.plan = plan_memory(
-            self.settings.cap_bytes, parts, kv_min_bytes=pool_bytes, kv_max_bytes=pool_bytes
+        pool_bytes = int(capacity.sum()) * self.row_shape.row_bytes
+        return self.make_plan(
+            {**others, "compute": _GRAPH_BYTES}, kv_min_bytes=pool_bytes, kv_max_bytes=pool_bytes
         )
-        return self.plan
 
     def close(self) -> None:
         """Give everything back."""

@@ -128,7 +128,7 @@ class Transcriber:
         for segment in segments(source, self._detector, self.endpoint):
             if on_segment is not None:
                 on_segment(segment)
-            decoded = recognizer.recognize(segment.samples, on_text=on_text)
+            decoded = recognizer.recognize(segment.samples, on_text=on_text).decoded
             yield Final(segment.id, segment.start_s, segment.end_s, decoded.text, decoded.flags)
 
     def __enter__(self) -> Self:

@@ -1,0 +1,132 @@
+"""The session's memory: one cache that holds all turns so far, within its budget, for ever.
+
+A turn is the prompt, the audio, the question and the answer, as the model was trained on them.
+Before a turn begins there is room for all of it, so nothing is evicted while it is decoded, and
+room for a question stays free after it, so that asking leaves the memory as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from edge_audiokv.engine.cache import HeadCache
+from edge_audiokv.engine.decode import Decoded, greedy, text_of
+from edge_audiokv.engine.guard import LoopGuard
+from edge_audiokv.engine.runtime import Runtime
+from edge_audiokv.errors import InputError
+from edge_audiokv.kv.shape import FloatArray
+from edge_audiokv.kv.view import Kind
+
+MAX_QUESTION_TOKENS = 96
+MAX_ANSWER_TOKENS = 96
+# Share of the trained context by which positions move down when its end is near.
+_SHIFT_SHARE = 0.25
+
+
+class RollingMemory:
+    """Turns go in; questions are answered from them.
+
+    `max_turn_tokens` bounds one turn, answer included.
+    """
+
+    def __init__(self, runtime: Runtime, cache: HeadCache, *, max_turn_tokens: int) -> None:
+        self.runtime = runtime
+        self.cache = cache
+        self.max_turn_tokens = max_turn_tokens
+        model, template = runtime.model, runtime.template
+        self._before = template.before_ids(model)
+        self._after = template.after_ids(model)
+        self._end = template.end_ids(model)
+        self._n_context = model.n_ctx_train
+        self._turn_start: int | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return self.cache.nbytes
+
+    @property
+    def reserve_tokens(self) -> int:
+        """Rows that stay free between turns, for a question and its answer."""
+        return MAX_QUESTION_TOKENS + MAX_ANSWER_TOKENS
+
+    def transcribe(
+        self,
+        embeddings: FloatArray,
+        duration_s: float,
+        *,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Decoded:
+        """Decode a segment with all earlier turns in view. `commit` or `discard` it afterwards."""
+        self._begin()
+        logits = self._listen(embeddings)
+        model = self.runtime.model
+
+        def tell(ids: Sequence[int]) -> None:
+            if on_text is not None:
+                on_text(text_of(model, ids).strip())
+
+        return greedy(self.cache, model, logits, LoopGuard(duration_s), on_token=tell)
+
+    def commit(self, embeddings: FloatArray, decoded: Decoded, *, listened: bool) -> None:
+        """Make the segment part of the memory, with `decoded` as its text.
+
+        `listened` says that `transcribe` has just put its audio there.
+        """
+        if not (listened and not decoded.flags):
+            # The text differs from what was decoded here: say it anew, as it was told.
+            self.discard()
+            self._begin()
+            self._listen(embeddings)
+            self.cache.append_tokens(decoded.ids, Kind.TEXT)
+        self.cache.append_tokens(self._end, Kind.PROMPT)
+        self._turn_start = None
+        self.cache.make_room(self.reserve_tokens)
+
+    def discard(self) -> None:
+        """Forget the segment that was transcribed but not committed."""
+        if self._turn_start is not None:
+            self.cache.truncate(self._turn_start)
+            self._turn_start = None
+
+    def ask(self, question: str, *, on_text: Callable[[str], None] | None = None) -> Decoded:
+        """Answer from what was heard; the memory is as before afterwards.
+
+        Raises InputError if the question is longer than `MAX_QUESTION_TOKENS`.
+        """
+        model = self.runtime.model
+        ids = self.runtime.template.ask_ids(model, question)
+        if len(ids) > MAX_QUESTION_TOKENS:
+            raise InputError(
+                f"the question has {len(ids)} tokens; {MAX_QUESTION_TOKENS} are the most.",
+                cure="Ask it in fewer words.",
+            )
+        self.discard()
+        self._shift_for(self.reserve_tokens)
+        start = self.cache.next_position
+
+        def tell(ids: Sequence[int]) -> None:
+            if on_text is not None:
+                on_text(text_of(model, ids).strip())
+
+        guard = LoopGuard(0.0, slack_tokens=MAX_ANSWER_TOKENS - 1)
+        try:
+            return greedy(self.cache, model, self.cache.ask(ids), guard, on_token=tell)
+        finally:
+            self.cache.truncate(start)
+
+    def _begin(self) -> None:
+        """Room for a whole turn and a question after it, in rows and in positions."""
+        needed_tokens = self.max_turn_tokens + self.reserve_tokens
+        self._shift_for(needed_tokens)
+        self.cache.make_room(needed_tokens)
+        self._turn_start = self.cache.next_position
+
+    def _listen(self, embeddings: FloatArray) -> FloatArray:
+        self.cache.append_tokens(self._before, Kind.PROMPT)
+        self.cache.append_embeddings(embeddings)
+        return self.cache.ask(self._after)
+
+    def _shift_for(self, n_tokens: int) -> None:
+        first = self.cache.controller.settings.n_sinks
+        while self.cache.next_position + n_tokens > self._n_context:
+            self.cache.shift(int(self._n_context * _SHIFT_SHARE), first=first)

@@ -1,0 +1,94 @@
+"""Text of the segment that is open: partials while it grows, the final text before it is asked for.
+
+When speech pauses, the segment is decoded as it would end; if the pause turns out to be the end,
+the final text is already there. Everything is decoded in a fresh, small context.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from edge_audiokv.audio.endpoint import Endpointer, Segment
+from edge_audiokv.engine.recognizer import Heard, Recognizer
+
+# A partial must not cost more than this share of the time between two of them.
+_PARTIAL_SHARE = 0.4
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A decoded stretch: [start_sample, end_sample) of segment `id`."""
+
+    id: int
+    start_sample: int
+    end_sample: int
+    heard: Heard
+
+    @property
+    def text(self) -> str:
+        return self.heard.decoded.text
+
+    def fits(self, segment: Segment) -> bool:
+        """The draft heard exactly what `segment` holds."""
+        return (self.id, self.start_sample, self.end_sample) == (
+            segment.id,
+            segment.start_sample,
+            segment.end_sample,
+        )
+
+
+class Drafter:
+    """Decides when the open segment is worth decoding, and keeps the last result."""
+
+    def __init__(self, recognizer: Recognizer, *, interval_s: float) -> None:
+        self.recognizer = recognizer
+        self.interval_s = interval_s
+        self.draft: Draft | None = None
+        self._tried_s = 0.0
+        self._cost_s = 0.0
+
+    def reset(self) -> None:
+        """A new segment has begun."""
+        self.draft = None
+        self._tried_s = 0.0
+
+    def look(self, endpointer: Endpointer, *, partials: bool) -> Draft | None:
+        """Decode what is open if it is time to; the new draft, or None."""
+        paused = endpointer.paused_segment
+        if paused is not None:
+            known = self.draft is not None and self.draft.fits(paused)
+            return None if known else self._decode(paused)
+        if not partials:
+            return None
+        segment = endpointer.open_segment
+        if segment is None:
+            return None
+        length_s = segment.end_s - segment.start_s
+        if length_s - self._tried_s < max(self.interval_s, self._cost_s / _PARTIAL_SHARE):
+            return None
+        return self._decode(segment)
+
+    def final(self, segment: Segment) -> Heard:
+        """What a finished segment says, at once if it was drafted."""
+        if self.draft is not None and self.draft.fits(segment):
+            return self.draft.heard
+        return self.recognizer.recognize(segment.samples)
+
+    def _decode(self, segment: Segment) -> Draft:
+        started = time.perf_counter()
+        heard = self.recognizer.recognize(segment.samples)
+        self._cost_s = time.perf_counter() - started
+        self._tried_s = segment.end_s - segment.start_s
+        self.draft = Draft(segment.id, segment.start_sample, segment.end_sample, heard)
+        return self.draft
+
+
+def stable_prefix(before: str, now: str) -> str:
+    """Whole words that two drafts in a row agree on."""
+    words = []
+    for old, new in zip(before.split(), now.split(), strict=False):
+        if old != new:
+            break
+        words.append(new)
+    return " ".join(words)
