@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import psutil
 import pytest
 import soundfile
 from onnx import TensorProto, helper
@@ -66,6 +67,22 @@ def test_bytes_are_known_after_load_and_gone_after_close(tmp_path: Path) -> None
     assert encoder.nbytes == 0
     with pytest.raises(ModelError, match="closed"):
         encoder.encode(np.zeros(100, np.float32))
+
+
+def test_memory_is_constant_after_load_and_given_back_by_close() -> None:
+    process = psutil.Process()
+    noise = np.random.default_rng(0).standard_normal(6 * 16000).astype(np.float32) * 0.1
+    OnnxEncoder(DEFAULT, d_model=576, max_window_s=6).load().close()
+    before_bytes = process.memory_info().rss
+    encoder = OnnxEncoder(DEFAULT, d_model=576, max_window_s=6).load()
+    loaded_bytes = process.memory_info().rss
+    for n_samples in np.random.default_rng(1).integers(1, len(noise), 12):
+        encoder.encode(noise[:n_samples])
+    grown_bytes = process.memory_info().rss - loaded_bytes
+    assert encoder.nbytes == pytest.approx(loaded_bytes - before_bytes, rel=0.05)
+    assert grown_bytes < 0.1 * encoder.nbytes
+    encoder.close()
+    assert process.memory_info().rss - before_bytes < 0.25 * (loaded_bytes - before_bytes)
 
 
 def test_default_model_gives_its_golden_embeddings() -> None:
