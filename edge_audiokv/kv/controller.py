@@ -33,14 +33,12 @@ class ControllerSettings:
                         the incoming tokens need)
     score_every_tokens  generated tokens between two scored decode steps
     decay               of the mean over text queries, per observation
-    n_window            queries that count as "the last window" for methods that have one
     """
 
     n_sinks: int = 4
     low_water: float = 0.9
     score_every_tokens: int = 16
     decay: float = 0.8
-    n_window: int = 32
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Controller:
                 f" of {shape.n_kv_head} KV heads."
             )
         self._statistics = RowStatistics(
-            self.capacity, policy.needs, decay=self.settings.decay, n_window=self.settings.n_window
+            self.capacity, policy.needs, decay=self.settings.decay, n_window=policy.n_window
         )
         self._kinds = np.empty(256, np.int8)
         self._n_positions = 0

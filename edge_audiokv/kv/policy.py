@@ -41,6 +41,7 @@ class Policy:
     name: ClassVar[str] = ""
     needs: ClassVar[frozenset[str]] = frozenset()
     evicts: ClassVar[bool] = True
+    n_window: ClassVar[int] = 32  # queries that count as the last window
 
     def score(self, view: KVView) -> FloatArray:
         """Importance of every row, float32 [L, H, T]; higher stays. Padding is ignored."""

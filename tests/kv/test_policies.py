@@ -152,7 +152,7 @@ def test_stream_never_overflows_and_the_budget_does_not_grow(name):
     assert (cache.counts >= 0.5 * capacity).all(), "room is left unused"
 
 
-@pytest.mark.parametrize("name", ["streaming-llm", "audiokv-edge"])
+@pytest.mark.parametrize("name", ["streaming-llm", "audiokv-edge", "murmur", "d2o"])
 def test_sinks_are_those_of_the_session(name):
     shape = shape_of(2, 2)
     capacity = np.full((2, 2), 64, np.int32)

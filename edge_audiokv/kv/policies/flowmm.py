@@ -1,0 +1,50 @@
+"""flowmm: merging led by cross-modal flow, sensitive rows shielded (FlowMM, 2511.05534).
+
+The paper's equations are not public; this is our reconstruction from a digest. Score = attention of
+the proxy tokens (the last prompt tokens). Layers in which those text queries give audio less than
+`cross_share` of their mass do not mix modalities yet: there dropped audio rows are merged into
+adjacent audio; in the other layers a dropped row is merged only if its sensitivity (its score) is
+below its head's median, so that what the question looks at is never blended. Values only (see
+merge.py), weighted by sensitivity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from edge_audiokv.kv.merge import Merge
+from edge_audiokv.kv.modality import is_audio, mass
+from edge_audiokv.kv.policies.look_m import merge_audio
+from edge_audiokv.kv.policies.snapkv import SnapKV
+from edge_audiokv.kv.policy import register
+from edge_audiokv.kv.shape import Rows
+from edge_audiokv.kv.view import KVView
+
+
+@register
+@dataclass(frozen=True)
+class FlowMM(SnapKV):
+    name: ClassVar[str] = "flowmm"
+    needs: ClassVar[frozenset[str]] = frozenset({"scores", "keys", "values"})
+
+    cross_share: float = 0.3
+    threshold: float = 0.5
+    reach: int = 2
+
+    def merge(self, view: KVView, rows: Rows) -> list[Merge]:
+        psi = np.maximum(np.nan_to_num(view.attention(), neginf=0.0), 0)
+        audio = is_audio(view)
+        whole = mass(psi, view.valid).sum(axis=1)
+        cross = mass(psi, audio).sum(axis=1) / np.maximum(whole, 1e-30) >= self.cross_share
+        middle = np.median(np.where(view.valid, psi, np.nan)[..., :], axis=2, keepdims=True)
+        middle = np.nan_to_num(middle)
+        # A weight of zero folds nothing of a shielded row into its neighbour.
+        shielded = cross[:, None, None] & (psi > middle)
+        kept = np.zeros(psi.shape, bool)
+        for layer, head in np.ndindex(*view.counts.shape):
+            kept[layer, head, rows.of(layer, head)] = True
+        weight = np.where(shielded & ~kept, 0.0, psi + 1e-6).astype(np.float32)
+        return merge_audio(view, rows, reach=self.reach, threshold=self.threshold, weight=weight)

@@ -1,0 +1,37 @@
+"""murmur: sinks and a sliding window over speech; attention-free (Murmur, 2606.01483; published
+code).
+
+The first `n_sinks` rows, all text that fits and the newest speech stay; the oldest speech goes
+first, as transcription moves on. Published: 32 speech sinks, window 512 speech tokens, sliding by
+8 a step once 32 tokens are decoded, chosen layers only; here the window is what the budget leaves,
+in all layers, and slides when a head is full.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from edge_audiokv.kv.policy import Policy, Tiers, register
+from edge_audiokv.kv.protect import combine, sinks, text
+from edge_audiokv.kv.shape import FloatArray
+from edge_audiokv.kv.view import KVView
+
+
+@register
+@dataclass(frozen=True)
+class Murmur(Policy):
+    name: ClassVar[str] = "murmur"
+
+    n_sinks: int = 32
+    sink_share: float = 0.5
+    text_share: float = 0.5
+
+    def score(self, view: KVView) -> FloatArray:
+        return view.positions.astype(np.float32)
+
+    def protect(self, view: KVView) -> Tiers:
+        n_sinks = min(self.n_sinks, int(self.sink_share * view.targets.min()))
+        return combine(sinks(view, n_sinks), text(view, self.text_share))
