@@ -31,8 +31,7 @@ class KVShape:
     @property
     def row_bytes(self) -> int:
         """Bytes of one K row plus one V row."""
-        blocks = self.head_dim // 32
-        return blocks * (_BLOCK_BYTES[self.type_k] + _BLOCK_BYTES[self.type_v])
+        return self.head_dim * (_BLOCK_BYTES[self.type_k] + _BLOCK_BYTES[self.type_v]) // 32
 
     @property
     def n_head(self) -> int:

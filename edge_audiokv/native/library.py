@@ -58,19 +58,12 @@ def load() -> Library:
     llama = _import_bindings(where)
     hw = bindings.Headwise(llama)
 
-    patch, upstream = ctypes.c_int32(), ctypes.c_char_p()
-    abi = hw.version(ctypes.byref(patch), ctypes.byref(upstream))
-    if abi != bindings.ABI:
-        raise NativeError(
-            f"The native library in {where} speaks ABI {abi}, this package speaks {bindings.ABI}.",
-            cure=_CURE,
-        )
+    patch_level, upstream = _check_abi(hw, where)
     complaints: deque[str] = deque(maxlen=16)
     _route_log(llama, complaints)
     llama.llama_backend_init()
-    name = (upstream.value or b"").decode()
-    log.debug("native library %s, patch level %d, %s", where, patch.value, name)
-    return Library(where, llama, hw, patch.value, name, complaints)
+    log.debug("native library %s, patch level %d, %s", where, patch_level, upstream)
+    return Library(where, llama, hw, patch_level, upstream, complaints)
 
 
 def describe_library() -> str:
@@ -80,6 +73,18 @@ def describe_library() -> str:
     except NativeError as error:
         return error.what
     return f"{library.upstream}, head-wise patch {library.patch_level}"
+
+
+def _check_abi(hw: bindings.Headwise, where: Path) -> tuple[int, str]:
+    """Patch level and upstream release of a library that speaks our ABI."""
+    patch, upstream = ctypes.c_int32(), ctypes.c_char_p()
+    abi = hw.version(ctypes.byref(patch), ctypes.byref(upstream))
+    if abi != bindings.ABI:
+        raise NativeError(
+            f"The native library in {where} speaks ABI {abi}, this package speaks {bindings.ABI}.",
+            cure=_CURE,
+        )
+    return patch.value, (upstream.value or b"").decode()
 
 
 def _import_bindings(where: Path) -> ModuleType:

@@ -144,7 +144,8 @@ class CacheRows:
         self._need()
         buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
         self.model.library.complaints.clear()
-        if llama.llama_state_seq_set_data(self._llama_ctx, buffer, len(state), 0) != len(state):
+        read = llama.llama_state_seq_set_data(self._llama_ctx, buffer, len(state), 0)
+        if not state or read != len(state):
             why = " ".join(list(self.model.library.complaints)[-1:]) or "it is damaged"
             raise NativeError(f"The state cannot be loaded: {why.split(': ')[-1]}.")
 
@@ -167,7 +168,7 @@ class CacheRows:
         message = f"{self._hw.message()}."
         if code == bindings.UNSUPPORTED and "architecture" in message:
             raise ModelError(message, cure="Use a model with plain full attention.")
-        raise NativeError(message[:1].upper() + message[1:], code=code)
+        raise NativeError(message, code=code)
 
     def _layout(self, which: int) -> IntArray:
         shape = self.model.shape

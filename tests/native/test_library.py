@@ -1,0 +1,128 @@
+"""Finding and loading the library, and living beside another llama.cpp."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_audiokv.errors import NativeError
+from edge_audiokv.native import bindings, library
+
+from . import tiny
+from .stock import has_unpatched
+
+
+def run(code: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """A fresh process: the library is loaded once a process."""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, env=os.environ | env, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_handshake() -> None:
+    loaded = library.load()
+    assert loaded is library.load()
+    assert loaded.patch_level >= 1
+    assert loaded.upstream.startswith("llama_cpp_python ")
+    assert library.describe_library() == (
+        f"{loaded.upstream}, head-wise patch {loaded.patch_level}"
+    )
+
+
+def test_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_AUDIOKV_LIB_DIR", str(tmp_path))
+    with pytest.raises(NativeError, match="is not in") as caught:
+        library.load.__wrapped__()
+    assert "EDGE_AUDIOKV_LIB_DIR" in caught.value.cure
+
+
+def test_broken_library(tmp_path: Path) -> None:
+    shutil.copytree(library.directory() / "_llama_cpp", tmp_path / "_llama_cpp")
+    code = (
+        "from edge_audiokv.native.library import load\n"
+        "from edge_audiokv.errors import NativeError\n"
+        "try: load()\n"
+        "except NativeError as error: print(error)\n"
+    )
+    name = next(library.directory().glob("libeakv-llama.*")).name
+    for content in (None, b"not a library"):
+        if content:
+            (tmp_path / name).write_bytes(content)
+        done = run(code, EDGE_AUDIOKV_LIB_DIR=str(tmp_path))
+        assert done.returncode == 0, done.stderr
+        assert "cannot be loaded" in done.stdout
+        assert done.stdout.count("\n") == 1
+
+
+def test_another_abi(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bindings, "ABI", 99)
+    with pytest.raises(NativeError, match="speaks ABI 1, this package speaks 99"):
+        library._check_abi(library.load().hw, Path("lib"))
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_two_llama_cpps_in_one_process(tmp_path: Path, first: str) -> None:
+    """Ours and a second one, loaded in either order, both decode, and neither sees the other.
+
+    The second is an unpatched build under llama-cpp-python's names where there is one, else a copy
+    of ours under another path and name.
+    """
+    model = tiny.write(tmp_path / "tiny.gguf", "llama")
+    theirs = library.directory() / "stock"
+    if not (theirs / "_llama_cpp").is_dir():
+        theirs = tmp_path / "theirs"
+        shutil.copytree(library.directory(), theirs)
+    name = (
+        "llama"
+        if list(theirs.glob("libllama.*"))
+        else "eakv-llama-stock"
+        if has_unpatched()
+        else "eakv-llama"
+    )
+    code = f"""
+import ctypes, os, sys
+import numpy as np
+
+def ours():
+    from edge_audiokv.native.context import HeadwiseContext
+    from edge_audiokv.native.model import Model
+    with Model({str(model)!r}) as m, HeadwiseContext(m, 64, n_threads=1) as c:
+        return c.decode_tokens([1, 2, 3])
+
+def theirs():
+    os.environ["EDGE_AUDIOKV_LIB_NAME"] = {name!r}
+    sys.path.insert(0, {str(theirs)!r})
+    import _llama_cpp.llama_cpp as L
+    del os.environ["EDGE_AUDIOKV_LIB_NAME"]
+    quiet = L.llama_log_callback(lambda *_: None)
+    L.llama_log_set(quiet, None)
+    L._quiet = quiet
+    L.llama_backend_init()
+    m = L.llama_model_load_from_file({str(model)!r}.encode(), L.llama_model_default_params())
+    p = L.llama_context_default_params()
+    p.n_ctx, p.n_threads, p.n_threads_batch, p.flash_attn_type = 256, 1, 1, 1
+    c = L.llama_init_from_model(m, p)
+    ids = np.array([1, 2, 3], np.int32)
+    b = L.llama_batch_get_one(ids.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)), 3)
+    assert L.llama_decode(c, b) == 0
+    return np.ctypeslib.as_array(L.llama_get_logits(c), (64,)).copy()
+
+order = [ours, theirs] if {first!r} == "ours" else [theirs, ours]
+a, b = [f() for f in order]
+c = order[0]()
+assert (a == c).all()
+assert np.abs(a - b).max() < 1e-3, np.abs(a - b).max()
+maps = open("/proc/self/maps").read() if os.path.exists("/proc/self/maps") else ""
+loaded = {{line.split()[-1] for line in maps.splitlines() if "llama" in line.split()[-1]}}
+print(len({{p for p in loaded if p.endswith(".so") or ".so." in p}}))
+"""
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+    if sys.platform == "linux":
+        assert int(done.stdout) >= 2
