@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 
 from edge_audiokv.audio.file import read_all
 from edge_audiokv.errors import InputError, MissingExtraError
-from edge_audiokv.events import Final
+
+if TYPE_CHECKING:
+    from edge_audiokv.engine.transcriber import Transcriber
 
 RESAMPLES = 2000
 LOOP_NGRAM = 4
@@ -49,12 +51,6 @@ class Hypothesis:
 Transcribe = Callable[[Path], Hypothesis]
 
 
-class Transcriber(Protocol):
-    """The part of `engine.transcriber.Transcriber` that an evaluation needs."""
-
-    def transcribe(self, source: Path) -> Iterable[Final]: ...
-
-
 def hear_with(transcriber: Transcriber) -> Transcribe:
     """The whole real path: file, speech detection, decoding; segments joined by spaces."""
 
@@ -66,27 +62,11 @@ def hear_with(transcriber: Transcriber) -> Transcribe:
     return hear
 
 
-class Decoded(Protocol):
-    """The part of `engine.decode.Decoded` that an evaluation needs."""
-
-    @property
-    def text(self) -> str: ...
-
-    @property
-    def flags(self) -> tuple[str, ...]: ...
-
-
-class Recognizer(Protocol):
-    """The part of `engine.recognizer.Recognizer` that an evaluation needs."""
-
-    def recognize(self, samples: NDArray[np.float32]) -> Decoded: ...
-
-
-def hear_whole_with(recognizer: Recognizer) -> Transcribe:
+def hear_whole_with(transcriber: Transcriber) -> Transcribe:
     """Each clip decoded at once, without speech detection: the model alone."""
 
     def hear(path: Path) -> Hypothesis:
-        decoded = recognizer.recognize(read_all(path))
+        decoded = transcriber.recognizer.recognize(read_all(path)).decoded
         return Hypothesis(decoded.text, decoded.flags)
 
     return hear

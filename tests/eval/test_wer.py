@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -145,8 +146,12 @@ class TwoSegments:
         yield Final(0, 0.0, 1.0, "red")
         yield Final(1, 1.0, 2.0, "green", ("loop",))
 
-    def recognize(self, samples: np.ndarray) -> Final:
-        return Final(0, 0.0, 1.0, str(len(samples)))
+    @property
+    def recognizer(self) -> TwoSegments:
+        return self
+
+    def recognize(self, samples: np.ndarray) -> SimpleNamespace:
+        return SimpleNamespace(decoded=Hypothesis(str(len(samples))))
 
 
 def test_evaluate_joins_segments_times_clips_and_reports_each(tmp_path: Path) -> None:
