@@ -1,0 +1,28 @@
+#!/usr/bin/env python3
+"""Write encoder.onnx and lora.gguf of a checkpoint, check them, and update the catalog entry."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edge_audiokv.train.export import export, parity, update_entry
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder for both files")
+    parser.add_argument("--entry", type=Path, help="model.toml whose sizes and hashes to renew")
+    parser.add_argument("--letters", action="store_true", help="second output: letters at 50 Hz")
+    args = parser.parse_args()
+    files = export(args.checkpoint, args.out, args.letters)
+    for name, (size, digest) in files.items():
+        print(f"{name}: {size / 1e6:.2f} MB, sha256 {digest}")
+    print(f"largest difference from PyTorch: {parity(args.checkpoint, args.out / 'encoder.onnx'):.1e}")
+    if args.entry:
+        update_entry(args.entry, files)
+
+
+if __name__ == "__main__":
+    main()

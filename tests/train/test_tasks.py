@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from edge_audiokv.train.tasks import KINDS, make_task, spoken_code
+
+TEXTS = [
+    "the garden was green in the morning",
+    "remember the code seven one four two",
+    "nobody answered the letter from abroad",
+]
+OTHERS = ["elephant", "window", "garden"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_answer_is_in_the_named_segment(kind: str) -> None:
+    rng = random.Random(3)
+    for _ in range(50):
+        task = make_task(TEXTS, kind, rng, OTHERS)
+        assert task is not None
+        if kind in ("first", "last", "repeat"):
+            assert task.answer == TEXTS[task.segment]
+        if kind == "code":
+            assert (task.answer, task.segment) == ("7142", 1)
+        if kind == "transcribe":
+            assert task.answer == " ".join(TEXTS)
+
+
+def test_yes_and_no_are_balanced_and_true() -> None:
+    rng = random.Random(0)
+    tally: Counter[str] = Counter()
+    for _ in range(400):
+        task = make_task(TEXTS, "mentioned", rng, OTHERS)
+        assert task is not None
+        word = task.question.split('"')[1]
+        assert (task.answer == "yes") == any(word in t.split() for t in TEXTS)
+        tally[task.answer] += 1
+    assert 160 < tally["yes"] < 240
+
+
+def test_earlier_names_the_word_that_comes_first_in_either_order() -> None:
+    rng = random.Random(0)
+    first_named = 0
+    for _ in range(300):
+        task = make_task(TEXTS, "earlier", rng, OTHERS)
+        assert task is not None
+        a, b = task.question.split('"')[1], task.question.split('"')[3]
+        place = {w: i for i, t in enumerate(TEXTS) for w in t.split()}
+        assert task.answer == (a if place[a] < place[b] else b)
+        first_named += task.answer == a
+    assert 110 < first_named < 190
+
+
+def test_what_cannot_be_asked_is_refused() -> None:
+    rng = random.Random(0)
+    assert make_task(["a b c"], "code", rng, OTHERS) is None
+    assert make_task([TEXTS[1], TEXTS[1]], "code", rng, OTHERS) is None
+    assert make_task(["garden path", "garden gate"], "earlier", rng, OTHERS) is None
+
+
+def test_only_a_sentence_about_a_code_holds_one() -> None:
+    assert spoken_code("my code is zero zero nine") == "009"
+    assert spoken_code("seven one four two") == ""
+    assert spoken_code("the code is lost") == ""
