@@ -24,7 +24,9 @@ from edge_audiokv.train.wer import word_error_rate
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--corpora", type=Path, nargs="+", required=True, help="paths without suffix")
+    parser.add_argument(
+        "--corpora", type=Path, nargs="+", required=True, help="paths without suffix"
+    )
     parser.add_argument("--most", type=int, default=100, help="utterances a corpus")
     parser.add_argument("--recall-s", type=float, nargs="*", default=[], help="lengths of joins")
     parser.add_argument("--tries", type=int, default=20, help="questions a task and length")
@@ -53,7 +55,7 @@ def main() -> None:
             "texts": list(zip(said, heard, strict=True)),
         }
         print(
-            f"{name}: WER {raw.rate:.1%} [{raw.low:.1%}, {raw.high:.1%}], loops cut {cut.rate:.1%} "
+            f"{name}: WER {raw.rate:.1%} [{raw.low:.1%}, {raw.high:.1%}], cut {cut.rate:.1%} "
             f"[{cut.low:.1%}, {cut.high:.1%}], CTC {heads}, {raw.utterances} utterances",
             flush=True,
         )
@@ -63,7 +65,7 @@ def main() -> None:
                     label = "noise" if deaf else "sound"
                     report[f"{name}-{score.kind}-{seconds:g}s-{label}"] = asdict(score)
                     print(
-                        f"  {score.kind} over {seconds:g} s of {label}: {score.right}/{score.tries}",
+                        f"  {score.kind}, {seconds:g} s of {label}: {score.right}/{score.tries}",
                         flush=True,
                     )
     if args.noise:

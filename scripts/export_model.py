@@ -19,7 +19,9 @@ def main() -> None:
     files = export(args.checkpoint, args.out, args.letters)
     for name, (size, digest) in files.items():
         print(f"{name}: {size / 1e6:.2f} MB, sha256 {digest}")
-    print(f"largest difference from PyTorch: {parity(args.checkpoint, args.out / 'encoder.onnx'):.1e}")
+    print(
+        f"largest difference from PyTorch: {parity(args.checkpoint, args.out / 'encoder.onnx'):.1e}"
+    )
     if args.entry:
         update_entry(args.entry, files)
 

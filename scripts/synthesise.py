@@ -26,7 +26,9 @@ from edge_audiokv.train.speech import (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", choices=("kokoro", "piper", "flite", "espeak"), required=True)
-    parser.add_argument("--text", type=Path, nargs="+", required=True, help="files, one sentence a line")
+    parser.add_argument(
+        "--text", type=Path, nargs="+", required=True, help="files, one sentence a line"
+    )
     parser.add_argument("--out", type=Path, required=True, help="corpus path without suffix")
     parser.add_argument("--hours", type=float, default=1.0)
     parser.add_argument("--voices", type=Path, default=Path("voices"), help="Kokoro voice files")

@@ -1,1 +1,1 @@
-"""Training of the default model; needs the `train` extra (PyTorch). The runtime never imports it."""
+"""Training of the default model; needs the `train` extra (PyTorch). The runtime imports none."""

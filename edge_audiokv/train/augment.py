@@ -1,11 +1,10 @@
-"""Sound made different at every sight: speed, room, noise and level on samples; masks on log-mel."""
+"""Sound made different at every sight: speed, room, noise, level; masks on log-mel and features."""
 
 from __future__ import annotations
 
 import random
 
 import numpy as np
-import torch
 from scipy.signal import fftconvolve
 from torch import Tensor
 
@@ -19,19 +18,21 @@ def vary(audio: Audio, rng: random.Random, noise: Corpus | None = None) -> Audio
         out = _resample(out, rng.uniform(0.9, 1.12))
     if rng.random() < 0.2:
         out = _room(out, rng)
-    level = float(np.sqrt(np.mean(out**2))) + 1e-6
-    out = out / level * 10 ** (rng.uniform(-34, -16) / 20)
+    out = out * (10 ** (rng.uniform(-34, -16) / 20) / (_level(out) + 1e-6))
     if noise is not None and len(noise) and rng.random() < 0.35:
         sound = noise.audio(rng.randrange(len(noise)))
         sound = np.resize(np.roll(sound, rng.randrange(len(sound))), len(out))
-        scale = float(np.sqrt(np.mean(sound**2))) + 1e-4
-        here = float(np.sqrt(np.mean(out**2)))
-        out = out + sound / scale * here * 10 ** (-rng.uniform(3, 30) / 20)
+        out = out + sound * (
+            _level(out) / (_level(sound) + 1e-4) * 10 ** (-rng.uniform(3, 30) / 20)
+        )
     if rng.random() < 0.4:
-        here = float(np.sqrt(np.mean(out**2)))
-        hiss = np.random.default_rng(rng.getrandbits(32)).standard_normal(len(out))
-        out = out + hiss * here * 10 ** (-rng.uniform(10, 45) / 20)
-    return np.clip(out, -1.0, 1.0).astype(np.float32)[:MAX_SAMPLES]
+        hiss = np.random.default_rng(rng.getrandbits(32)).standard_normal(len(out), np.float32)
+        out = out + hiss * (_level(out) * 10 ** (-rng.uniform(10, 45) / 20))
+    return np.clip(out, -1.0, 1.0)[:MAX_SAMPLES]
+
+
+def _level(audio: Audio) -> float:
+    return float(np.sqrt(np.mean(audio**2)))
 
 
 def _resample(audio: Audio, speed: float) -> Audio:

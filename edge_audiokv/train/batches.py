@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,7 +147,7 @@ class Mixture:
     def stream(self, seconds: float, rng: random.Random) -> Iterator[Batch]:
         """Endless passes over the data; the next batch is loaded while the last one is used."""
         with ThreadPoolExecutor(1) as loader:
-            waiting = None
+            waiting: Future[Batch] | None = None
             while True:
                 for chosen in self.plan(seconds, rng):
                     job = loader.submit(self.batch, chosen, random.Random(rng.random()))

@@ -83,7 +83,7 @@ class Corpus:
                 raise InputError(
                     f"no corpus at {stem}.", cure="Run scripts/prepare_speech.py first."
                 )
-            rows = [Utterance(**json.loads(line)) for line in index.open()]
+            rows = [Utterance(**json.loads(line)) for line in index.read_text().splitlines()]
             if not rows:
                 continue
             self._maps.append(np.memmap(pcm, dtype="<i2", mode="r"))

@@ -175,7 +175,9 @@ def train_ctc(run: Run) -> Path:
         state.save(target, {**listener.state(), **extra})
 
     def measure() -> None:
-        found = {f"wer_{n}_{k}": v for n, s in dev.items() for k, v in greedy_wer(listener, s).items()}
+        found = {
+            f"wer_{n}_{k}": v for n, s in dev.items() for k, v in greedy_wer(listener, s).items()
+        }
         log.write(step=step, **found)
 
     for batch in train.stream(stage.batch_s, rng):

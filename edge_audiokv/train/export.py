@@ -24,7 +24,7 @@ Q_HEADS, KV_HEADS = 9, 3
 
 
 class Graph(nn.Module):
-    """Samples [1, N] -> embeddings [1, N / 1280, 576] and letter log-probabilities [1, N / 320, 29]."""
+    """Samples [1, N] -> embeddings [1, N/1280, 576], letter log-probabilities [1, N/320, 29]."""
 
     def __init__(self, audio: AudioModel, letters: LetterHead) -> None:
         super().__init__()
@@ -59,7 +59,11 @@ def export_onnx(saved: dict[str, Any], target: Path, with_letters: bool = False)
             str(part),
             input_names=["audio"],
             output_names=names,
-            dynamic_axes={"audio": {1: "samples"}, "embeds": {1: "tokens"}, "letters": {1: "steps"}},
+            dynamic_axes={
+                "audio": {1: "samples"},
+                "embeds": {1: "tokens"},
+                "letters": {1: "steps"},
+            },
             opset_version=17,
             dynamo=False,
         )
@@ -135,7 +139,9 @@ def export_lora(saved: dict[str, Any], target: Path) -> None:
     part.replace(target)
 
 
-def export(checkpoint: Path, folder: Path, with_letters: bool = False) -> dict[str, tuple[int, str]]:
+def export(
+    checkpoint: Path, folder: Path, with_letters: bool = False
+) -> dict[str, tuple[int, str]]:
     """Both files into `folder`; returns name -> (bytes, sha256) for the catalog entry."""
     saved = state.load(checkpoint)
     export_onnx(saved, folder / "encoder.onnx", with_letters)

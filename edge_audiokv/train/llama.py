@@ -89,7 +89,12 @@ class Layer(nn.Module):
             self.add_module(ours, LoraLinear(weights[theirs], rank, 2.0 * rank))
 
     def forward(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None, cache: Cache | None, i: int
+        self,
+        x: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        cache: Cache | None,
+        i: int,
     ) -> Tensor:
         b, t, d = x.shape
         size = d // self.heads

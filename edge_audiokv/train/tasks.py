@@ -85,6 +85,4 @@ def make_task(texts: list[str], kind: str, rng: random.Random, others: list[str]
 def _unique_words(texts: list[str]) -> dict[str, int]:
     """Long words that one segment alone contains, and that segment."""
     holders = Counter(w for t in texts for w in set(t.split()) if len(w) >= MIN_LETTERS)
-    return {
-        w: i for i, t in enumerate(texts) for w in t.split() if holders.get(w, 0) == 1
-    }
+    return {w: i for i, t in enumerate(texts) for w in t.split() if holders.get(w, 0) == 1}

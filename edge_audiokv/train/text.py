@@ -70,7 +70,7 @@ def load_tokenizer(merges: int = 0) -> Tokenizer:
 
 
 def piece_vocabulary(texts: list[str], merges: int) -> list[int]:
-    """Ascending token ids that plain texts use, and the single letters so that all can be spelled."""
+    """Ascending token ids that plain texts use, and single letters, so that all can be spelled."""
     tokenizer = load_tokenizer(merges)
     seen: set[int] = set()
     for encoding in tokenizer.encode_batch([" " + plain(t) for t in texts]):

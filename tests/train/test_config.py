@@ -10,7 +10,9 @@ from edge_audiokv.train.config import load_run
 
 def test_a_run_is_read_with_its_tables(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
-    path.write_text('seed = 3\n[data]\ntrain = ["a", "b"]\n[data.repeat]\na = 2\n[ctc]\nlr = 1e-3\n')
+    path.write_text(
+        'seed = 3\n[data]\ntrain = ["a", "b"]\n[data.repeat]\na = 2\n[ctc]\nlr = 1e-3\n'
+    )
     run = load_run(path)
     assert run.seed == 3 and run.data.train == ("a", "b") and run.data.repeat == {"a": 2}
     assert run.ctc.lr == 1e-3

@@ -8,7 +8,13 @@ from edge_audiokv.train.wer import edits, word_error_rate
 
 @pytest.mark.parametrize(
     ("said", "heard", "count"),
-    [("a b c", "a b c", 0), ("a b c", "a x c", 1), ("a b c", "", 3), ("", "a b", 2), ("a b", "b", 1)],
+    [
+        ("a b c", "a b c", 0),
+        ("a b c", "a x c", 1),
+        ("a b c", "", 3),
+        ("", "a b", 2),
+        ("a b", "b", 1),
+    ],
 )
 def test_edits(said: str, heard: str, count: int) -> None:
     assert edits(said.split(), heard.split()) == count
