@@ -72,6 +72,7 @@ class LlmStage:
     negatives: int = 3000
     log_every: int = 10
     evaluate_every_min: float = 12.0
+    evaluate_utterances: int = 40
     save_every_min: float = 3.0
     max_new_tokens: int = 120
 

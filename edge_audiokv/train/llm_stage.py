@@ -24,7 +24,7 @@ from edge_audiokv.train.corpus import Audio, Corpus
 from edge_audiokv.train.ctc_stage import Listener, build_listener, ctc_losses, hear, open_sets
 from edge_audiokv.train.llama import Llama
 from edge_audiokv.train.schedule import Clock, Every, set_rates
-from edge_audiokv.train.tasks import KINDS, make_task, spoken_code
+from edge_audiokv.train.tasks import KINDS, Task, make_task, spoken_code
 from edge_audiokv.train.text import HEAD, IM_END, TAIL, TRANSCRIBE, load_tokenizer
 from edge_audiokv.train.wer import word_error_rate
 
@@ -38,6 +38,8 @@ WEIGHTS = {
     "mentioned": 1,
     "earlier": 1,
 }
+# How often recall is asked in a turn of its own, after turns that were transcribed one by one.
+ASKED_SHARE = 0.4
 
 
 @dataclass
@@ -68,19 +70,30 @@ class Prompter:
     def example(self, sounds: list[Tensor], question: str, answer: str) -> Example:
         return Example(self.prompt(sounds, question), [*self.tokens(answer), IM_END])
 
+    def closed_turn(self, sounds: list[Tensor], text: str) -> list[Tensor]:
+        """A whole earlier turn: sound, the question for its transcript, transcript, end."""
+        answer = self.llm.embed(self.tokens(text + "<|im_end|>\n"))
+        return [*self.prompt(sounds, TRANSCRIBE), answer]
+
     def rolling(self, sounds: list[Tensor], texts: list[str], turns: list[int]) -> Example:
         """Earlier turns of sound and transcript in context, then the last turn's transcript.
 
         `turns` cuts the segments: [0, 2, 3] means segments 0-1 first, then segment 2.
         """
-        embed, parts = self.llm.embed, []
-        for first, last in pairwise(turns):
-            parts += self.prompt(sounds[first:last], TRANSCRIBE)
-            answer = self.tokens(" ".join(texts[first:last]))
-            if last < len(texts):
-                closing = self.tokens("<|im_end|>\n")
-                parts.append(embed([*answer, *closing]))
-        return Example(parts, [*answer, IM_END])
+        *earlier, (first, last) = pairwise(turns)
+        parts: list[Tensor] = []
+        for i, j in earlier:
+            parts += self.closed_turn(sounds[i:j], " ".join(texts[i:j]))
+        now = self.example(sounds[first:last], TRANSCRIBE, " ".join(texts[first:last]))
+        return Example([*parts, *now.parts], now.answer)
+
+    def asked(self, sounds: list[Tensor], texts: list[str], task: Task) -> Example:
+        """Each segment a turn of its own with its transcript; then a turn that only asks."""
+        parts: list[Tensor] = []
+        for sound, text in zip(sounds, texts, strict=True):
+            parts += self.closed_turn([sound], text)
+        ask = self.tokens(HEAD + TAIL.format(question=task.question).lstrip("\n"))
+        return Example([*parts, self.llm.embed(ask)], [*self.tokens(task.answer), IM_END])
 
 
 def examples_of(
@@ -127,6 +140,8 @@ def join_example(
     task = make_task(texts, kind if kind in KINDS else "transcribe", rng, words)
     if task is None:
         return prompter.example(sounds, TRANSCRIBE, " ".join(texts))
+    if kind != "transcribe" and rng.random() < ASKED_SHARE:
+        return prompter.asked(sounds, texts, task)
     return prompter.example(sounds, task.question, task.answer)
 
 
@@ -147,11 +162,18 @@ def llm_loss(llm: Llama, examples: list[Example]) -> Tensor:
 
 
 def hear_more(listener: Listener, batch: Batch, stage: LlmStage) -> Tensor:
-    """The CTC side loss of one more batch, which the LLM does not read."""
+    """The CTC loss of one more batch, which the LLM does not read."""
     with torch.autocast("cpu", torch.bfloat16):
         features, hidden, _ = hear(listener.audio, batch)
         pieces, letters = ctc_losses(listener, batch, features, hidden, stage.negatives)
-    return stage.ctc_weight * (pieces + 0.3 * letters)
+    return pieces + 0.3 * letters
+
+
+def clip_and_step(optimizer: torch.optim.Optimizer, *groups: list[torch.nn.Parameter]) -> None:
+    """One update, each group's gradient clipped apart: CTC's would drown the others in one norm."""
+    for group in groups:
+        torch.nn.utils.clip_grad_norm_(group, 1.0)
+    optimizer.step()
 
 
 class NoiseSource:
@@ -226,30 +248,35 @@ def train_llm(run: Run) -> Path:
     lora = list(llm.lora_parameters())
     heads = [*listener.pieces.parameters(), *listener.letters.parameters()]
     rest = [p for p in audio.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": lora, "base": stage.lr_lora, "lr": 0.0, "weight_decay": 0.0},
-            {"params": [*rest, *heads], "base": stage.lr_audio, "lr": 0.0},
-        ],
+    by_lora = torch.optim.AdamW(
+        [{"params": lora, "base": stage.lr_lora, "lr": 0.0}], betas=(0.9, 0.98), weight_decay=0.0
+    )
+    by_audio = torch.optim.AdamW(
+        [{"params": [*rest, *heads], "base": stage.lr_audio, "lr": 0.0}],
         betas=(0.9, 0.98),
         weight_decay=0.01,
     )
+    optimizers = {"lora": by_lora, "audio": by_audio}
     if resumed:
-        optimizer.load_state_dict(resumed["optimizer"])
+        for name, optimizer in optimizers.items():
+            optimizer.load_state_dict(resumed["optimizers"][name])
     prompter, log = Prompter(llm), state.Log(run.out_dir / "llm.jsonl")
     log.write(step=step, hours=round(train.hours, 2), utterances=len(train))
     evaluate, keep, heard = Every(stage.evaluate_every_min), Every(stage.save_every_min), 0.0
     mean: dict[str, float] = {}
 
     def checkpoint() -> None:
-        extra = {"step": step, "used_s": clock.used_s, "optimizer": optimizer.state_dict()}
+        moments = {name: o.state_dict() for name, o in optimizers.items()}
+        extra = {"step": step, "used_s": clock.used_s, "optimizers": moments}
         model = {"lora": llm.lora_state(), "lora_rank": llm.rank}
         state.save(target, {**listener.state(), **model, **extra})
 
     def measure() -> None:
         found: dict[str, Any] = {}
         for name, speech in dev.items():
-            said, got = transcribe(listener, llm, speech, 60, stage.max_new_tokens)
+            said, got = transcribe(
+                listener, llm, speech, stage.evaluate_utterances, stage.max_new_tokens
+            )
             found[f"wer_{name}"] = round(word_error_rate(said, got, 10).rate, 4)
             cut = [cut_loop(g) for g in got]
             found[f"wer_{name}_cut"] = round(word_error_rate(said, cut, 10).rate, 4)
@@ -261,7 +288,12 @@ def train_llm(run: Run) -> Path:
     for batch in train.stream(stage.batch_s, rng):
         if clock.over or (stage.max_steps and step >= stage.max_steps):
             break
-        set_rates(optimizer, step, clock.share, stage.warmup_steps, stage.final_lr)
+        for optimizer in optimizers.values():
+            set_rates(optimizer, step, clock.share, stage.warmup_steps, stage.final_lr)
+        for _ in range(stage.ctc_batches):
+            by_audio.zero_grad()
+            hear_more(listener, next(beside), stage).backward()
+            clip_and_step(by_audio, rest, heads)
         with torch.autocast("cpu", torch.bfloat16):
             features, hidden, embeddings = hear(audio, batch)
             pieces, letters = ctc_losses(listener, batch, features, hidden, stage.negatives)
@@ -273,14 +305,11 @@ def train_llm(run: Run) -> Path:
             examples.append(prompter.example([empty], TRANSCRIBE, ""))
         words = llm_loss(llm, examples)
         loss = words + stage.ctc_weight * (pieces + 0.3 * letters)
-        optimizer.zero_grad()
+        for optimizer in optimizers.values():
+            optimizer.zero_grad()
         loss.backward()
-        for _ in range(stage.ctc_batches):
-            hear_more(listener, next(beside), stage).backward()
-        torch.nn.utils.clip_grad_norm_(lora, 1.0)
-        torch.nn.utils.clip_grad_norm_(rest, 1.0)
-        torch.nn.utils.clip_grad_norm_(heads, 1.0)
-        optimizer.step()
+        clip_and_step(by_lora, lora)
+        clip_and_step(by_audio, rest, heads)
         step += 1
         heard += batch.seconds
         for name, value in (("words", words), ("pieces", pieces), ("letters", letters)):

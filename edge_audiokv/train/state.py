@@ -61,7 +61,7 @@ def draw_curves(log: Path, picture: Path) -> None:
                 ys.append(float(value))
     figure, panels = pyplot.subplots(1, 2, figsize=(10, 4))
     for name, (xs, ys) in sorted(series.items()):
-        panels[name.startswith("wer")].plot(xs, ys, label=name)
+        panels[int(name.startswith("wer"))].plot(xs, ys, label=name)
     for panel, title in zip(panels, ("loss", "word error rate"), strict=True):
         panel.set_xlabel("step")
         panel.set_title(title)
