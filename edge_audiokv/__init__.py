@@ -1,3 +1,66 @@
-"""On-device audio language models that listen for hours in a fixed amount of RAM."""
+"""On-device audio language models that listen for hours in a fixed amount of RAM.
+
+    import edge_audiokv
+
+    with edge_audiokv.Session(mem="1GB", context="rolling") as session:
+        for event in session.listen():
+            if isinstance(event, edge_audiokv.events.Final):
+                print(event.text)
+
+Names are imported when they are first used: `import edge_audiokv` alone loads next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge_audiokv import errors, events
+    from edge_audiokv.audio.endpoint import EndpointConfig
+    from edge_audiokv.audio.file import FileSource
+    from edge_audiokv.audio.source import AudioSource
+    from edge_audiokv.engine.session import Session
+    from edge_audiokv.engine.session_settings import SessionSettings
+    from edge_audiokv.engine.settings import EngineSettings
+    from edge_audiokv.engine.transcriber import Transcriber
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AudioSource",
+    "EndpointConfig",
+    "EngineSettings",
+    "FileSource",
+    "Session",
+    "SessionSettings",
+    "Transcriber",
+    "__version__",
+    "errors",
+    "events",
+]
+
+_HOMES = {
+    "AudioSource": "audio.source",
+    "EndpointConfig": "audio.endpoint",
+    "EngineSettings": "engine.settings",
+    "FileSource": "audio.file",
+    "Session": "engine.session",
+    "SessionSettings": "engine.session_settings",
+    "Transcriber": "engine.transcriber",
+    "errors": "errors",
+    "events": "events",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{_HOMES[name]}")
+    found = module if name == _HOMES[name] else getattr(module, name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +63,7 @@ class HeadCache:
         self.max_tokens = max_tokens
         self.stats = CacheStats()
         self._n_generated = 0
+        self._observing = True
 
     @property
     def nbytes(self) -> int:
@@ -86,6 +88,15 @@ class HeadCache:
         self.context.clear()
         self.controller.reset()
         self._n_generated = 0
+
+    @contextmanager
+    def unobserved(self) -> Iterator[None]:
+        """Inside, attention is not scored: what is truncated afterwards leaves no trace."""
+        self._observing = False
+        try:
+            yield
+        finally:
+            self._observing = True
 
     def append_tokens(self, ids: Sequence[int], kind: Kind) -> None:
         """Add tokens that nobody answers yet."""
@@ -115,7 +126,7 @@ class HeadCache:
     def ask(self, ids: Sequence[int]) -> FloatArray:
         """Add a question; logits [V] of the answer's first token. Its attention is observed."""
         self.make_room(len(ids))
-        score = self.controller.uses_scores
+        score = self.controller.uses_scores and self._observing
         logits = self.context.decode_tokens(ids, score=score)
         self.controller.appended(Kind.PROMPT, len(ids))
         if score:
@@ -133,7 +144,7 @@ class HeadCache:
     def append_generated(self, ids: Sequence[int]) -> FloatArray:
         """Add generated tokens; logits [V] after the last."""
         self.make_room(len(ids))
-        score = self.controller.wants_scores(self._n_generated)
+        score = self._observing and self.controller.wants_scores(self._n_generated)
         logits = self.context.decode_tokens(ids, score=score)
         self.controller.appended(Kind.TEXT, len(ids))
         if score:

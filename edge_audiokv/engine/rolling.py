@@ -110,12 +110,15 @@ class RollingMemory:
 
         guard = LoopGuard(0.0, slack_tokens=MAX_ANSWER_TOKENS - 1)
         try:
-            return greedy(self.cache, model, self.cache.ask(ids), guard, on_token=tell)
+            with self.cache.unobserved():
+                return greedy(self.cache, model, self.cache.ask(ids), guard, on_token=tell)
         finally:
             self.cache.truncate(start)
 
     def _begin(self) -> None:
         """Room for a whole turn and a question after it, in rows and in positions."""
+        # What an interrupted turn left behind.
+        self.discard()
         needed_tokens = self.max_turn_tokens + self.reserve_tokens
         self._shift_for(needed_tokens)
         self.cache.make_room(needed_tokens)

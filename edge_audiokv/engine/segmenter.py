@@ -69,11 +69,14 @@ class Drafter:
             return None
         return self._decode(segment)
 
+    def fitting(self, segment: Segment) -> Draft | None:
+        """The last draft if it heard exactly `segment`."""
+        return self.draft if self.draft is not None and self.draft.fits(segment) else None
+
     def final(self, segment: Segment) -> Heard:
         """What a finished segment says, at once if it was drafted."""
-        if self.draft is not None and self.draft.fits(segment):
-            return self.draft.heard
-        return self.recognizer.recognize(segment.samples)
+        draft = self.fitting(segment)
+        return draft.heard if draft else self.recognizer.recognize(segment.samples)
 
     def _decode(self, segment: Segment) -> Draft:
         started = time.perf_counter()

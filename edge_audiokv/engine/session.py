@@ -1,78 +1,58 @@
 """A listening session: sound in, typed events out, for hours, inside one memory cap.
 
-Threads: a session belongs to one thread at a time. `ask` and `memory` may be called from another;
-they wait for the step in progress. Events come from the thread that feeds or listens.
+Threads: one thread at a time listens or feeds, and all callbacks run in it, or in the thread that
+asks. `ask`, `memory`, `stop` and `close` may be called from any other thread, or from a callback;
+they wait for the step in progress, a second at most on a slow machine. Different sessions share
+nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator
+from importlib import import_module
+from itertools import chain
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
-from edge_audiokv.audio.endpoint import Ended, EndpointConfig, Endpointer, Segment
-from edge_audiokv.audio.level import Health
-from edge_audiokv.audio.resample import StreamResampler
+from edge_audiokv.audio.endpoint import Endpointer
+from edge_audiokv.audio.intake import Intake, Pcm, clean
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource
 from edge_audiokv.audio.vad import VoiceDetector
-from edge_audiokv.engine.recognizer import Heard, Recognizer, Stopwatch
-from edge_audiokv.engine.rolling import RollingMemory
+from edge_audiokv.engine.hearing import LIVE_STEP_SAMPLES, STEP_SAMPLES, Hearing
+from edge_audiokv.engine.recognizer import Stopwatch
 from edge_audiokv.engine.runtime import Runtime
-from edge_audiokv.engine.segmenter import Drafter, stable_prefix
 from edge_audiokv.engine.session_memory import SessionCaches, open_session_caches
+from edge_audiokv.engine.session_settings import SessionOptions, SessionSettings, with_options
 from edge_audiokv.engine.settings import EngineSettings
-from edge_audiokv.errors import InputError
+from edge_audiokv.engine.streaming import in_thread
+from edge_audiokv.errors import EdgeAudioKVError
 from edge_audiokv.events import (
     Answer,
     Event,
-    Evicted,
     Final,
     MemoryReport,
     Partial,
     SessionEnded,
-    SpeechStarted,
+    Warned,
 )
 from edge_audiokv.kv.memory import rss_bytes
-from edge_audiokv.kv.shape import FloatArray
 from edge_audiokv.models.download import Progress
 
-# One step of work: events are at most this late for reasons of batching.
-_STEP_SAMPLES = SAMPLE_RATE_HZ // 10
-
-
-@dataclass(frozen=True)
-class SessionSettings:
-    """How a session listens, beside the engine's settings.
-
-    context             "fresh" decodes each segment on its own; "rolling" with all before in view.
-                        Both remember everything for questions.
-    partial_interval_s  new sound before the open segment is decoded again; 0 for no partials
-    hotword             a segment that begins with this word is a question
-    report_interval_s   time between memory reports; 0 for none
-    endpoint            how speech is cut
-    """
-
-    context: str = "fresh"
-    partial_interval_s: float = 1.0
-    hotword: str = ""
-    report_interval_s: float = 10.0
-    endpoint: EndpointConfig = field(default_factory=lambda: EndpointConfig(max_segment_s=15.0))
-
-    def __post_init__(self) -> None:
-        if self.context not in ("fresh", "rolling"):
-            raise InputError(f"there is no context {self.context!r}.", cure="Use fresh or rolling.")
+__all__ = ["Session", "SessionSettings"]
 
 
 class Session:
     """Listens and remembers.
 
-        with Session(EngineSettings(mem="1GB")) as session:
+        with Session(mem="1GB", context="rolling") as session:
             for event in session.listen(FileSource("talk.flac")):
                 print(event)
 
-    `on_event` sees every event too. The constructor touches nothing; `load()` does the work;
+    Settings come as records or, field by field, as keywords. `on_event` sees every event, also
+    those of `ask`; `on_partial` and `on_final` see their kind; an error that a callback raises
+    passes through to the caller. The constructor touches nothing; `load()` does the work;
     `close()` may be repeated.
     """
 
@@ -82,25 +62,26 @@ class Session:
         settings: SessionSettings | None = None,
         *,
         on_event: Callable[[Event], None] | None = None,
+        on_partial: Callable[[Partial], None] | None = None,
+        on_final: Callable[[Final], None] | None = None,
         progress: Progress | None = None,
+        **options: Unpack[SessionOptions],
     ) -> None:
-        self.engine = engine or EngineSettings()
-        self.settings = settings or SessionSettings()
+        self.engine, self.settings = with_options(engine, settings, options)
         self.runtime = Runtime(
             self.engine, max_window_s=self.settings.endpoint.max_segment_s, progress=progress
         )
-        self._on_event = on_event
+        self.on_event, self.on_partial, self.on_final = on_event, on_partial, on_final
+        self.final_watch = Stopwatch()
+        self.last_report: MemoryReport | None = None
         self._lock = threading.RLock()
+        self._stop = threading.Event()
+        self._stop_reason = ""
         self._detector = VoiceDetector()
-        self._endpointer = Endpointer(self._detector, self.settings.endpoint)
-        self._caches: SessionCaches | None = None
-        self._resampler: StreamResampler | None = None
-        self._rate_hz = SAMPLE_RATE_HZ
-        self._health = Health()
-        self._n_samples = 0
+        self._intake = Intake()
+        self._hearing: Hearing | None = None
+        self._clock_s = 0.0
         self._n_segments = 0
-        self._reported_s = 0.0
-        self._seen_evictions = 0
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -108,37 +89,38 @@ class Session:
         """Load the model and allocate everything the session will ever need.
 
         Raises MemoryBudgetError with the sum and the smallest cap, ModelError, DownloadError or
-        PolicyError.
+        PolicyError. After `close()` it begins anew, with an empty memory.
         """
-        if self._caches is not None:
-            return self
-        self.runtime.load()
+        with self._lock:
+            if self._hearing is None:
+                self._load()
+        return self
+
+    def _load(self) -> None:
+        runtime, settings = self.runtime.load(), self.settings
         try:
-            self._detector.load()
-            self.runtime.ledger.add(
-                "audio", lambda: self._detector.nbytes + self._endpointer.nbytes
-            )
-            caches = open_session_caches(self.runtime, self.settings.endpoint.max_segment_s)
+            detector = self._detector.load()
+            self._intake = Intake()
+            # The sound of the open segment is the only other part that takes real space.
+            audio_bytes = Endpointer(detector, settings.endpoint).nbytes
+            runtime.ledger.add("audio", lambda: detector.nbytes + audio_bytes)
+            caches = open_session_caches(runtime, settings.endpoint.max_segment_s)
         except BaseException:
             self.close()
             raise
-        self._recognizer = Recognizer(self.runtime, caches.scratch)
-        self._memory = RollingMemory(
-            self.runtime, caches.memory, max_turn_tokens=caches.max_turn_tokens
-        )
-        self._drafter = Drafter(
-            self._recognizer, interval_s=self.settings.partial_interval_s or float("inf")
-        )
-        self._caches = caches
-        return self
+        self._hearing = Hearing(runtime, caches, detector, settings, self.memory)
 
     def close(self) -> None:
-        """Give everything back."""
-        if self._caches is not None:
-            self._caches.close()
-        self._caches = None
-        self._detector.close()
-        self.runtime.close()
+        """Give everything back, once the step in progress is over. Safe from other threads."""
+        self.stop("closed")
+        with self._lock:
+            hearing, self._hearing = self._hearing, None
+            if hearing is not None:
+                self._clock_s, self._n_segments = hearing.clock_s, hearing.n_segments
+                self.final_watch = hearing.recognizer.watch
+                hearing.caches.close()
+            self._detector.close()
+            self.runtime.close()
 
     def __enter__(self) -> Self:
         return self.load()
@@ -151,191 +133,186 @@ class Session:
     ) -> None:
         self.close()
 
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.load)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
     # --- what it knows ----------------------------------------------------------------------------
 
     @property
     def clock_s(self) -> float:
-        """Seconds of sound heard so far."""
-        return self._n_samples / SAMPLE_RATE_HZ
+        """Seconds of sound heard so far; after `close()`, until then."""
+        hearing = self._hearing
+        return hearing.clock_s if hearing is not None else self._clock_s
 
     @property
     def watch(self) -> Stopwatch:
         """Times and counts of recognition since `load()`."""
-        self.load()
-        return self._recognizer.watch
+        return self._loaded().recognizer.watch
 
     @property
     def caches(self) -> SessionCaches:
         """The scratch cache of single segments and the memory of the session."""
-        self.load()
-        if self._caches is None:
-            raise RuntimeError("load() left no caches")
-        return self._caches
+        return self._loaded().caches
 
     def memory(self) -> MemoryReport:
         """Where the bytes are now, beside the kernel's own figure."""
         with self._lock:
             self.load()
             ledger = self.runtime.ledger
-            return MemoryReport(self.clock_s, ledger.cap_bytes, rss_bytes(), ledger.parts())
+            self.last_report = MemoryReport(
+                self.clock_s, ledger.cap_bytes, rss_bytes(), ledger.parts()
+            )
+            return self.last_report
+
+    def _loaded(self) -> Hearing:
+        self.load()
+        if self._hearing is None:
+            raise RuntimeError("load() left nothing")
+        return self._hearing
 
     # --- sound in, events out ---------------------------------------------------------------------
 
-    def listen(self, source: AudioSource) -> Iterator[Event]:
-        """Events of a source until it ends; opens and closes it.
+    def listen(self, source: AudioSource | None = None) -> Iterator[Event]:
+        """Events of a source until it ends or `stop()`; without a source, of the microphone.
 
-        The last event is SessionEnded. Leaving the loop early ends the open segment unheard.
+        Opens and closes the source; the last event is SessionEnded. If the source fails, what was
+        open is still told, then its error is raised. Leaving the loop early, and `close()`, forget
+        the open segment. Raises MissingExtraError or DeviceError if there is no microphone.
         """
-        self.load()
-        reason = "end of the source"
-        with source:
-            while (samples := source.read(_STEP_SAMPLES)) is not None:
-                for event in source.take_events():
-                    yield self._tell(event)
-                if len(samples):
-                    yield from self.feed(samples, SAMPLE_RATE_HZ, live=source.realtime)
-            for event in source.take_events():
-                yield self._tell(event)
-        yield from self.finish(reason)
+        for event in self._pulses(source):
+            if event is not None:
+                yield event
 
-    def feed(
-        self, samples: FloatArray, rate_hz: int = SAMPLE_RATE_HZ, *, live: bool = True
-    ) -> Iterator[Event]:
-        """Take mono samples in [-1, 1]; the events that follow. Iterate it to the end.
+    def alisten(self, source: AudioSource | None = None) -> AsyncIterator[Event]:
+        """`listen` for `async for`: the work is done in a thread, and callbacks run there.
 
-        `live` asks for partials. NaN and Inf become silence. The rate stays the same in a session.
+        At most 64 events wait for a slow consumer. Cancelling, or leaving the loop and closing the
+        iterator, closes the source and ends the thread before it returns.
         """
-        self.load()
-        clean = self._health.check(samples)
-        if rate_hz != self._rate_hz or self._resampler is not None:
-            clean = self._resampled(clean, rate_hz)
-        for start in range(0, len(clean), _STEP_SAMPLES):
-            with self._lock:
-                events = list(self._step(clean[start : start + _STEP_SAMPLES], live))
-            yield from events
+        return in_thread(lambda: self._pulses(source))
 
-    def finish(self, reason: str = "finished") -> Iterator[Event]:
-        """The sound is over: final text of what is open, then SessionEnded."""
-        self.load()
+    def stop(self, reason: str = "stopped") -> None:
+        """Let `listen` end after its current step; safe from signal handlers and other threads."""
+        self._stop_reason = reason
+        self._stop.set()
+
+    def feed(self, pcm: Pcm, rate_hz: int = SAMPLE_RATE_HZ, *, live: bool = True) -> list[Event]:
+        """Take the next sound; the events that follow from it.
+
+        `pcm` is float32 in [-1, 1], int16 or int32, [S] or [S, C], or bytes of 16-bit mono. `live`
+        asks for partials. NaN and Inf become silence. Raises InputError for anything else, and
+        if the rate changes before `finish()`.
+        """
         with self._lock:
-            events: list[Event] = []
-            for news in self._endpointer.flush():
-                if isinstance(news, Ended):
-                    events += self._end_segment(news.segment)
-                else:
-                    events.append(self._start_segment(news.id, news.start_sample))
-            events.append(self._tell(SessionEnded(self.clock_s, self._n_segments, reason)))
-        yield from events
+            hearing = self._loaded()
+            samples = self._intake.push(pcm, rate_hz)
+            warnings = [Warned(hearing.clock_s, text) for text in self._intake.complaints()]
+            return [
+                self._tell(event) for event in chain(warnings, hearing.take(samples, live=live))
+            ]
+
+    def finish(self, reason: str = "finished") -> list[Event]:
+        """The sound is over: final text of what is open, then SessionEnded.
+
+        Feeding may go on afterwards: ids, times and the memory continue.
+        """
+        with self._lock:
+            hearing = self._loaded()
+            rest = chain(hearing.take(self._intake.flush(), live=False), hearing.flush())
+            events = [self._tell(event) for event in rest]
+            self.memory()
+            return [*events, self._tell(SessionEnded(self.clock_s, hearing.n_segments, reason))]
 
     def ask(self, question: str) -> Answer:
         """Answer a question about what was heard. The memory stays as it was.
 
         Raises InputError if the question is empty or too long.
         """
-        if not question.strip():
-            raise InputError("the question is empty.", cure="Ask something.")
         with self._lock:
-            self.load()
-            decoded = self._memory.ask(question.strip())
-            answer = Answer(question.strip(), decoded.text, self.clock_s)
+            answer = self._loaded().ask(question)
             self._tell(answer)
             return answer
 
+    async def aask(self, question: str) -> Answer:
+        """`ask` in a thread."""
+        return await asyncio.to_thread(self.ask, question)
+
     # --- steps ------------------------------------------------------------------------------------
 
-    def _resampled(self, samples: FloatArray, rate_hz: int) -> FloatArray:
-        if self._resampler is None:
-            self._resampler, self._rate_hz = StreamResampler(rate_hz), rate_hz
-        if rate_hz != self._rate_hz:
-            raise InputError(
-                f"the rate changed from {self._rate_hz} to {rate_hz} Hz.",
-                cure="Feed one rate for the whole session.",
-            )
-        return self._resampler.push(samples)
+    def _pulses(self, source: AudioSource | None) -> Iterator[Event | None]:
+        """Events as they come, and None once a step, so that a thread can tell it is alive.
 
-    def _step(self, samples: FloatArray, live: bool) -> Iterator[Event]:
-        self._n_samples += len(samples)
-        for news in self._endpointer.push(samples):
-            if isinstance(news, Ended):
-                yield from self._end_segment(news.segment)
-            else:
-                yield self._start_segment(news.id, news.start_sample)
-        partial = self._partial(live)
-        if partial is not None:
-            yield partial
-        every_s = self.settings.report_interval_s
-        if every_s and self.clock_s - self._reported_s >= every_s:
-            self._reported_s = self.clock_s
-            yield self._tell(self.memory())
+        The lock is free between two events: that is when questions are answered.
+        """
+        self.load()
+        self._stop.clear()
+        opened = source if source is not None else _microphone()
+        heard_out = False
+        try:
+            with opened:
+                yield from self._hear(opened)
+            heard_out = True
+        finally:
+            if not heard_out:
+                self._abandon()
+        yield from self._end(self._stop_reason if self._stop.is_set() else "end of the source")
 
-    def _start_segment(self, id: int, start_sample: int) -> Event:
-        self._drafter.reset()
-        return self._tell(SpeechStarted(id, start_sample / SAMPLE_RATE_HZ))
+    def _hear(self, source: AudioSource) -> Iterator[Event | None]:
+        step = LIVE_STEP_SAMPLES if source.realtime else STEP_SAMPLES
+        while not self._stop.is_set():
+            try:
+                samples = source.read(step)
+            except EdgeAudioKVError as error:
+                yield from self._end(error.what)
+                raise
+            for event in source.take_events():
+                yield self._tell(event)
+            if samples is None:
+                break
+            with self._lock:
+                if self._hearing is None:
+                    break
+                events = self._hearing.take(clean(samples), live=source.realtime)
+            while (heard := self._next(events)) is not None:
+                yield heard
+            yield None
 
-    def _partial(self, live: bool) -> Event | None:
-        if not live:
-            return None
-        before = self._drafter.draft.text if self._drafter.draft else ""
-        draft = self._drafter.look(self._endpointer, partials=self.settings.partial_interval_s > 0)
-        if draft is None:
-            return None
-        text = draft.text
-        return self._tell(
-            Partial(
-                draft.id,
-                draft.start_sample / SAMPLE_RATE_HZ,
-                draft.end_sample / SAMPLE_RATE_HZ,
-                text,
-                stable_prefix(before, text),
-            )
-        )
+    def _next(self, events: Iterator[Event]) -> Event | None:
+        """One event's work, told; None at the end, or if the session was closed meanwhile."""
+        with self._lock:
+            event = next(events, None) if self._hearing is not None else None
+            return self._tell(event) if event is not None else None
 
-    def _end_segment(self, segment: Segment) -> Iterator[Event]:
-        heard, flags, listened = self._final(segment)
-        self._n_segments += 1
-        text = heard.decoded.text
-        yield self._tell(Final(segment.id, segment.start_s, segment.end_s, text, flags))
-        # Remembering comes after telling: nobody waits for it.
-        self._memory.commit(heard.embeddings, heard.decoded, listened=listened)
-        yield from self._evictions()
-        question = self._question_in(text)
-        if question:
-            yield self.ask(question)
+    def _end(self, reason: str) -> list[Event]:
+        with self._lock:
+            if self._hearing is not None:
+                return self.finish(reason)
+            return [self._tell(SessionEnded(self._clock_s, self._n_segments, reason))]
 
-    def _final(self, segment: Segment) -> tuple[Heard, tuple[str, ...], bool]:
-        """What was said, what the guards did, and whether the memory has it already."""
-        if self.settings.context == "fresh":
-            heard = self._drafter.final(segment)
-            flags = heard.decoded.flags
-            return heard, (*flags, "cut") if flags else (), False
-        embeddings = self._recognizer.encode(segment.samples)
-        decoded = self._memory.transcribe(embeddings, segment.end_s - segment.start_s)
-        if not decoded.flags:
-            return Heard(decoded, embeddings), (), True
-        # The context may be what misleads: once more without it.
-        retried = self._recognizer.recognize(segment.samples)
-        flags = (*decoded.flags, "retried", *(("cut",) if retried.decoded.flags else ()))
-        return retried, flags, False
-
-    def _evictions(self) -> Iterator[Event]:
-        stats = self.caches.memory.stats
-        if stats.freed_rows > self._seen_evictions:
-            freed = stats.freed_rows - self._seen_evictions
-            self._seen_evictions = stats.freed_rows
-            cache = self.caches.memory.context
-            yield self._tell(
-                Evicted(self.clock_s, freed, freed * cache.shape.row_bytes, int(cache.counts.sum()))
-            )
-
-    def _question_in(self, text: str) -> str:
-        hotword = self.settings.hotword.lower().strip()
-        words = text.lower().replace(",", " ").split()
-        spoken = hotword.split()
-        if not hotword or words[: len(spoken)] != spoken:
-            return ""
-        return " ".join(text.split()[len(spoken) :])
+    def _abandon(self) -> None:
+        with self._lock:
+            if self._hearing is not None:
+                self._hearing.abandon()
 
     def _tell(self, event: Event) -> Event:
-        if self._on_event is not None:
-            self._on_event(event)
+        if self.on_event is not None:
+            self.on_event(event)
+        if self.on_partial is not None and isinstance(event, Partial):
+            self.on_partial(event)
+        if self.on_final is not None and isinstance(event, Final):
+            self.on_final(event)
         return event
+
+
+def _microphone() -> AudioSource:
+    # Imported when it is wanted: the rest works without PortAudio.
+    source: AudioSource = import_module("edge_audiokv.audio.microphone").Microphone()
+    return source

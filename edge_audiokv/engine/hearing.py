@@ -1,0 +1,174 @@
+"""What a session does with sound: cut it, draft it, decode it, remember it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from edge_audiokv.audio.endpoint import Ended, Endpointer, Segment, Started
+from edge_audiokv.audio.source import SAMPLE_RATE_HZ, Samples
+from edge_audiokv.audio.vad import VoiceDetector
+from edge_audiokv.engine.recognizer import Heard, Recognizer
+from edge_audiokv.engine.rolling import RollingMemory
+from edge_audiokv.engine.runtime import Runtime
+from edge_audiokv.engine.segmenter import Drafter, stable_prefix
+from edge_audiokv.engine.session_memory import SessionCaches
+from edge_audiokv.engine.session_settings import SessionSettings
+from edge_audiokv.errors import InputError
+from edge_audiokv.events import Answer, Event, Evicted, Final, Partial, SpeechStarted, Warned
+
+# One step of work: events are at most this late for reasons of batching.
+LIVE_STEP_SAMPLES = SAMPLE_RATE_HZ // 10
+STEP_SAMPLES = SAMPLE_RATE_HZ
+
+
+class Hearing:
+    """Samples in, events out, lazily: the work behind an event is done when it is asked for.
+
+    `report` is called every `report_interval_s` of sound for an event of the owner's.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        caches: SessionCaches,
+        detector: VoiceDetector,
+        settings: SessionSettings,
+        report: Callable[[], Event],
+    ) -> None:
+        self.settings = settings
+        self.caches = caches
+        self.recognizer = Recognizer(runtime, caches.scratch)
+        self.memory = RollingMemory(runtime, caches.memory, max_turn_tokens=caches.max_turn_tokens)
+        self.endpointer = Endpointer(detector, settings.endpoint)
+        self.n_samples = 0
+        self.n_segments = 0
+        self._drafter = Drafter(
+            self.recognizer, interval_s=settings.partial_interval_s or float("inf")
+        )
+        self._report = report
+        # Told, but not in the memory yet: that work comes after everybody knows the text.
+        self._told: tuple[Heard, bool] | None = None
+        self._partial_end_s = 0.0
+        self._reported_s = 0.0
+        self._seen_evictions = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Sound that is held for the open segment."""
+        return self.endpointer.nbytes
+
+    @property
+    def clock_s(self) -> float:
+        """Seconds of sound heard so far."""
+        return self.n_samples / SAMPLE_RATE_HZ
+
+    def take(self, samples: Samples, *, live: bool) -> Iterator[Event]:
+        """Hear float32 [S]; `live` asks for partials."""
+        step = LIVE_STEP_SAMPLES if live else STEP_SAMPLES
+        for start in range(0, len(samples), step):
+            yield from self._step(samples[start : start + step], live)
+
+    def flush(self) -> Iterator[Event]:
+        """The sound is over: what is open ends here."""
+        yield from self._news(self.endpointer.flush())
+
+    def abandon(self) -> None:
+        """The open segment will never end: forget it, so that the next sound starts afresh."""
+        self._remember()
+        self.endpointer.flush()
+
+    def ask(self, question: str) -> Answer:
+        """Answer from what was heard. Raises InputError if the question is empty or too long."""
+        question = question.strip()
+        if not question:
+            raise InputError("the question is empty.", cure="Ask something.")
+        self._remember()
+        decoded = self.memory.ask(question)
+        return Answer(question, decoded.text, self.clock_s)
+
+    def _step(self, samples: Samples, live: bool) -> Iterator[Event]:
+        self.n_samples += len(samples)
+        yield from self._news(self.endpointer.push(samples))
+        if live:
+            yield from self._partial()
+        every_s = self.settings.report_interval_s
+        if every_s and self.clock_s - self._reported_s >= every_s:
+            self._reported_s = self.clock_s
+            yield self._report()
+
+    def _news(self, news: list[Started | Ended]) -> Iterator[Event]:
+        for item in news:
+            if isinstance(item, Ended):
+                yield from self._end_segment(item.segment)
+            else:
+                self._drafter.reset()
+                self._partial_end_s = 0.0
+                yield SpeechStarted(item.id, item.start_sample / SAMPLE_RATE_HZ)
+
+    def _partial(self) -> Iterator[Event]:
+        wanted = self.settings.partial_interval_s > 0
+        before = self._drafter.draft.text if self._drafter.draft else ""
+        draft = self._drafter.look(self.endpointer, partials=wanted)
+        if draft is None or not wanted:
+            return
+        # The end of a pause may lie a frame before the end of an earlier draft.
+        self._partial_end_s = max(self._partial_end_s, draft.end_sample / SAMPLE_RATE_HZ)
+        start_s, stable = draft.start_sample / SAMPLE_RATE_HZ, stable_prefix(before, draft.text)
+        yield Partial(draft.id, start_s, self._partial_end_s, draft.text, stable)
+
+    def _end_segment(self, segment: Segment) -> Iterator[Event]:
+        heard, flags, listened = self._final(segment)
+        self.n_segments += 1
+        text = heard.decoded.text
+        self._told = heard, listened
+        yield Final(segment.id, segment.start_s, segment.end_s, text, flags)
+        # Nobody waits for this; a question that comes in between does it first.
+        self._remember()
+        yield from self._evictions()
+        question = spoken_question(text, self.settings.hotword)
+        if question:
+            try:
+                yield self.ask(question)
+            except InputError as error:
+                yield Warned(self.clock_s, str(error))
+
+    def _remember(self) -> None:
+        if self._told is not None:
+            (heard, listened), self._told = self._told, None
+            self.memory.commit(heard.embeddings, heard.decoded, listened=listened)
+
+    def _final(self, segment: Segment) -> tuple[Heard, tuple[str, ...], bool]:
+        """What was said, what the guards did, and whether the memory has it already."""
+        if self.settings.context == "fresh":
+            heard = self._drafter.final(segment)
+            flags = heard.decoded.flags
+            return heard, (*flags, "cut") if flags else (), False
+        draft = self._drafter.fitting(segment)
+        embeddings = draft.heard.embeddings if draft else self.recognizer.encode(segment.samples)
+        decoded = self.memory.transcribe(embeddings, segment.end_s - segment.start_s)
+        if not decoded.flags:
+            return Heard(decoded, embeddings), (), True
+        # The context may be what misleads: once more without it.
+        retried = self._drafter.final(segment)
+        flags = (*decoded.flags, "retried", *(("cut",) if retried.decoded.flags else ()))
+        return retried, flags, False
+
+    def _evictions(self) -> Iterator[Event]:
+        cache = self.caches.memory
+        freed = cache.stats.freed_rows - self._seen_evictions
+        if freed > 0:
+            self._seen_evictions += freed
+            freed_bytes = freed * cache.context.shape.row_bytes
+            yield Evicted(self.clock_s, freed, freed_bytes, int(cache.context.counts.sum()))
+
+
+def spoken_question(text: str, hotword: str) -> str:
+    """What follows `hotword` at the start of `text`, in any case; empty if it is not there."""
+    spoken = _words(hotword)
+    if not spoken or _words(text)[: len(spoken)] != spoken:
+        return ""
+    return " ".join(text.split()[len(spoken) :])
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip(".,!?;:").lower() for word in text.split()]

@@ -1,0 +1,73 @@
+"""How a session listens, and the keyword short cuts that make its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypedDict
+
+from edge_audiokv.audio.endpoint import EndpointConfig
+from edge_audiokv.engine.settings import EngineSettings
+from edge_audiokv.errors import InputError
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """How a session listens, beside the engine's settings.
+
+    context             "fresh" decodes each segment on its own; "rolling" with all before in view.
+                        Both remember everything for questions.
+    partial_interval_s  new sound before the open segment is decoded again; 0 for no partials
+    hotword             a segment that begins with this word is a question
+    report_interval_s   time between memory reports; 0 for none
+    endpoint            how speech is cut
+    """
+
+    context: str = "fresh"
+    partial_interval_s: float = 1.0
+    hotword: str = ""
+    report_interval_s: float = 10.0
+    endpoint: EndpointConfig = field(default_factory=lambda: EndpointConfig(max_segment_s=15.0))
+
+    def __post_init__(self) -> None:
+        if self.context not in ("fresh", "rolling"):
+            raise InputError(f"there is no context {self.context!r}.", cure="Use fresh or rolling.")
+        for name in ("partial_interval_s", "report_interval_s"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} is {getattr(self, name)}.", cure="Use 0 or more.")
+
+
+class SessionOptions(TypedDict, total=False):
+    """Fields of EngineSettings and SessionSettings as keywords of Session."""
+
+    model: str
+    mem: str
+    kv_policy: str
+    kv_share: float
+    kv_options: Mapping[str, Any]
+    type_k: str
+    type_v: str
+    threads: int | None
+    provider: str
+    context: str
+    partial_interval_s: float
+    hotword: str
+    report_interval_s: float
+    endpoint: EndpointConfig
+
+
+def with_options(
+    engine: EngineSettings | None, settings: SessionSettings | None, options: Mapping[str, Any]
+) -> tuple[EngineSettings, SessionSettings]:
+    """Both records with `options` put in. Raises TypeError for a name that neither has."""
+    engine, settings = engine or EngineSettings(), settings or SessionSettings()
+    ours = {item.name for item in fields(settings)}
+    theirs = {item.name for item in fields(engine)}
+    unknown = sorted(set(options) - ours - theirs)
+    if unknown:
+        known = ", ".join(sorted(ours | theirs))
+        raise TypeError(f"Session has no option {', '.join(unknown)}; there are: {known}")
+    return (
+        replace(engine, **{name: value for name, value in options.items() if name in theirs}),
+        replace(settings, **{name: value for name, value in options.items() if name in ours}),
+    )
