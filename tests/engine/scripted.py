@@ -1,0 +1,164 @@
+"""A model that says what a test tells it to: the parts of an engine without weights."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import numpy as np
+
+from edge_audiokv.audio.endpoint import EndpointConfig
+from edge_audiokv.engine.cache import CacheStats
+from edge_audiokv.engine.hearing import Hearing
+from edge_audiokv.engine.prompt import PromptTemplate
+from edge_audiokv.engine.session_memory import SessionCaches
+from edge_audiokv.engine.session_settings import SessionSettings
+from edge_audiokv.events import MemoryReport
+
+RATE_HZ = 16_000
+END = 0
+
+
+class Characters:
+    """A vocabulary of ASCII characters; token 0 ends the turn."""
+
+    n_ctx_train = 2048
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        return [ord(char) for char in text]
+
+    def piece(self, token: int) -> bytes:
+        return bytes([token])
+
+    def is_end_of_generation(self, token: int) -> bool:
+        return token == END
+
+
+class Script:
+    """What is said next; the last line is said again and again."""
+
+    def __init__(self, *lines: str) -> None:
+        self.lines = deque(lines)
+
+    def next_line(self) -> str:
+        return self.lines.popleft() if len(self.lines) > 1 else self.lines[0]
+
+
+class ScriptedCache:
+    """Counts positions and rows like a real cache, and answers from a script."""
+
+    def __init__(self, script: Script, *, n_rows: int = 4096) -> None:
+        self.script, self.n_rows = script, n_rows
+        self.stats = CacheStats()
+        self.controller = SimpleNamespace(settings=SimpleNamespace(n_sinks=4))
+        self.next_position = 0
+        self.rows = 0
+        self.observing = True
+        self._saying: deque[int] = deque()
+
+    @property
+    def context(self) -> SimpleNamespace:
+        return SimpleNamespace(
+            shape=SimpleNamespace(row_bytes=256), counts=np.full((1, 1), self.rows)
+        )
+
+    @contextmanager
+    def unobserved(self) -> Iterator[None]:
+        self.observing = False
+        yield
+        self.observing = True
+
+    def clear(self) -> None:
+        self.next_position = self.rows = 0
+
+    def make_room(self, n_tokens: int) -> None:
+        excess = self.rows + n_tokens - self.n_rows
+        if excess > 0:
+            self.rows -= excess
+            self.stats.freed_rows += excess
+
+    def _append(self, n_tokens: int) -> None:
+        self.make_room(n_tokens)
+        self.next_position += n_tokens
+        self.rows += n_tokens
+
+    def append_tokens(self, ids: Sequence[int], kind: object) -> None:
+        self._append(len(ids))
+
+    def append_embeddings(self, embeddings: np.ndarray) -> None:
+        self._append(len(embeddings))
+
+    def ask(self, ids: Sequence[int]) -> np.ndarray:
+        self._append(len(ids))
+        self._saying = deque([*map(ord, self.script.next_line()), END])
+        return self._logits()
+
+    finish_prompt = ask
+
+    def append_generated(self, ids: Sequence[int]) -> np.ndarray:
+        self._append(len(ids))
+        return self._logits()
+
+    def _logits(self) -> np.ndarray:
+        logits = np.zeros(128, np.float32)
+        logits[self._saying.popleft()] = 1.0
+        return logits
+
+    def truncate(self, position: int) -> None:
+        self.rows -= self.next_position - position
+        self.next_position = position
+
+    def shift(self, delta: int, *, first: int) -> None:
+        self.next_position -= delta
+        self.rows = min(self.rows, self.next_position)
+        self.stats.shifts += 1
+
+
+class LoudIsSpeech:
+    """A voice detector for made-up sound."""
+
+    def probabilities(self, frames: np.ndarray) -> np.ndarray:
+        return (np.abs(frames).mean(axis=1) > 0.1).astype(np.float32)
+
+    def reset(self) -> None:
+        pass
+
+
+def scripted_hearing(
+    alone: Script,
+    rolling: Script | None = None,
+    *,
+    n_rows: int = 4096,
+    max_segment_s: float = 5.0,
+    **settings: object,
+) -> Hearing:
+    """A Hearing whose single segments say `alone`, and whose memory says `rolling`."""
+    template = PromptTemplate.parse("<u>{audio}\n{question}</u><a>", end_of_turn="</a>")
+    encoder = SimpleNamespace(
+        sample_rate_hz=RATE_HZ,
+        encode=lambda samples: np.zeros((max(1, len(samples) // 1280), 4), np.float32),
+    )
+    runtime = SimpleNamespace(model=Characters(), template=template, encoder=encoder)
+    caches = SessionCaches(
+        scratch=ScriptedCache(alone),  # type: ignore[arg-type]
+        memory=ScriptedCache(rolling or alone, n_rows=n_rows),  # type: ignore[arg-type]
+        max_turn_tokens=200,
+    )
+    return Hearing(
+        runtime,  # type: ignore[arg-type]
+        caches,
+        LoudIsSpeech(),  # type: ignore[arg-type]
+        SessionSettings(endpoint=EndpointConfig(max_segment_s=max_segment_s), **settings),  # type: ignore[arg-type]
+        lambda: MemoryReport(0.0, 1, 1, {}),
+    )
+
+
+def speech(duration_s: float) -> np.ndarray:
+    """Loud samples, float32 [S]."""
+    return np.full(int(duration_s * RATE_HZ), 0.5, np.float32)
+
+
+def silence(duration_s: float) -> np.ndarray:
+    return np.zeros(int(duration_s * RATE_HZ), np.float32)

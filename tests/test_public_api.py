@@ -1,0 +1,93 @@
+"""The names that assistants use: complete, typed as documented, cheap until they work."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import edge_audiokv
+from edge_audiokv.audio.endpoint import EndpointConfig
+from edge_audiokv.errors import InputError
+
+
+def run(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_all_names_are_there_sorted_and_documented() -> None:
+    assert edge_audiokv.__all__ == sorted(edge_audiokv.__all__)
+    assert set(edge_audiokv.__all__) <= set(dir(edge_audiokv))
+    for name in edge_audiokv.__all__:
+        found: Any = getattr(edge_audiokv, name)
+        assert name == "__version__" or found.__doc__
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="Sessoin"):
+        _ = edge_audiokv.Sessoin  # type: ignore[attr-defined]
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    heavy = ("onnxruntime", "numpy", "scipy", "soundfile", "click", "rich", "asyncio")
+    out = run(f"import sys, edge_audiokv; print([n for n in {heavy} if n in sys.modules])")
+    assert out.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["Session", "Transcriber"])
+def test_constructors_touch_no_file_and_start_no_thread(name: str) -> None:
+    # In a process of its own: an audit hook stays for ever.
+    out = run(
+        "import sys, threading, edge_audiokv\n"
+        f"make = edge_audiokv.{name}\n"
+        "touched = []\n"
+        "def watch(event, args):\n"
+        "    if event.split('.')[0] in ('open', 'os', 'socket', 'ctypes', 'subprocess'):\n"
+        "        touched.append((event, args))\n"
+        "sys.addaudithook(watch)\n"
+        "made = make()\n"
+        "made.close(); made.close()\n"
+        "found = list(touched)\n"
+        "print(found, threading.active_count())\n"
+    )
+    assert out.strip() == "[] 1"
+
+
+def test_keywords_become_settings() -> None:
+    session = edge_audiokv.Session(
+        model="tiny",
+        mem="1GB",
+        threads=2,
+        context="rolling",
+        hotword="computer",
+        endpoint=EndpointConfig(max_segment_s=5.0),
+    )
+    assert (session.engine.model, session.engine.cap_bytes) == ("tiny", 10**9)
+    assert session.engine.n_threads == 2
+    assert (session.settings.context, session.settings.hotword) == ("rolling", "computer")
+    assert session.settings.endpoint.max_segment_s == 5.0
+
+
+def test_keywords_add_to_records() -> None:
+    engine = edge_audiokv.EngineSettings(mem="3GB", type_k="q8_0")
+    session = edge_audiokv.Session(engine, edge_audiokv.SessionSettings(hotword="hey"), mem="1GB")
+    assert (session.engine.mem, session.engine.type_k) == ("1GB", "q8_0")
+    assert session.settings.hotword == "hey"
+
+
+def test_an_unknown_keyword_names_the_known_ones() -> None:
+    with pytest.raises(TypeError, match=r"no option memory; there are: .*mem, model"):
+        edge_audiokv.Session(memory="1GB")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"context": "endless"}, {"partial_interval_s": -1.0}, {"report_interval_s": float("nan")}],
+)
+def test_settings_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        edge_audiokv.Session(**options)
