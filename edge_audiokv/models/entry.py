@@ -12,6 +12,7 @@ from ..errors import ModelError
 MAX_TOML_BYTES = 1 << 20
 ROLES = ("encoder", "llm", "lora", "profile")
 STATUSES = ("ready", "unverified")
+MERGE_TYPES = ("q8_0",)
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class ModelEntry:
     context_length_tokens: int
     prompt: Prompt
     files: tuple[ModelFile, ...]
+    merge: str | None = None
+    """Type of the weights that the adapter is merged into, or None to apply it as it is."""
 
     def file(self, role: str) -> ModelFile | None:
         """The file of that role, or None."""
@@ -124,6 +127,12 @@ class _Fields:
     def optional_text(self, field: str) -> str | None:
         return self.text(field) if field in self.data else None
 
+    def choice(self, field: str, choices: tuple[str, ...]) -> str | None:
+        value = self.optional_text(field)
+        if value is not None and value not in choices:
+            raise self.error(field, f"must be one of {', '.join(choices)}")
+        return value
+
     def number(self, field: str) -> float:
         value = self.data.get(field)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e15:
@@ -158,6 +167,7 @@ class _Fields:
             context_length_tokens=llm.whole("context_length_tokens"),
             prompt=prompt.prompt(),
             files=self.files(),
+            merge=llm.choice("merge", MERGE_TYPES),
         )
 
     def prompt(self) -> Prompt:

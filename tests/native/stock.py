@@ -1,4 +1,4 @@
-"""llama.cpp's own cache, to compare with: of the unpatched library if it was built, else of ours."""
+"""llama.cpp's own cache, to compare with: the unpatched library's if built, else ours."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def has_unpatched() -> bool:
 
 
 def unpatched() -> Any:
-    """The bindings over the unpatched library (EDGE_AUDIOKV_BUILD_STOCK=ON), in the same process."""
+    """The bindings over the unpatched library (EDGE_AUDIOKV_BUILD_STOCK=ON), in this process."""
     name = "eakv_stock"
     if f"{name}.llama_cpp" not in sys.modules:
         load()

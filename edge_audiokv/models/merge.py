@@ -1,0 +1,122 @@
+"""Merge a LoRA adapter into its base GGUF, once a machine, with q8_0 weights where it touches.
+
+An adapter costs two small products a weight at every token; merged q8_0 weights also meet the
+fastest CPU kernels. On the default model prefill is 2.4 times and decoding 1.4 times as fast, for
+39 MB more. Runs in a process of its own, so that its memory is not the caller's:
+
+    python -m edge_audiokv.models.merge BASE.gguf LORA.gguf OUT.gguf
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ModelError
+from .cache import cache_directory
+
+
+def merged_path(base_hash: str, lora_hash: str, kind: str) -> Path:
+    """Where the merged file of these two lies or will lie; their hashes name it."""
+    name = sha256(f"{base_hash}:{lora_hash}:{kind}".encode()).hexdigest()[:12]
+    return cache_directory() / "merged" / name / f"merged.{kind}.gguf"
+
+
+def merge(base: Path, lora: Path, out: Path, progress: Callable[[int, int], None]) -> None:
+    """Write `out` in a process of its own; `progress` is told tensors done and in all.
+
+    Raises ModelError if the two do not belong together. `out` appears whole or not at all.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f"{out.name}.part")
+    command = [sys.executable, "-m", "edge_audiokv.models.merge", str(base), str(lora), str(part)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            for line in process.stdout or ():
+                done, total = line.split()
+                progress(int(done), int(total))
+            complaint = (process.stderr.read() if process.stderr else "").strip().splitlines()
+        except BaseException:
+            process.kill()
+            part.unlink(missing_ok=True)
+            raise
+    if process.returncode != 0:
+        part.unlink(missing_ok=True)
+        raise ModelError(
+            f"{lora} cannot be merged into {base.name}: {(complaint or ['no reason given'])[-1]}.",
+            cure="Check the two files, or remove `merge` from model.toml.",
+        )
+    part.replace(out)
+
+
+def write_merged(base: Path, lora: Path, out: Path) -> None:
+    """W + alpha / r * B A for every weight that the adapter knows; the rest is copied as it is."""
+    import gguf
+
+    weights, adapter = gguf.GGUFReader(str(base)), gguf.GGUFReader(str(lora))
+    parts = {tensor.name: tensor for tensor in adapter.tensors}
+    alpha = float(adapter.fields["adapter.lora.alpha"].contents())
+    writer = gguf.GGUFWriter(str(out), weights.fields["general.architecture"].contents())
+    for key, field in weights.fields.items():
+        if key.startswith("GGUF.") or key == "general.architecture":
+            continue
+        kind = field.types[0]
+        sub_kind = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(key, field.contents(), kind, sub_type=sub_kind)
+    q8_0 = gguf.GGMLQuantizationType.Q8_0
+    touched = {tensor.name for tensor in weights.tensors if f"{tensor.name}.lora_a" in parts}
+    if 2 * len(touched) != len(parts):
+        raise ValueError("the adapter has weights that the model does not")
+
+    # Two passes: layout first, then one tensor at a time, so that memory stays small.
+    for tensor in weights.tensors:
+        if tensor.name in touched:
+            shape = [int(n) for n in reversed(tensor.shape)]
+            n_bytes = int(np.prod(shape)) // 32 * 34
+            stored = gguf.quant_shape_to_byte_shape(shape, q8_0)
+            writer.add_tensor_info(tensor.name, stored, np.dtype(np.uint8), n_bytes, q8_0)
+        else:
+            writer.add_tensor_info(
+                tensor.name,
+                tensor.data.shape,
+                tensor.data.dtype,
+                tensor.data.nbytes,
+                tensor.tensor_type,
+            )
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for index, tensor in enumerate(weights.tensors):
+        if tensor.name in touched:
+            a, b = (_floats(parts[f"{tensor.name}.lora_{half}"]) for half in "ab")
+            merged = _floats(tensor) + np.float32(alpha / a.shape[0]) * (b @ a)
+            writer.write_tensor_data(gguf.quants.quantize(merged, q8_0))
+        else:
+            writer.write_tensor_data(tensor.data)
+        print(index + 1, len(weights.tensors), flush=True)
+    writer.close()
+
+
+def _floats(tensor: Any) -> NDArray[np.float32]:
+    import gguf
+
+    shape = [int(n) for n in reversed(tensor.shape)]
+    values = gguf.dequantize(tensor.data, tensor.tensor_type).reshape(shape)
+    return np.asarray(values, np.float32)
+
+
+if __name__ == "__main__":
+    try:
+        write_merged(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
+    except (ValueError, KeyError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""Latency of final text after the end of speech, and the realtime factor of the whole path.
+
+Example: scripts/bench_latency.py --manifest dev/manifest.jsonl --limit 50 --threads 2 --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from edge_audiokv.audio.file import FileSource
+from edge_audiokv.audio.source import SAMPLE_RATE_HZ
+from edge_audiokv.engine.session import Session, SessionSettings
+from edge_audiokv.engine.settings import EngineSettings
+from edge_audiokv.eval.latency import measure_latency
+from edge_audiokv.kv.shape import FloatArray
+
+
+def read(path: Path) -> FloatArray:
+    import numpy as np
+
+    with FileSource(path) as source:
+        blocks = []
+        while (block := source.read(SAMPLE_RATE_HZ)) is not None:
+            blocks.append(block)
+    return np.concatenate(blocks)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--manifest", type=Path, default=Path("tests/data/manifest.jsonl"))
+    parser.add_argument("--limit", type=int, default=50, help="clips to hear")
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--mem", default="1GB")
+    parser.add_argument("--context", choices=["fresh", "rolling"], default="fresh")
+    parser.add_argument("--no-partials", action="store_true")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="count CPU time, for busy machines; one thread"
+    )
+    parser.add_argument("--json", action="store_true", dest="as_json")
+    options = parser.parse_args()
+    lines = options.manifest.read_text().splitlines()[: options.limit]
+    clips = (read(options.manifest.parent / json.loads(line)["path"]) for line in lines)
+    settings = SessionSettings(
+        context=options.context, partial_interval_s=0.0 if options.no_partials else 1.0
+    )
+    threads = 1 if options.cpu_time else options.threads
+    now = time.process_time if options.cpu_time else time.perf_counter
+    with Session(EngineSettings(mem=options.mem, threads=threads), settings) as session:
+        facts = measure_latency(session, clips, now=now).to_dict()
+    if options.as_json:
+        print(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        print(f"{name:<18}{value}")
+
+
+if __name__ == "__main__":
+    main()

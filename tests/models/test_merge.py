@@ -1,0 +1,75 @@
+"""A merged GGUF is the base plus the adapter, and nothing half-written is ever found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+from edge_audiokv.errors import ModelError
+from edge_audiokv.models.merge import merge
+
+RNG = np.random.default_rng(5)
+
+
+def write_base(path: Path, weight: np.ndarray) -> None:
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_name("tiny")
+    writer.add_array("tokenizer.ggml.tokens", ["a", "b"])
+    writer.add_tensor("blk.0.attn_q.weight", weight)
+    writer.add_tensor("output_norm.weight", np.ones(64, np.float32))
+    close(writer)
+
+
+def write_lora(path: Path, name: str, a: np.ndarray, b: np.ndarray, alpha: float) -> None:
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", alpha)
+    writer.add_tensor(f"{name}.lora_a", a)
+    writer.add_tensor(f"{name}.lora_b", b)
+    close(writer)
+
+
+def close(writer: gguf.GGUFWriter) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_weights_are_base_plus_adapter_within_the_error_of_q8_0(tmp_path: Path) -> None:
+    weight = RNG.normal(size=(96, 64)).astype(np.float32)
+    a, b = (RNG.normal(size=shape).astype(np.float32) for shape in ((4, 64), (96, 4)))
+    write_base(tmp_path / "base.gguf", weight)
+    write_lora(tmp_path / "lora.gguf", "blk.0.attn_q.weight", a, b, alpha=8.0)
+    seen: list[tuple[int, int]] = []
+    out = tmp_path / "deep" / "merged.gguf"
+    merge(tmp_path / "base.gguf", tmp_path / "lora.gguf", out, lambda *n: seen.append(n))
+    reader = gguf.GGUFReader(str(out))
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    merged = gguf.dequantize(
+        tensors["blk.0.attn_q.weight"].data, tensors["blk.0.attn_q.weight"].tensor_type
+    ).reshape(96, 64)
+    expected = weight + 2.0 * (b @ a)
+    step = np.abs(expected).reshape(96, 2, 32).max(axis=2, keepdims=True) / 127
+    # Half a step of rounding, and 127 quanta times the scale's own rounding to f16 (2 ** -11).
+    bound = (0.5 + 127 * 2.0**-11 + 1e-3) * step
+    assert (np.abs(merged - expected).reshape(96, 2, 32) <= bound).all()
+    np.testing.assert_array_equal(tensors["output_norm.weight"].data, np.ones(64, np.float32))
+    assert reader.fields["general.name"].contents() == "tiny"
+    assert reader.fields["tokenizer.ggml.tokens"].contents() == ["a", "b"]
+    assert seen == [(1, 2), (2, 2)]
+    assert [path.name for path in out.parent.iterdir()] == ["merged.gguf"]
+
+
+def test_an_adapter_of_another_model_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    write_base(tmp_path / "base.gguf", RNG.normal(size=(96, 64)).astype(np.float32))
+    a, b = np.ones((4, 64), np.float32), np.ones((96, 4), np.float32)
+    write_lora(tmp_path / "lora.gguf", "blk.7.attn_q.weight", a, b, alpha=8.0)
+    out = tmp_path / "out" / "merged.gguf"
+    with pytest.raises(ModelError, match="cannot be merged"):
+        merge(tmp_path / "base.gguf", tmp_path / "lora.gguf", out, lambda *_: None)
+    assert list(out.parent.iterdir()) == []
