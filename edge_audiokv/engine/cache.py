@@ -152,6 +152,27 @@ class HeadCache:
         self._n_generated += len(ids)
         return _there(logits)
 
+    def append_draft(self, ids: Sequence[int], logits: FloatArray) -> tuple[int, FloatArray]:
+        """Add as many of `ids` as greedy decoding would have chosen, the first after `logits` [V].
+
+        Returns how many they are, and the logits [V] after the last of them.
+        """
+        accepted = 0
+        while accepted < len(ids) and int(logits.argmax()) == ids[accepted]:
+            part = ids[accepted : accepted + self.context.n_outputs]
+            self.make_room(len(part))
+            start = self.context.next_position
+            after = _there(self.context.decode_tokens(part, all_logits=True))
+            self.controller.appended(Kind.TEXT, len(part))
+            right = after[:-1].argmax(axis=1) == np.asarray(part[1:])
+            n_right = 1 + int(np.logical_and.accumulate(right).sum())
+            accepted, logits = accepted + n_right, after[n_right - 1]
+            if n_right < len(part):
+                self.truncate(start + n_right)
+                break
+        self._n_generated += accepted
+        return accepted, logits
+
     def targets(self, share: float) -> IntArray:
         """Rows that each head keeps of `share` of all rows, equal within a lockstep level."""
         context = self.context
@@ -251,9 +272,18 @@ def clip_capacity(
 
 
 def open_cache(
-    runtime: Runtime, capacity: IntArray, policy: Policy, *, max_tokens: int
+    runtime: Runtime,
+    capacity: IntArray,
+    policy: Policy,
+    *,
+    max_tokens: int,
+    n_outputs: int = 1,
 ) -> HeadCache:
-    """Allocate a cache of `capacity` [L, H] rows (rounded up to the native layer's levels)."""
+    """Allocate a cache of `capacity` [L, H] rows (rounded up to the native layer's levels).
+
+    `n_outputs` is how many tokens of a draft are checked at once; each costs 8 bytes a token of the
+    vocabulary.
+    """
     settings = runtime.settings
     context = HeadwiseContext(
         runtime.model,
@@ -264,6 +294,7 @@ def open_cache(
         max_levels=_MAX_LEVELS,
         score_window=_SCORE_WINDOW,
         n_threads=settings.n_threads,
+        n_outputs=n_outputs,
     ).load()
     try:
         controller = Controller(policy, context.shape, context.capacity)

@@ -26,6 +26,8 @@ class TokenSink(Protocol):
 
     def append_generated(self, ids: Sequence[int]) -> FloatArray: ...
 
+    def append_draft(self, ids: Sequence[int], logits: FloatArray) -> tuple[int, FloatArray]: ...
+
 
 @dataclass(frozen=True)
 class Decoded:
@@ -50,12 +52,20 @@ def greedy(
     guard: LoopGuard,
     *,
     on_token: Callable[[Sequence[int]], None] | None = None,
+    draft: Sequence[int] = (),
 ) -> Decoded:
     """Decode greedily from `logits` [V] until the turn ends or `guard` stops it.
 
     After a normal end all of `ids` are in the cache, the end token is not. `on_token` sees all ids
-    so far.
+    so far. `draft` is what the text may begin with: it is checked many tokens at a time
+    (speculative decoding, with the model's own earlier text as the draft), and what disagrees is
+    decoded as usual.
     """
+    if draft:
+        n_accepted, logits = cache.append_draft(draft, logits)
+        for token in draft[:n_accepted]:
+            # Text that has passed the guard once passes it again.
+            guard.push(token)
     flags: tuple[str, ...] = ()
     while True:
         token = int(np.argmax(logits))

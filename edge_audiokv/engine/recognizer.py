@@ -55,9 +55,16 @@ class Recognizer:
         self._after = runtime.template.after_ids(runtime.model)
 
     def recognize(
-        self, samples: FloatArray, *, on_text: Callable[[str], None] | None = None
+        self,
+        samples: FloatArray,
+        *,
+        draft: Sequence[int] = (),
+        on_text: Callable[[str], None] | None = None,
     ) -> Heard:
-        """Text of `samples`, float32 [S] at the encoder's rate, at most one window."""
+        """Text of `samples`, float32 [S] at the encoder's rate, at most one window.
+
+        `draft` are the tokens of an earlier, shorter hearing: a guess that saves time if right.
+        """
         runtime, watch, cache = self.runtime, self.watch, self.cache
         duration_s = len(samples) / runtime.encoder.sample_rate_hz
         embeddings = self.encode(samples)
@@ -72,7 +79,9 @@ class Recognizer:
             if on_text is not None:
                 on_text(text_of(runtime.model, ids).strip())
 
-        decoded = greedy(cache, runtime.model, logits, LoopGuard(duration_s), on_token=tell)
+        decoded = greedy(
+            cache, runtime.model, logits, LoopGuard(duration_s), on_token=tell, draft=draft
+        )
         watch.prefill_s += prefilled - encoded
         watch.decode_s += time.perf_counter() - prefilled
         watch.text_tokens += decoded.n_generated

@@ -76,11 +76,19 @@ class Drafter:
     def final(self, segment: Segment) -> Heard:
         """What a finished segment says, at once if it was drafted."""
         draft = self.fitting(segment)
-        return draft.heard if draft else self.recognizer.recognize(segment.samples)
+        if draft is not None:
+            return draft.heard
+        return self.recognizer.recognize(segment.samples, draft=self._guess(segment.id))
+
+    def _guess(self, id: int) -> tuple[int, ...]:
+        """The last draft of this segment: most of it will be said again."""
+        if self.draft is None or self.draft.id != id or self.draft.heard.decoded.flags:
+            return ()
+        return self.draft.heard.decoded.ids
 
     def _decode(self, segment: Segment) -> Draft:
         started = time.perf_counter()
-        heard = self.recognizer.recognize(segment.samples)
+        heard = self.recognizer.recognize(segment.samples, draft=self._guess(segment.id))
         self._cost_s = time.perf_counter() - started
         self._tried_s = segment.end_s - segment.start_s
         self.draft = Draft(segment.id, segment.start_sample, segment.end_sample, heard)

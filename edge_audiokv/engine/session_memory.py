@@ -13,6 +13,8 @@ from edge_audiokv.engine.runtime import Runtime
 _TEXT_TOKENS_PER_S = 8.0
 _PROMPT_TOKENS = 64
 _ROW_MULTIPLE = 64
+# Tokens of an earlier draft that are checked at once.
+_DRAFT_TOKENS = 12
 # Rows of older turns that even the smallest cache keeps beside the turn in progress.
 _LEAST_OLD_ROWS = 128
 # Compute buffers of two contexts and their logits (measured 9 MB), before they are allocated.
@@ -67,7 +69,9 @@ def open_session_caches(runtime: Runtime, max_segment_s: float) -> SessionCaches
         row_multiple=_ROW_MULTIPLE,
         least_rows=least_rows,
     )
-    scratch = open_cache(runtime, scratch_capacity, policy, max_tokens=turn_tokens)
+    scratch = open_cache(
+        runtime, scratch_capacity, policy, max_tokens=turn_tokens, n_outputs=_DRAFT_TOKENS
+    )
     try:
         memory = open_cache(runtime, capacity, policy, max_tokens=most_rows)
     except BaseException:

@@ -101,6 +101,13 @@ class ScriptedCache:
         self._append(len(ids))
         return self._logits()
 
+    def append_draft(self, ids: Sequence[int], logits: np.ndarray) -> tuple[int, np.ndarray]:
+        accepted = 0
+        while accepted < len(ids) and int(logits.argmax()) == ids[accepted]:
+            logits = self.append_generated(ids[accepted : accepted + 1])
+            accepted += 1
+        return accepted, logits
+
     def _logits(self) -> np.ndarray:
         logits = np.zeros(128, np.float32)
         logits[self._saying.popleft()] = 1.0

@@ -36,6 +36,15 @@ class Script:
         self.appended += ids
         return self.logits()
 
+    def append_draft(self, ids: Sequence[int], logits: FloatArray) -> tuple[int, FloatArray]:
+        n_right = 0
+        for id in ids:
+            if id != self.tokens[len(self.appended)]:
+                break
+            self.appended.append(id)
+            n_right += 1
+        return n_right, self.logits()
+
 
 def test_text_ends_with_the_turn() -> None:
     script = Script([1, 2], {1: b" hello", 2: b" world"})
@@ -67,3 +76,14 @@ def test_a_character_split_over_tokens_is_whole_and_half_a_character_waits() -> 
     script = Script([1, 2], {1: b"caf\xc3", 2: b"\xa9"})
     assert text_of(script, [1, 2]) == "café"
     assert text_of(script, [1]) == "caf"
+
+
+def test_a_draft_never_changes_the_text() -> None:
+    pieces = {n: f" w{n}".encode() for n in range(1, 9)}
+    plain = Script([1, 2, 3, 4, 5], pieces)
+    expected = greedy(plain, plain, plain.logits(), LoopGuard(10.0))
+    for draft in ([], [1, 2, 3], [1, 2, 7, 8], [8], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6]):
+        script = Script([1, 2, 3, 4, 5], pieces)
+        decoded = greedy(script, script, script.logits(), LoopGuard(10.0), draft=draft)
+        assert decoded == expected, draft
+        assert script.appended == [1, 2, 3, 4, 5]
