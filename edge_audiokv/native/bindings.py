@@ -97,6 +97,9 @@ class Headwise:
             "llama_hw_init_from_model", _void_p, _void_p, context_params, ctypes.POINTER(Params)
         )
 
+        # int32_t llama_hw_reserve(struct llama_context * ctx);
+        self.reserve = function("llama_hw_reserve", _i32, _void_p)
+
         # int32_t llama_hw_layout(const struct llama_context * ctx,
         #         int32_t * capacity, int32_t * level, int32_t * count);
         self.layout = function("llama_hw_layout", _i32, _void_p, _i32_p, _i32_p, _i32_p)

@@ -26,10 +26,15 @@ _ROW_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}  # enum ggml_type
 
 
 def default_threads() -> int:
-    """Physical cores this process may use, at most 8."""
-    physical = psutil.cpu_count(logical=False) or 1
-    allowed = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else 8
-    return max(1, min(physical, allowed, 8))
+    """One physical core less than this process may use, 1 to 8.
+
+    The one left over serves capture, encoder and other programs: threads of one decode meet some
+    900 times a token, so a core that is taken away holds up all the others.
+    """
+    cores = psutil.cpu_count(logical=False) or 1
+    if hasattr(psutil.Process, "cpu_affinity"):
+        cores = min(cores, len(psutil.Process().cpu_affinity()))
+    return max(1, min(cores - 1, 8))
 
 
 class HeadwiseContext(CacheRows):
@@ -101,6 +106,7 @@ class HeadwiseContext(CacheRows):
             scale = (ctypes.c_float * 1)(1.0)
             adapters = (library.llama.llama_adapter_lora_p_ctypes * 1)(self.model.adapter)
             library.llama.llama_set_adapters_lora(self._llama_ctx, adapters, 1, scale)
+            self._check(self._hw.reserve(ctx))
         self._capacity, self._level = self._layout(0), self._layout(1)
         return self
 

@@ -20,7 +20,7 @@ extern "C" {
 // raised when a signature or a meaning below changes; bindings refuse another number
 #define LLAMA_HW_ABI   1
 // raised with every change of the sources or the hooks
-#define LLAMA_HW_PATCH 2
+#define LLAMA_HW_PATCH 3
 
 #define LLAMA_HW_MAX_LEVELS 16
 
@@ -81,6 +81,9 @@ LLAMA_API struct llama_context * llama_hw_init_from_model(
               struct llama_model          * model,
               struct llama_context_params   cparams,
         const struct llama_hw_params      * params);
+
+// Reserve the largest graph again after adapters were set, so that decoding allocates nothing.
+LLAMA_API int32_t llama_hw_reserve(struct llama_context * ctx);
 
 // [L, H] each; any pointer may be null.
 LLAMA_API int32_t llama_hw_layout(const struct llama_context * ctx, int32_t * capacity, int32_t * level, int32_t * count);

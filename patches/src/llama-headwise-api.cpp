@@ -127,6 +127,13 @@ llama_context * llama_hw_init_from_model(llama_model * model, llama_context_para
     return ctx;
 }
 
+int32_t llama_hw_reserve(llama_context * ctx) {
+    return with_cache(ctx, true, [&](auto &) {
+        ctx->sched_reserve();
+        return LLAMA_HW_OK;
+    });
+}
+
 int32_t llama_hw_layout(const llama_context * ctx, int32_t * capacity, int32_t * level, int32_t * count) {
     return with_cache(ctx, true, [&](auto & kv) {
         for (int32_t i = 0; i < kv.layout.n_head(); ++i) {

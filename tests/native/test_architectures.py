@@ -10,9 +10,9 @@ import pytest
 from edge_audiokv.errors import ModelError, NativeError
 from edge_audiokv.native.context import HeadwiseContext
 from edge_audiokv.native.model import Model
+from edge_audiokv.native.stock import StockContext
 
 from . import tiny
-from .stock import StockContext
 
 
 @pytest.mark.parametrize("n_head_kv", [1, 2, 4])

@@ -15,9 +15,9 @@ from edge_audiokv.native import bindings
 from edge_audiokv.native.context import HeadwiseContext
 from edge_audiokv.native.library import load
 from edge_audiokv.native.model import Model
+from edge_audiokv.native.stock import StockContext
 
 from . import tiny
-from .stock import StockContext
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import pytest
 
 from edge_audiokv.errors import NativeError
 from edge_audiokv.native import bindings, library
+from edge_audiokv.native.stock import has_unpatched
 
 from . import tiny
-from .stock import has_unpatched
 
 
 def run(code: str, **env: str) -> subprocess.CompletedProcess[str]:

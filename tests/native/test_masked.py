@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from edge_audiokv.kv.shape import Rows
 from edge_audiokv.native.context import HeadwiseContext
 from edge_audiokv.native.model import Model
+from edge_audiokv.native.stock import StockContext
 
-from .stock import StockContext
+from .stock import MaskedContext
 
 pytestmark = pytest.mark.integration
 
@@ -40,17 +41,15 @@ def teacher_forced(
     steps = [tokens[PROMPT : PROMPT + CHUNK]]
     steps += [tokens[i : i + 1] for i in range(PROMPT + CHUNK, PROMPT + CHUNK + STEPS)]
     hidden = np.zeros((*shape, PROMPT + CHUNK + STEPS), np.bool_)
+    nothing = np.zeros_like(hidden)
+    kind = {"type_k": type_kv, "type_v": type_kv}
 
     got: list[list[NDArray[np.float32]]] = [[], [], [], []]
     with (
-        HeadwiseContext(model, capacity, type_k=type_kv, type_v=type_kv, n_threads=1) as ours,
-        StockContext(
-            path, 512, type_k=type_kv, type_v=type_kv, get_mask=lambda layer: hidden[layer]
-        ) as masked,
-        StockContext(path, 512, type_k=type_kv, type_v=type_kv) as fused,
-        StockContext(
-            path, 512, type_k=type_kv, type_v=type_kv, get_mask=lambda layer: hidden[layer] & False
-        ) as unfused,
+        HeadwiseContext(model, capacity, **kind, n_threads=1) as ours,
+        MaskedContext(path, 512, lambda layer: hidden[layer], **kind) as masked,
+        StockContext(path, 512, **kind) as fused,
+        MaskedContext(path, 512, lambda layer: nothing[layer], **kind) as unfused,
     ):
         ours.decode_tokens(tokens[:PROMPT], logits=False)
         for stock in (masked, fused, unfused):

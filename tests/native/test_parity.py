@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from edge_audiokv.native.context import HeadwiseContext
 from edge_audiokv.native.model import Model
-
-from .stock import StockContext
+from edge_audiokv.native.stock import StockContext
 
 pytestmark = pytest.mark.integration
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,24 +11,20 @@ from numpy.typing import NDArray
 
 from edge_audiokv.errors import NativeError
 from edge_audiokv.native.context import HeadwiseContext
-from edge_audiokv.native.library import directory
 from edge_audiokv.native.model import Model
 
-from .stock import Tensor
+from .stock import TensorReader
 from .test_masked import random_rows
 
 pytestmark = pytest.mark.integration
 
 
 class Watched(HeadwiseContext):
-    """Notes the rotated queries of each layer's last micro-batch, float32 [L][T, n_head, D]."""
+    """Notes the rotated queries of each layer's last micro-batch, float32 [L][T, H, G, D]."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        base = ctypes.CDLL(str(next(directory().glob("libeakv-ggml-base.*"))))
-        self._name, self._data = base.ggml_get_name, base.ggml_get_data
-        self._name.restype, self._name.argtypes = ctypes.c_char_p, [ctypes.c_void_p]
-        self._data.restype, self._data.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+        self._reader = TensorReader()
         self.queries: dict[int, NDArray[np.float32]] = {}
 
     def _context_params(self, capacity: NDArray[np.int32]) -> Any:
@@ -40,17 +35,16 @@ class Watched(HeadwiseContext):
         return params
 
     def _visit(self, tensor: int, ask: bool, _user: object) -> bool:
-        name = self._name(tensor)
-        if name.startswith(b"Qcur-") and name[5:].isdigit():
-            if not ask:
-                d, n_head, n_tokens, _ = Tensor.from_address(tensor).ne
-                pointer = ctypes.cast(self._data(tensor), ctypes.POINTER(ctypes.c_float))
-                # named twice, before and after its rotation: the later one stays
-                if n_head * d * n_tokens > 0:
-                    flat = np.ctypeslib.as_array(pointer, (n_tokens, n_head, d))
-                    self.queries[int(name[5:])] = flat.copy()
-            return True
-        return not ask
+        name = self._reader.name(tensor)
+        if not (name.startswith("Qcur-") and name[5:].isdigit()):
+            return not ask
+        if not ask:
+            # named twice, before and after its rotation: the later one stays
+            flat = self._reader.floats(tensor).reshape(
+                -1, self.shape.n_kv_head, self.shape.n_group, self.shape.head_dim
+            )
+            self.queries[int(name[5:])] = flat.copy()
+        return True
 
     def expected(self, window: int) -> NDArray[np.float64]:
         """Mean over the last `window` queries and the group of each row's probability."""
@@ -59,7 +53,7 @@ class Watched(HeadwiseContext):
         for layer, head in np.ndindex(counts.shape):
             # attention over f16 keys rounds queries to f16, scores included
             query = self.queries[layer].astype(np.float16).astype(np.float64)[-window:]
-            query = query[:, head * shape.n_group : (head + 1) * shape.n_group]
+            query = query[:, head]
             keys = self.read_keys(layer, head).astype(np.float64)
             logits = np.einsum("wgd,td->wgt", query, keys) / np.sqrt(shape.head_dim)
             n = counts[layer, head]
