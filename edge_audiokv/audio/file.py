@@ -53,7 +53,7 @@ class FileSource(AudioSource):
             return
         self._reset()
         if isinstance(self._file, Path):
-            _check_path(self._file)
+            check_path(self._file)
         sound = self._open_sound()
         if sound.frames == 0 and (self._declared(sound) or 0) == 0:
             sound.close()
@@ -162,7 +162,7 @@ class FileSource(AudioSource):
         return int(self._ready.nbytes)
 
 
-def _check_path(path: Path) -> None:
+def check_path(path: Path) -> None:
     """Raise the InputError that says which of the usual things is wrong with `path`."""
     if path.is_dir():
         raise InputError(f"{path} is a directory.", cure=f"Name the files in it: {path}/*.wav")

@@ -64,3 +64,45 @@ class Health:
     @property
     def clipped_share(self) -> float:
         return self.clipped_samples / self.samples if self.samples else 0.0
+
+
+class LiveHealth:
+    """Tells what is wrong with a live stream, each thing at most once in `_QUIET_S`.
+
+    Judges windows of ten seconds: broken samples, clipping, and nothing but zeros, which is what
+    a muted microphone or a missing permission looks like.
+    """
+
+    _WINDOW_S = 10.0
+    _QUIET_S = 60.0
+
+    def __init__(self) -> None:
+        self._window = Health()
+        self._window_start_s = 0.0
+        self._all_zero = True
+        self._told_s: dict[str, float] = {}
+
+    def messages(self, frames: Samples, time_s: float) -> list[str]:
+        """What to tell about the stream up to `time_s`; `frames` is the next piece, any shape."""
+        self._window.check(frames)
+        self._all_zero = self._all_zero and not frames.any()
+        if time_s - self._window_start_s < self._WINDOW_S:
+            return []
+        window, zero = self._window, self._all_zero
+        self._window, self._window_start_s, self._all_zero = Health(), time_s, True
+        found = {}
+        if window.broken_samples:
+            found["broken"] = f"{window.broken_samples} NaN or Inf samples became silence"
+        if window.clipped_share > 0.01:
+            found["clipped"] = f"{window.clipped_share:.0%} of the sound is clipped; turn it down"
+        if zero:
+            found["zero"] = (
+                "only digital silence for 10 s; is it muted, or is the permission to record missing"
+            )
+        due = {
+            kind: text
+            for kind, text in found.items()
+            if time_s - self._told_s.get(kind, -self._QUIET_S) >= self._QUIET_S
+        }
+        self._told_s.update(dict.fromkeys(due, time_s))
+        return list(due.values())

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_audiokv.audio.level import FLOOR_DBFS, Health, measure
+from edge_audiokv.audio.level import FLOOR_DBFS, Health, LiveHealth, measure
 
 
 def test_known_levels():
@@ -26,3 +26,32 @@ def test_health_counts_and_mends():
 def test_healthy_sound_is_not_copied():
     sound = np.full(10, 0.5, np.float32)
     assert Health().check(sound) is sound
+
+
+def told(pieces):
+    """Messages of a stream of 1 s pieces, with the second in which they came."""
+    health = LiveHealth()
+    return [
+        (second, message)
+        for second, piece in enumerate(pieces)
+        for message in health.messages(piece, float(second))
+    ]
+
+
+def test_a_muted_microphone_is_told_once_a_minute():
+    messages = told([np.zeros(100, np.float32)] * 130)
+    assert [second for second, _ in messages] == [10, 70]
+    assert "muted" in messages[0][1]
+
+
+def test_a_quiet_room_is_not_a_muted_microphone(tone):
+    assert told([1e-4 * tone(16_000, 1.0)] * 30) == []
+
+
+def test_clipped_and_broken_sound_is_told():
+    loud = np.tile(np.float32([1, -1]), 50)
+    broken = np.full(100, np.nan, np.float32)
+    assert [message.split(" ", 1)[1] for _, message in told([loud] * 11)] == [
+        "of the sound is clipped; turn it down"
+    ]
+    assert "NaN" in told([broken] * 11)[0][1]

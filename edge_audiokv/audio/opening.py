@@ -1,0 +1,73 @@
+"""From what a person names on the command line to a source of sound."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+from edge_audiokv.audio.file import FileSource
+from edge_audiokv.audio.pacing import Paced
+from edge_audiokv.audio.pcm import PcmSource
+from edge_audiokv.audio.source import AudioSource
+from edge_audiokv.errors import InputError
+
+_COPY_BYTES = 1 << 20
+
+
+class PipedFileSource(FileSource):
+    """A sound file that comes through a pipe: kept on disk while it is read, for decoders seek."""
+
+    def __init__(self, stream: BinaryIO, *, name: str = "standard input") -> None:
+        super().__init__(stream, name=name)
+        self._pipe = stream
+        self._spool: BinaryIO | None = None
+
+    def open(self) -> None:
+        if self._spool is not None:
+            return
+        self._spool = spool = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        try:
+            shutil.copyfileobj(self._pipe, spool, _COPY_BYTES)
+        except OSError as error:
+            raise InputError(f"{self.name} cannot be kept on disk: {error.strerror}.") from None
+        if spool.tell() == 0:
+            raise InputError(f"{self.name} is empty (0 bytes).", cure="Pipe a sound file in.")
+        spool.seek(0)
+        self._file = spool
+        super().open()
+
+    def close(self) -> None:
+        super().close()
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
+
+
+def make_source(
+    name: str | os.PathLike[str],
+    *,
+    raw: str | None = None,
+    realtime: bool = False,
+    stdin: BinaryIO | None = None,
+) -> AudioSource:
+    """The source for a path, or for standard input if `name` is "-".
+
+    `raw` (`s16le:16000[:2]`) says that the bytes have no header; `realtime` paces a file.
+    Raises InputError if `raw` makes no sense; the file itself is looked at by `open()`.
+    """
+    source: AudioSource
+    if os.fspath(name) == "-":
+        stream = stdin or sys.stdin.buffer
+        if raw is not None:
+            source = PcmSource(stream, raw, name="standard input")
+        else:
+            source = PipedFileSource(stream)
+    elif raw is not None:
+        source = PcmSource(Path(name), raw, name=str(name))
+    else:
+        source = FileSource(name)
+    return Paced(source) if realtime else source
