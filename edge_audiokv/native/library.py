@@ -56,7 +56,12 @@ def load() -> Library:
     """Load the library, once a process. Raises NativeError if missing, broken or of another ABI."""
     where = directory()
     llama = _import_bindings(where)
-    hw = bindings.Headwise(llama)
+    try:
+        hw = bindings.Headwise(llama)
+    except AttributeError as error:
+        raise NativeError(
+            f"The native library in {where} is older than this package: {error}.", cure=_CURE
+        ) from error
 
     patch_level, upstream = _check_abi(hw, where)
     complaints: deque[str] = deque(maxlen=16)

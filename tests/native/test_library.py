@@ -60,6 +60,21 @@ def test_broken_library(tmp_path: Path) -> None:
         assert done.stdout.count("\n") == 1
 
 
+def test_library_without_our_functions() -> None:
+    """An older build lacks a symbol: one line, not an AttributeError."""
+    code = (
+        "from edge_audiokv.native import bindings, library\n"
+        "from edge_audiokv.errors import NativeError\n"
+        "def old(llama): raise AttributeError('undefined symbol: llama_hw_reserve')\n"
+        "bindings.Headwise = old\n"
+        "try: library.load()\n"
+        "except NativeError as error: print(error)\n"
+    )
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+    assert "older than this package" in done.stdout
+
+
 def test_another_abi(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bindings, "ABI", 99)
     with pytest.raises(NativeError, match="speaks ABI 1, this package speaks 99"):
