@@ -17,9 +17,11 @@ from edge_audiokv.errors import EdgeAudioKVError
 # name: (module in edge_audiokv.cli, attribute). Modules load only when their command runs.
 COMMANDS = {
     "transcribe": ("transcribe", "transcribe"),
+    "ask": ("ask", "ask"),
     "models": ("models", "models"),
     "pull": ("models", "pull"),
     "devices": ("devices", "devices"),
+    "doctor": ("doctor", "doctor"),
     "calibrate": ("calibrate", "calibrate"),
     "policies": ("policies", "policies"),
     "eval": ("evaluate", "evaluate"),
@@ -87,6 +89,8 @@ def cli(log_level: int) -> None:
     Examples:
       edge-audiokv transcribe talk.flac
       edge-audiokv transcribe talk.flac --kv-budget 40% --verbose
+      edge-audiokv ask talk.flac "What was decided?"
+      edge-audiokv doctor
       edge-audiokv models list
 
     Every option can be set by the environment: EDGE_AUDIOKV_TRANSCRIBE_MEM=1GB.

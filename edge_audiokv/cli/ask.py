@@ -1,0 +1,137 @@
+"""`edge-audiokv ask`: hear a recording, then answer questions about it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from edge_audiokv.audio.endpoint import EndpointConfig
+from edge_audiokv.audio.file import FileSource
+from edge_audiokv.cli.options import engine_options, settings_from
+from edge_audiokv.engine.session import Session
+from edge_audiokv.engine.session_settings import SessionSettings
+from edge_audiokv.errors import InputError
+from edge_audiokv.events import Answer, Event, Final, Warned
+from edge_audiokv.models.progress import progress_bar
+
+
+@click.command()
+@click.argument("file", metavar="FILE")
+@click.argument("questions", nargs=-1, required=True, metavar="QUESTION...")
+@engine_options
+@click.option(
+    "--context",
+    type=click.Choice(["fresh", "rolling"]),
+    default="fresh",
+    show_default=True,
+    help="Write down each segment alone, or with all before it in view.",
+)
+@click.option(
+    "--max-segment-s",
+    type=click.FloatRange(2, 30),
+    default=15.0,
+    show_default=True,
+    help="Longest stretch that is decoded at once.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the text that was heard.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+def ask(
+    file: str,
+    questions: tuple[str, ...],
+    context: str,
+    max_segment_s: float,
+    as_json: bool,
+    quiet: bool,
+    **values: Any,
+) -> None:
+    """Answer questions about a recording.
+
+    FILE is heard once, as fast as the machine can, and stays in the cache within --mem; each
+    question is answered from there, and none changes what the next one sees.
+
+    \b
+    Examples:
+      edge-audiokv ask meeting.flac "What was decided?"
+      edge-audiokv ask meeting.flac "Who spoke first?" "When do they meet again?" --json
+      edge-audiokv ask day.ogg "What is said about the boat?" --mem 1GB --kv-budget 40%
+    """
+    if not all(question.strip() for question in questions):
+        raise InputError("a question is empty.", cure="Ask something.")
+    settings = SessionSettings(
+        context=context,
+        partial_interval_s=0.0,
+        report_interval_s=0.0,
+        endpoint=EndpointConfig(max_segment_s=max_segment_s),
+    )
+    engine = settings_from(values)
+    # A wrong path is told before seconds are spent on loading a model.
+    with FileSource(file) as source:
+        duration_s = source.duration_s
+    with progress_bar(Console(stderr=True, quiet=quiet)) as report:
+        session = Session(engine, settings, progress=report).load()
+    with session:
+        finals = _hear(session, source, duration_s, Console(stderr=True, quiet=quiet))
+        if not finals:
+            click.echo(f"warning: no speech was found in {file}.", err=True)
+        answers = []
+        for question in questions:
+            answers.append(session.ask(question))
+            if not as_json:
+                _print_answer(answers[-1], alone=len(questions) == 1)
+        if as_json:
+            click.echo(json.dumps(_document(file, session, finals, answers), ensure_ascii=False))
+
+
+def _hear(session: Session, source: FileSource, duration_s: float, console: Console) -> list[Final]:
+    """Listen to all of it. The finals are a file's, so their number is bounded by its length."""
+    finals: list[Final] = []
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} s"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(Path(source.name).name, total=max(duration_s, 0.01))
+        for event in session.listen(source):
+            bar.update(task, completed=session.clock_s)
+            _note(event)
+            if isinstance(event, Final):
+                finals.append(event)
+    return finals
+
+
+def _note(event: Event) -> None:
+    if isinstance(event, Warned):
+        click.echo(f"warning: {event.message}", err=True)
+
+
+def _print_answer(answer: Answer, *, alone: bool) -> None:
+    """One question gives its answer and nothing else; several say which is which."""
+    click.echo(answer.text if alone else f"Q: {answer.question}\nA: {answer.text}")
+    sys.stdout.flush()
+
+
+def _document(
+    file: str, session: Session, finals: list[Final], answers: list[Answer]
+) -> dict[str, Any]:
+    report = session.memory()
+    return {
+        "file": file,
+        "model": session.engine.model,
+        "context": session.settings.context,
+        "duration_s": round(session.clock_s, 3),
+        "segments": [final.to_dict() for final in finals],
+        "answers": [{"question": answer.question, "text": answer.text} for answer in answers],
+        "rss_bytes": report.rss_bytes,
+        "cap_bytes": report.cap_bytes,
+    }

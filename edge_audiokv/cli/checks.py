@@ -1,0 +1,200 @@
+"""What `doctor` looks at: each check gives facts, and a problem with its cure if there is one."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edge_audiokv import __version__
+from edge_audiokv.engine.settings import EngineSettings
+from edge_audiokv.errors import (
+    DeviceError,
+    EdgeAudioKVError,
+    InputError,
+    MemoryBudgetError,
+    MissingExtraError,
+    ModelError,
+)
+from edge_audiokv.units import format_bytes
+
+_PREFIX = "EDGE_AUDIOKV_"
+# What the package itself reads, beside the options of the commands.
+_OWN_VARIABLES = ("CACHE", "OFFLINE", "LIB_DIR", "SHARED")
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+}
+
+
+@dataclass
+class Check:
+    """One thing that was looked at. `facts` are JSON-ready; `problem` is None if all is well."""
+
+    name: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    problem: EdgeAudioKVError | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        problem = self.problem
+        return {
+            "name": self.name,
+            "ok": problem is None,
+            "facts": self.facts,
+            "problem": problem.what if problem else None,
+            "cure": problem.cure if problem else None,
+            "exit_code": problem.exit_code if problem else 0,
+        }
+
+
+def run_check(name: str, look: Callable[[dict[str, Any]], None]) -> Check:
+    """Let `look` fill in facts; an error of ours that it raises is the problem."""
+    check = Check(name)
+    try:
+        look(check.facts)
+    except EdgeAudioKVError as error:
+        check.problem = error
+    return check
+
+
+def program(facts: dict[str, Any]) -> None:
+    """Version, Python and machine."""
+    facts["version"] = __version__
+    facts["python"] = platform.python_version()
+    facts["machine"] = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+
+
+def environment(facts: dict[str, Any], known: list[str]) -> None:
+    """Variables that are set; InputError for one that nothing reads."""
+    names = {*known, *(_PREFIX + name for name in _OWN_VARIABLES)}
+    ours = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_PREFIX)}
+    facts.update(ours)
+    for name in ours:
+        if name not in names:
+            close = difflib.get_close_matches(name, sorted(names), 1)
+            raise InputError(
+                f"nothing reads the variable {name}.",
+                cure=f"Did you mean {close[0]}?" if close else "Unset it.",
+            )
+
+
+def onnxruntime(facts: dict[str, Any], provider: str) -> None:
+    """onnxruntime, its providers, and the voice detector run for real."""
+    import numpy as np
+    import onnxruntime as ort
+
+    from edge_audiokv.audio.vad import FRAME_SAMPLES, VoiceDetector
+
+    facts["version"] = ort.__version__
+    facts["providers"] = ort.get_available_providers()
+    if _PROVIDERS[provider] not in facts["providers"]:
+        raise MissingExtraError(
+            f"onnxruntime has no {_PROVIDERS[provider]} here.",
+            cure="Install the onnxruntime package that has it, or use --provider cpu.",
+        )
+    detector = VoiceDetector().load()
+    silence = np.zeros((1, FRAME_SAMPLES), np.float32)
+    facts["voice detector"] = f"works, {detector.probabilities(silence)[0]:.3f} for silence"
+    detector.close()
+
+
+def native(facts: dict[str, Any]) -> None:
+    """Our llama.cpp: where it is, what it was built from, what the CPU can do."""
+    from edge_audiokv.native import bindings, library
+
+    facts["folder"] = str(library.directory())
+    loaded = library.load()
+    facts["llama.cpp"] = loaded.upstream
+    facts["patch level"] = loaded.patch_level
+    facts["ABI"] = bindings.ABI
+    info = loaded.llama.llama_print_system_info().decode("utf-8", "replace")
+    facts["features"] = " ".join(info.replace("|", " ").split())
+
+
+def model(facts: dict[str, Any], name: str) -> None:
+    """The model's files: here, of the right size, and with the right SHA-256."""
+    from edge_audiokv.models import catalog, download
+
+    entry = catalog.resolve(name)
+    facts["name"], facts["size"] = entry.name, format_bytes(entry.size_bytes)
+    for file in entry.files:
+        path = download.local_path(entry, file)
+        here = "" if path.is_file() else ", not here"
+        facts[file.role] = f"{path} sha256 {(file.sha256 or 'not stated')[:12]}{here}"
+    if not download.is_present(entry):
+        raise ModelError(
+            f"files of {entry.name} are missing or have the wrong size.",
+            cure=f"Run: edge-audiokv pull {entry.name}",
+        )
+    facts["verified"] = download.ensure(entry).model_hash
+
+
+def memory(facts: dict[str, Any], engine: EngineSettings) -> None:
+    """Load a session for real: the sum, the kernel's figure, and the smallest cap that works."""
+    from dataclasses import replace
+
+    from edge_audiokv.engine.session import Session
+    from edge_audiokv.kv.memory import peak_rss_bytes, total_memory_bytes
+
+    facts["this machine"] = format_bytes(total_memory_bytes())
+    facts["--mem"] = format_bytes(engine.cap_bytes)
+    try:
+        Session(replace(engine, mem="1MB")).load()
+    except MemoryBudgetError as error:
+        if error.required_bytes:
+            facts["smallest --mem"] = f"{error.required_bytes // 1_000_000}MB"
+    with Session(engine) as session:
+        report, plan = session.memory(), session.runtime.plan
+    facts["parts"] = {name: format_bytes(size) for name, size in report.parts.items()}
+    if plan is not None:
+        facts["parts"]["slack"] = format_bytes(plan.slack_bytes)
+    facts["sum"] = format_bytes(sum(report.parts.values()) + (plan.slack_bytes if plan else 0))
+    facts["peak RSS"] = format_bytes(peak_rss_bytes())
+
+
+def microphone(facts: dict[str, Any], *, listen_s: float = 0.5) -> None:
+    """PortAudio, the default input, and whether it gives more than digital silence."""
+    try:
+        sd = importlib.import_module("sounddevice")
+    except ImportError:
+        raise MissingExtraError(
+            "the Python package sounddevice is not installed.",
+            cure="Run: pip install 'edge-audiokv[mic]', or use --no-mic.",
+        ) from None
+    except OSError:
+        raise DeviceError(
+            "the PortAudio library is not installed.",
+            cure="On Debian and Ubuntu run: sudo apt install libportaudio2, or use --no-mic.",
+        ) from None
+    from edge_audiokv.audio.level import FLOOR_DBFS, measure
+
+    facts["PortAudio"] = sd.get_portaudio_version()[1]
+    try:
+        device: Mapping[str, Any] = sd.query_devices(kind="input")
+    except (sd.PortAudioError, ValueError):
+        raise DeviceError(
+            "there is no microphone.", cure="Plug one in, or use --no-mic where none is needed."
+        ) from None
+    rate_hz = int(device["default_samplerate"])
+    facts["device"] = f"{device['name']}, {rate_hz} Hz, {device['max_input_channels']} channels"
+    try:
+        samples = sd.rec(int(rate_hz * listen_s), rate_hz, 1, dtype="float32", blocking=True)
+    except sd.PortAudioError as error:
+        raise DeviceError(
+            f"the microphone cannot be opened: {error}.",
+            cure="Close other programs that use it, and allow this terminal to record.",
+        ) from None
+    level = measure(samples[:, 0])
+    cells = round(20 * min(1.0, max(0.0, 1 + level.rms_dbfs / 60)))
+    facts["level"] = f"{'#' * cells}{'.' * (20 - cells)} {level.rms_dbfs:.0f} dBFS"
+    if level.peak_dbfs <= FLOOR_DBFS:
+        raise DeviceError(
+            "the microphone gives only digital silence.",
+            cure="Is it muted? Allow this terminal to record in the system's privacy settings.",
+        )

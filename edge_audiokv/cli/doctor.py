@@ -1,0 +1,114 @@
+"""`edge-audiokv doctor`: is everything here that listening needs, and if not, what to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from edge_audiokv.cli import checks
+from edge_audiokv.cli.checks import Check, run_check
+from edge_audiokv.cli.options import engine_options, settings_from
+
+_SOURCES = {
+    ParameterSource.COMMANDLINE: "command line",
+    ParameterSource.ENVIRONMENT: "environment",
+}
+
+
+@click.command()
+@engine_options
+@click.option("--no-mic", is_flag=True, help="Do not look for a microphone.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def doctor(ctx: click.Context, /, no_mic: bool, as_json: bool, **values: Any) -> None:
+    """Look at this machine: native library, model, memory, microphone.
+
+    Nothing is fetched. The session is loaded once for real, so that the sum for --mem is measured;
+    half a second of the microphone is heard and thrown away. The exit code is that of the first
+    problem, 0 if there is none; each problem comes with its cure.
+
+    \b
+    Examples:
+      edge-audiokv doctor
+      edge-audiokv doctor --mem 600MB --no-mic
+      edge-audiokv doctor --json
+    """
+    settings = _winners(ctx)
+    engine = settings_from(values)
+    found = [
+        run_check("program", checks.program),
+        run_check("environment", lambda facts: checks.environment(facts, _variables(ctx))),
+        Check("settings", settings),
+        run_check("onnxruntime", lambda facts: checks.onnxruntime(facts, engine.provider)),
+        run_check("native library", checks.native),
+        run_check("model", lambda facts: checks.model(facts, engine.model)),
+    ]
+    if all(check.problem is None for check in found[-2:]):
+        found.append(run_check("memory", lambda facts: checks.memory(facts, engine)))
+    if not no_mic:
+        found.append(run_check("microphone", checks.microphone))
+    code = next((check.problem.exit_code for check in found if check.problem), 0)
+    if as_json:
+        document = {"exit_code": code, "checks": [check.to_dict() for check in found]}
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        for check in found:
+            _print(check)
+    ctx.exit(code)
+
+
+def _winners(ctx: click.Context) -> dict[str, Any]:
+    """Each engine option with its value and who set it."""
+    facts = {}
+    for param in ctx.command.params:
+        name = str(param.name)
+        if name in ("no_mic", "as_json") or name not in ctx.params:
+            continue
+        source = ctx.get_parameter_source(name)
+        winner = _SOURCES.get(source, "default") if source is not None else "default"
+        facts[max(param.opts, key=len)] = f"{_shown(ctx.params[name])} ({winner})"
+    return facts
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
+    return "automatic" if value is None else str(value)
+
+
+def _variables(ctx: click.Context) -> list[str]:
+    """The environment variables that options of any command read."""
+    root = ctx.find_root()
+    group = root.command
+    if not isinstance(group, click.Group):
+        return []
+    names = []
+    for command_name in group.list_commands(root):
+        try:
+            command = group.get_command(root, command_name)
+        except ImportError:
+            # A command whose extra is not installed has no say here.
+            continue
+        for param in command.params if command is not None else []:
+            names.append(f"EDGE_AUDIOKV_{command_name}_{param.name}".upper().replace("-", "_"))
+            given = param.envvar
+            names += [given] if isinstance(given, str) else list(given or ())
+    return names
+
+
+def _print(check: Check) -> None:
+    click.echo(f"{'ok' if check.problem is None else 'PROBLEM':<8}{check.name}")
+    for name, value in check.facts.items():
+        if isinstance(value, Mapping):
+            for part, size in value.items():
+                click.echo(f"          {part:<22}{size:>12}")
+            continue
+        shown = ", ".join(value) if isinstance(value, list) else value
+        click.echo(f"        {name:<24}{shown}")
+    if check.problem is not None:
+        click.echo(f"        {check.problem.what}")
+        click.echo(f"        -> {check.problem.cure}")

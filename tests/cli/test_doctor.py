@@ -1,0 +1,142 @@
+"""`edge-audiokv doctor`: facts, problems with cures, and the first problem's exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_audiokv.cli import checks
+from edge_audiokv.cli.main import main
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as exit:
+        main(["doctor", *args])
+    out, err = capsys.readouterr()
+    assert err == "" and isinstance(exit.value.code, int)
+    return exit.value.code, out
+
+
+def facts_of(document: dict[str, Any], name: str) -> dict[str, Any]:
+    (check,) = (check for check in document["checks"] if check["name"] == name)
+    found: dict[str, Any] = check["facts"]
+    return found
+
+
+@pytest.mark.integration
+def test_a_machine_where_all_is_well(capsys) -> None:
+    code, out = run(capsys, "--no-mic", "--json", "--threads", "1", "--mem", "1GB")
+    document = json.loads(out)
+    assert code == document["exit_code"] == 0, out
+    assert all(check["ok"] for check in document["checks"])
+    assert "llama" in facts_of(document, "native library")["llama.cpp"]
+    assert "CPU" in facts_of(document, "native library")["features"]
+    assert "CPUExecutionProvider" in facts_of(document, "onnxruntime")["providers"]
+    assert len(facts_of(document, "model")["verified"]) == 16
+    memory = facts_of(document, "memory")
+    assert {"weights", "encoder", "KV pools"} <= set(memory["parts"])
+    assert 50 < int(memory["smallest --mem"].removesuffix("MB")) < 1000
+    assert facts_of(document, "settings")["--mem"] == "1GB (command line)"
+    assert facts_of(document, "settings")["--model"] == "smollm2-audio (default)"
+
+
+@pytest.mark.integration
+def test_a_cap_that_is_too_small_shows_the_sum_and_what_would_do(capsys) -> None:
+    code, out = run(capsys, "--no-mic", "--mem", "100MB")
+    assert code == 6
+    assert "PROBLEM memory" in out and "smallest --mem" in out
+    assert "weights" in out and "-> Use --mem" in out
+
+
+def test_an_unknown_model_is_the_first_problem_and_memory_is_not_tried(capsys) -> None:
+    code, out = run(capsys, "--no-mic", "--model", "no-such-model", "--json")
+    document = json.loads(out)
+    assert code == 4
+    assert "memory" not in [check["name"] for check in document["checks"]]
+    (check,) = (check for check in document["checks"] if check["name"] == "model")
+    assert check["cure"]
+
+
+def test_a_missing_native_library_is_told_with_its_cure(capsys, monkeypatch, tmp_path) -> None:
+    from edge_audiokv.native import library
+
+    monkeypatch.setenv("EDGE_AUDIOKV_LIB_DIR", str(tmp_path))
+    library.load.cache_clear()
+    try:
+        code, out = run(capsys, "--no-mic", "--model", "no-such-model")
+    finally:
+        monkeypatch.undo()
+        library.load.cache_clear()
+    assert code == 8
+    assert "PROBLEM native library" in out and "EDGE_AUDIOKV_LIB_DIR" in out
+
+
+def test_a_misspelt_variable_is_found(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("EDGE_AUDIOKV_TRANSCRIBE_MEN", "1GB")
+    code, out = run(capsys, "--no-mic", "--model", "no-such-model")
+    assert code == 3
+    assert "Did you mean EDGE_AUDIOKV_TRANSCRIBE_MEM?" in out
+
+
+def test_variables_that_commands_read_are_fine(monkeypatch) -> None:
+    monkeypatch.setenv("EDGE_AUDIOKV_TRANSCRIBE_MEM", "1GB")
+    known = ["EDGE_AUDIOKV_TRANSCRIBE_MEM"]
+    check = checks.run_check("environment", lambda facts: checks.environment(facts, known))
+    assert check.problem is None
+    assert check.facts["EDGE_AUDIOKV_TRANSCRIBE_MEM"] == "1GB"
+
+
+def test_an_absent_provider_is_told() -> None:
+    check = checks.run_check("onnxruntime", lambda facts: checks.onnxruntime(facts, "coreml"))
+    if sys.platform != "darwin":
+        assert check.problem is not None and check.problem.exit_code == 11
+
+
+class PortAudioError(Exception):
+    pass
+
+
+def fake_sounddevice(samples: np.ndarray, *, device: bool = True) -> SimpleNamespace:
+    """What the check needs of sounddevice; the real one is tested where there is a microphone."""
+
+    def query_devices(kind: str) -> dict[str, Any]:
+        if not device:
+            raise PortAudioError("Error querying device -1")
+        return {"name": "Desk mic", "default_samplerate": 48000.0, "max_input_channels": 2}
+
+    return SimpleNamespace(
+        PortAudioError=PortAudioError,
+        get_portaudio_version=lambda: (1, "PortAudio V19"),
+        query_devices=query_devices,
+        rec=lambda n, rate, channels, dtype, blocking: np.resize(samples, (n, 1)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "exit_code", "words"),
+    [
+        (None, 11, "pip install"),
+        (fake_sounddevice(np.zeros(10, np.float32), device=False), 7, "--no-mic"),
+        (fake_sounddevice(np.zeros(10, np.float32)), 7, "muted"),
+    ],
+    ids=["no package", "no device", "silence"],
+)
+def test_what_is_wrong_with_the_microphone(monkeypatch, module, exit_code, words) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    check = checks.run_check("microphone", checks.microphone)
+    assert check.problem is not None and check.problem.exit_code == exit_code
+    assert words in check.problem.cure
+
+
+def test_a_microphone_that_works_shows_its_level(monkeypatch) -> None:
+    tone = 0.1 * np.sin(np.arange(4800, dtype=np.float32))
+    monkeypatch.setitem(sys.modules, "sounddevice", fake_sounddevice(tone))
+    check = checks.run_check("microphone", checks.microphone)
+    assert check.problem is None
+    assert "Desk mic, 48000 Hz" in check.facts["device"]
+    assert "dBFS" in check.facts["level"] and "####" in check.facts["level"]
