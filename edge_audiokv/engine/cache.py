@@ -11,6 +11,7 @@ import numpy as np
 
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.errors import NativeError
+from edge_audiokv.kv.budget import apart
 from edge_audiokv.kv.controller import Controller, Eviction
 from edge_audiokv.kv.policy import Policy, make_policy
 from edge_audiokv.kv.profile import load_profile
@@ -268,7 +269,8 @@ def clip_capacity(
     if share >= 1 or not policy.evicts:
         return np.full((shape.n_layer, shape.n_kv_head), prompt_tokens + text_tokens, np.int32)
     kept = policy.budgets(int(share * prompt_tokens * shape.n_head), shape, prompt_tokens)
-    return np.maximum(prompt_tokens, kept + text_tokens).astype(np.int32)
+    # Heads that are to be cut to different counts must not share a lockstep level.
+    return apart(kept, max(prompt_tokens, int(kept.max()) + text_tokens))
 
 
 def open_cache(

@@ -229,3 +229,15 @@ def joint_top(
     for layer in range(n_layer):
         owned[layer] = np.bincount(top[layer] // n_rows, minlength=n_head)
     return owned * (1 - floor) + floor * budget
+
+
+def apart(targets: IntArray, least_rows: int, *, row_multiple: int = 64) -> IntArray:
+    """Capacities of at least `least_rows`, different wherever `targets` [L, H] differ.
+
+    A context in which a whole prompt is read before it is cut needs as much room in every head,
+    but heads of equal capacity are one lockstep level and cannot be cut to different counts.
+    """
+    _, rank = np.unique(targets, return_inverse=True)
+    base = -(-max(least_rows, 1) // row_multiple) * row_multiple
+    room = base + row_multiple * rank.reshape(targets.shape)
+    return np.asarray(room, np.int32)

@@ -22,6 +22,11 @@ class Parts:
     model: Model
     before: list[int]
     after: list[int]
+    prompt: PromptTemplate
+
+    def after_ids(self, question: str) -> list[int]:
+        """Token ids of a question after the audio and the opening of the answer."""
+        return self.prompt.after_ids(self.model, question)
 
     def close(self) -> None:
         self.encoder.close()
@@ -43,4 +48,5 @@ def load_parts(name: str | Path, *, question: str | None = None) -> Parts:
     prompt = PromptTemplate.parse(
         entry.prompt.template, end_of_turn=entry.prompt.end_of_turn, question=entry.prompt.question
     )
-    return Parts(local, encoder, model, prompt.before_ids(model), prompt.after_ids(model, question))
+    before, after = prompt.before_ids(model), prompt.after_ids(model, question)
+    return Parts(local, encoder, model, before, after, prompt)

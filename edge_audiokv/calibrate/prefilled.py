@@ -1,0 +1,137 @@
+"""One clip's prompt read once into a full cache: every cut of it starts from the same saved
+state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_audiokv.calibrate.parts import Parts
+from edge_audiokv.kv.budget import apart
+from edge_audiokv.kv.controller import Controller, ControllerSettings
+from edge_audiokv.kv.policy import Policy
+from edge_audiokv.kv.shape import FloatArray, IntArray
+from edge_audiokv.kv.view import Kind
+from edge_audiokv.native.context import HeadwiseContext
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One utterance or join: embeddings [T, d_model] and the token ids of its reference text."""
+
+    id: str
+    embeddings: FloatArray
+    ids: list[int]
+    audio_s: float
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Negative log-likelihood of the reference, in nats, of `n_tokens` tokens after the first.
+
+    `hits` of them were the model's first choice; `kept_rows` of the prompt stayed;
+    `pool_bytes` is what the rows and their room for the text take, as the native layer reports it.
+    """
+
+    nll: float
+    n_tokens: int
+    hits: int
+    kept_rows: int
+    pool_bytes: int
+
+    @property
+    def per_token(self) -> float:
+        return self.nll / max(1, self.n_tokens)
+
+
+class Prefilled:
+    """`clip` behind the prompt's head and before its question, scored as the engine scores it.
+
+    Takes the time and the memory of one full prefill; `n_text` tokens of room are left after it.
+    `close` frees the cache.
+    """
+
+    def __init__(self, parts: Parts, clip: Clip, *, n_threads: int = 1, n_text: int = 0) -> None:
+        self.parts, self.clip, self.n_threads = parts, clip, n_threads
+        self.n_rows = len(parts.before) + len(clip.embeddings) + len(parts.after)
+        self.context = HeadwiseContext(
+            parts.model, self.n_rows + n_text, n_threads=n_threads
+        ).load()
+        self._steps: list[tuple[Kind, int, FloatArray | None, IntArray]] = []
+        self.context.decode_tokens(parts.before, logits=False)
+        self._note(Kind.PROMPT, len(parts.before), scored=False)
+        self.context.decode_embeddings(clip.embeddings, score=True)
+        self._note(Kind.AUDIO, len(clip.embeddings), scored=True)
+        self.logits = self.context.decode_tokens(parts.after, score=True)
+        self._note(Kind.PROMPT, len(parts.after), scored=True)
+        self.state = self.context.save_state()
+
+    def _note(self, kind: Kind, n_tokens: int, *, scored: bool) -> None:
+        scores = self.context.scores() if scored else None
+        self._steps.append((kind, n_tokens, scores, self.context.counts))
+
+    def controller(self, policy: Policy, settings: ControllerSettings | None = None) -> Controller:
+        """A controller that has seen the prompt."""
+        controller = Controller(
+            policy, self.context.shape, self.context.capacity, settings=settings
+        )
+        for kind, n_tokens, scores, counts in self._steps:
+            controller.appended(kind, n_tokens)
+            if scores is not None:
+                n_queries = min(n_tokens, self.context.score_window)
+                text = kind is not Kind.AUDIO
+                controller.observe_scores(scores, counts, n_queries=n_queries, text=text)
+        return controller
+
+    def targets(self, policy: Policy, share: float) -> IntArray:
+        """Rows of each head for `share` of all rows; per-input methods see the prompt's scores."""
+        view = self.controller(policy).view(self.context, self.context.counts)
+        total = int(share * self.context.counts.sum())
+        return policy.budgets(total, self.context.shape, self.n_rows, view=view)
+
+    def loss(self, policy: Policy, targets: IntArray | None) -> Loss:
+        """Cut to `targets` [L, H] (None: keep all), then score the reference, teacher-forced."""
+        text_rows = len(self.clip.ids)
+        cut = self.context.counts if targets is None else targets
+        capacity = apart(cut, self.n_rows + text_rows)
+        with HeadwiseContext(
+            self.parts.model, capacity, n_threads=self.n_threads, score_window=0, n_outputs=64
+        ) as context:
+            context.load_state(self.state)
+            if targets is not None:
+                self.controller(policy).evict(context, targets)
+            kept_rows = int(context.counts.sum())
+            logits = context.decode_tokens(self.clip.ids, all_logits=True)
+            row_bytes = context.shape.row_bytes
+            held = (kept_rows + text_rows * context.shape.n_head) * row_bytes
+        if logits is None:
+            return Loss(0.0, 0, 0, kept_rows, held)
+        nll, hits = likelihood(logits[:-1], self.clip.ids[1:])
+        return Loss(nll, text_rows - 1, hits, kept_rows, held)
+
+    def close(self) -> None:
+        self.context.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def likelihood(logits: FloatArray, ids: list[int]) -> tuple[float, int]:
+    """(sum of -log softmax(logits)[ids] in nats, how often the id was the maximum).
+
+    logits float32 [T, V], ids T long.
+    """
+    wide: NDArray[np.float64] = logits.astype(np.float64)
+    top = wide.max(axis=1)
+    log_sum = top + np.log(np.exp(wide - top[:, None]).sum(axis=1))
+    picked = wide[np.arange(len(ids)), ids]
+    hits = int((wide.argmax(axis=1) == np.asarray(ids)).sum())
+    return float((log_sum - picked).sum()), hits
