@@ -34,14 +34,15 @@ class Clip:
 class Loss:
     """Negative log-likelihood of the reference, in nats, of `n_tokens` tokens after the first.
 
-    `hits` of them were the model's first choice; `kept_rows` of the prompt stayed;
-    `pool_bytes` is what the rows and their room for the text take, as the native layer reports it.
+    `hits` of them were the model's first choice; `kept_rows` of `full_rows`
+    rows stayed; `pool_bytes` is what the rows and the text's room take.
     """
 
     nll: float
     n_tokens: int
     hits: int
     kept_rows: int
+    full_rows: int
     pool_bytes: int
 
     @property
@@ -105,14 +106,14 @@ class Prefilled:
             context.load_state(self.state)
             if targets is not None:
                 self.controller(policy).evict(context, targets)
-            kept_rows = int(context.counts.sum())
+            full_rows, kept_rows = int(self.context.counts.sum()), int(context.counts.sum())
             logits = context.decode_tokens(self.clip.ids, all_logits=True)
             row_bytes = context.shape.row_bytes
             held = (kept_rows + text_rows * context.shape.n_head) * row_bytes
         if logits is None:
-            return Loss(0.0, 0, 0, kept_rows, held)
+            return Loss(0.0, 0, 0, kept_rows, full_rows, held)
         nll, hits = likelihood(logits[:-1], self.clip.ids[1:])
-        return Loss(nll, text_rows - 1, hits, kept_rows, held)
+        return Loss(nll, text_rows - 1, hits, kept_rows, full_rows, held)
 
     def close(self) -> None:
         self.context.close()
