@@ -42,10 +42,12 @@ def test_served(tmp_path: Path, arch: str, n_head_kv: int) -> None:
         ("gemma3", "sliding-window"),
         ("mpt", "ALiBi"),
         ("mamba", "recurrent state"),
+        ("deepseek2", "one latent key"),
     ],
 )
 def test_refused_with_the_reason(tmp_path: Path, arch: str, reason: str) -> None:
-    path = tiny.write(tmp_path / "tiny.gguf", arch)
+    n_head_kv = 1 if arch == "deepseek2" else tiny.N_KV
+    path = tiny.write(tmp_path / "tiny.gguf", arch, n_head_kv=n_head_kv)
     with Model(path) as model:
         with pytest.raises(ModelError, match=f"'{arch}'.*{reason}") as caught:
             _ = model.shape

@@ -8,10 +8,12 @@ import gguf
 import numpy as np
 
 N_VOCAB, N_EMBD, N_HEAD, N_KV, N_FF, N_LAYER = 64, 64, 4, 2, 96, 2
+MLA_RANK, MLA_ROPE = 32, 8
 
 
 def write(path: Path, arch: str, *, n_head_kv: int = N_KV) -> Path:
-    """`arch`: llama, qwen2, qwen3, gemma3 (sliding window), mpt (ALiBi) or mamba (recurrent)."""
+    """`arch`: llama, qwen2, qwen3, gemma3 (sliding window), mpt (ALiBi), mamba (recurrent)
+    or deepseek2 (MLA)."""
     writer = gguf.GGUFWriter(path, arch)
     writer.add_block_count(N_LAYER)
     writer.add_context_length(512)
@@ -32,6 +34,17 @@ def write(path: Path, arch: str, *, n_head_kv: int = N_KV) -> Path:
         writer.add_ssm_inner_size(2 * N_EMBD)
         writer.add_ssm_state_size(8)
         writer.add_ssm_time_step_rank(4)
+    if arch == "deepseek2":
+        writer.add_leading_dense_block_count(N_LAYER)
+        writer.add_q_lora_rank(16)
+        writer.add_kv_lora_rank(MLA_RANK)
+        writer.add_key_length(MLA_RANK + MLA_ROPE)
+        writer.add_value_length(MLA_RANK)
+        writer.add_key_length_mla(16 + MLA_ROPE)
+        writer.add_value_length_mla(16)
+        writer.add_rope_dimension_count(MLA_ROPE)
+        writer.add_expert_feed_forward_length(N_FF)
+        writer.add_expert_shared_count(0)
     rng = np.random.default_rng(0)
     for name, shape in _tensors(arch, n_head_kv).items():
         data = rng.normal(0, 0.2, shape).astype(np.float32)
@@ -65,6 +78,21 @@ def _tensors(arch: str, n_head_kv: int) -> dict[str, tuple[int, ...]]:
                 "ssm_a": (inner, state),
                 "ssm_d": (inner,),
                 "ssm_out.weight": (N_EMBD, inner),
+            }
+        elif arch == "deepseek2":
+            layer |= {
+                "attn_q_a.weight": (16, N_EMBD),
+                "attn_q_a_norm.weight": (16,),
+                "attn_q_b.weight": (N_HEAD * (16 + MLA_ROPE), 16),
+                "attn_kv_a_mqa.weight": (MLA_RANK + MLA_ROPE, N_EMBD),
+                "attn_kv_a_norm.weight": (MLA_RANK,),
+                "attn_k_b.weight": (N_HEAD, MLA_RANK, 16),
+                "attn_v_b.weight": (N_HEAD, 16, MLA_RANK),
+                "attn_output.weight": (N_EMBD, N_HEAD * 16),
+                "ffn_norm.weight": (N_EMBD,),
+                "ffn_gate.weight": (N_FF, N_EMBD),
+                "ffn_up.weight": (N_FF, N_EMBD),
+                "ffn_down.weight": (N_EMBD, N_FF),
             }
         elif arch == "mpt":
             layer |= {
