@@ -13,7 +13,7 @@ from edge_audiokv.audio.endpoint import Endpointer, Segment
 from edge_audiokv.engine.recognizer import Heard, Recognizer
 
 # A partial must not cost more than this share of the time between two of them.
-_PARTIAL_SHARE = 0.4
+_PARTIAL_SHARE = 0.25
 
 
 @dataclass(frozen=True)
