@@ -16,6 +16,7 @@ from edge_audiokv.errors import EdgeAudioKVError
 
 # name: (module in edge_audiokv.cli, attribute). Modules load only when their command runs.
 COMMANDS = {
+    "listen": ("listen", "listen"),
     "transcribe": ("transcribe", "transcribe"),
     "ask": ("ask", "ask"),
     "models": ("models", "models"),
@@ -87,6 +88,7 @@ def cli(log_level: int) -> None:
 
     \b
     Examples:
+      edge-audiokv listen --mem 4GB
       edge-audiokv transcribe talk.flac
       edge-audiokv transcribe talk.flac --kv-budget 40% --verbose
       edge-audiokv ask talk.flac "What was decided?"

@@ -314,5 +314,5 @@ class Session:
 
 def _microphone() -> AudioSource:
     # Imported when it is wanted: the rest works without PortAudio.
-    source: AudioSource = import_module("edge_audiokv.audio.microphone").Microphone()
+    source: AudioSource = import_module("edge_audiokv.audio.microphone").MicrophoneSource()
     return source

@@ -1,0 +1,82 @@
+"""A source that lets somebody look on, and a recorder that keeps what was heard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource, Samples
+from edge_audiokv.errors import OutputError
+from edge_audiokv.events import Event
+
+
+class MonitoredSource(AudioSource):
+    """Reads `inner` and shows every block to `on_samples` before handing it on."""
+
+    def __init__(self, inner: AudioSource, on_samples: Callable[[Samples], None]) -> None:
+        super().__init__()
+        self.inner = inner
+        self._on_samples = on_samples
+
+    def open(self) -> None:
+        self.inner.open()
+        self.realtime = self.inner.realtime
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def _read(self, max_samples: int) -> Samples | None:
+        samples = self.inner.read(max_samples)
+        if samples is not None:
+            self._on_samples(samples)
+        return samples
+
+    def take_events(self) -> list[Event]:
+        """The inner source's news."""
+        return self.inner.take_events()
+
+
+class Recorder:
+    """Writes 16 kHz mono to `path` as it comes; the format follows the name (WAV, FLAC, OGG).
+
+    The first failure (a full disk) raises OutputError once; what was written stays readable.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: soundfile.SoundFile | None = None
+        self._failed = False
+
+    def open(self) -> None:
+        """Make the file now, so that a wrong name is told before an hour has passed."""
+        try:
+            self._file = soundfile.SoundFile(
+                str(self.path), "w", samplerate=SAMPLE_RATE_HZ, channels=1
+            )
+        except (soundfile.LibsndfileError, TypeError, ValueError) as error:
+            raise OutputError(
+                f"{self.path} cannot be recorded to ({error}).",
+                cure="Name a .wav or .flac file in a directory of yours.",
+            ) from None
+
+    def write(self, samples: Samples) -> None:
+        """Append float32 [S]. Raises OutputError at the first failure, then stays silent."""
+        if self._file is None or self._failed:
+            return
+        try:
+            self._file.write(np.clip(samples, -1.0, 1.0))
+            self._file.flush()
+        except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+            self._failed = True
+            raise OutputError(
+                f"{self.path} is not recorded any more ({error}).", cure="Free some space."
+            ) from None
+
+    def close(self) -> None:
+        """End the file. Closing twice does nothing."""
+        if self._file is not None:
+            self._file.close()
+        self._file = None
