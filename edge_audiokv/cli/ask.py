@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edge_audiokv.audio.endpoint import EndpointConfig
 from edge_audiokv.audio.file import FileSource
+from edge_audiokv.audio.opening import make_source
+from edge_audiokv.audio.source import AudioSource
 from edge_audiokv.cli.options import engine_options, settings_from
 from edge_audiokv.engine.session import Session
 from edge_audiokv.engine.session_settings import SessionSettings
@@ -52,8 +53,9 @@ def ask(
 ) -> None:
     """Answer questions about a recording.
 
-    FILE is heard once, as fast as the machine can, and stays in the cache within --mem; each
-    question is answered from there, and none changes what the next one sees.
+    FILE (or - for a sound file on standard input) is heard once, as fast as the machine can, and
+    stays in the cache within --mem; each question is answered from there, and none changes what
+    the next one sees.
 
     \b
     Examples:
@@ -70,13 +72,15 @@ def ask(
         endpoint=EndpointConfig(max_segment_s=max_segment_s),
     )
     engine = settings_from(values)
-    # A wrong path is told before seconds are spent on loading a model.
-    with FileSource(file) as source:
-        duration_s = source.duration_s
+    source = make_source(file)
+    if file != "-":
+        # A wrong path is told before seconds are spent on loading a model.
+        with source:
+            pass
     with progress_bar(Console(stderr=True, quiet=quiet)) as report:
         session = Session(engine, settings, progress=report).load()
     with session:
-        finals = _hear(session, source, duration_s, Console(stderr=True, quiet=quiet))
+        finals = _hear(session, source, Console(stderr=True, quiet=quiet))
         if not finals:
             click.echo(f"warning: no speech was found in {file}.", err=True)
         answers = []
@@ -88,7 +92,7 @@ def ask(
             click.echo(json.dumps(_document(file, session, finals, answers), ensure_ascii=False))
 
 
-def _hear(session: Session, source: FileSource, duration_s: float, console: Console) -> list[Final]:
+def _hear(session: Session, source: AudioSource, console: Console) -> list[Final]:
     """Listen to all of it. The finals are a file's, so their number is bounded by its length."""
     finals: list[Final] = []
     bar = Progress(
@@ -101,9 +105,10 @@ def _hear(session: Session, source: FileSource, duration_s: float, console: Cons
         disable=not console.is_terminal,
     )
     with bar:
-        task = bar.add_task(Path(source.name).name, total=max(duration_s, 0.01))
+        task = bar.add_task("listening", total=0.01)
         for event in session.listen(source):
-            bar.update(task, completed=session.clock_s)
+            duration_s = source.duration_s if isinstance(source, FileSource) else 0.0
+            bar.update(task, completed=session.clock_s, total=max(duration_s, session.clock_s))
             _note(event)
             if isinstance(event, Final):
                 finals.append(event)

@@ -178,11 +178,13 @@ class HeadCache:
         """Rows that each head keeps of `share` of all rows, equal within a lockstep level."""
         context = self.context
         counts, level = context.counts, context.level
+        least_rows = min(self.controller.settings.n_sinks + 1, int(counts.min()))
         wanted = self.controller.policy.budgets(
-            int(share * int(counts.sum())),
+            # A short clip and a small share still leave every head its sinks.
+            max(int(share * int(counts.sum())), least_rows * counts.size),
             context.shape,
             counts,
-            least_rows=min(self.controller.settings.n_sinks + 1, int(counts.min())),
+            least_rows=least_rows,
         )
         targets = np.empty_like(counts)
         for index in np.unique(level):

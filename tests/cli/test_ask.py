@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -50,6 +51,13 @@ def test_silence_is_said_and_still_answered(capsys, tmp_path) -> None:
     soundfile.write(path, np.zeros(16_000, np.float32), 16_000)
     code, _, err = run(capsys, path, "What was said?")
     assert code == 0 and "no speech was found" in err
+
+
+def test_a_recording_may_come_through_a_pipe(capsys, monkeypatch) -> None:
+    with CLIP.open("rb") as pipe:
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=pipe))
+        code, out, _ = run(capsys, "-", "What was late?", "--json")
+    assert code == 0 and "train" in json.loads(out)["segments"][0]["text"]
 
 
 @pytest.mark.parametrize(
