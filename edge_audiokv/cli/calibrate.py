@@ -77,6 +77,10 @@ def calibrate(
     The speech table counts how often a head looks at the sound of the word that is written
     (AudioKV); the sound table does so for loud frames; the loss table measures what the text loses
     when the head is cut short. An unfinished run is taken up where it stopped.
+
+    \b
+    Example:
+      edge-audiokv calibrate --data words.jsonl -o profile.json
     """
     from edge_audiokv.calibrate.heatmap import draw
     from edge_audiokv.calibrate.parts import load_parts

@@ -14,18 +14,18 @@ import click
 from edge_audiokv import __version__
 from edge_audiokv.errors import EdgeAudioKVError
 
-# name: (module in edge_audiokv.cli, attribute). Modules load only when their command runs.
+# name: (module in edge_audiokv.cli, attribute, summary). Modules load only when their command runs;
+# a test compares the summaries with the commands' own help.
 COMMANDS = {
-    "listen": ("listen", "listen"),
-    "transcribe": ("transcribe", "transcribe"),
-    "ask": ("ask", "ask"),
-    "models": ("models", "models"),
-    "pull": ("models", "pull"),
-    "devices": ("devices", "devices"),
-    "doctor": ("doctor", "doctor"),
-    "calibrate": ("calibrate", "calibrate"),
-    "policies": ("policies", "policies"),
-    "eval": ("evaluate", "evaluate"),
+    "listen": ("listen", "listen", "Listen and write down what is said, inside --mem."),
+    "transcribe": ("transcribe", "transcribe", "Transcribe recordings of any length."),
+    "ask": ("ask", "ask", "Answer questions about a recording."),
+    "models": ("models", "models", "List, fetch, inspect and remove models."),
+    "pull": ("models", "pull", "Fetch a model into the cache."),
+    "doctor": ("doctor", "doctor", "Look at this machine, and at what it lacks."),
+    "policies": ("policies", "policies", "List the eviction policies and their options."),
+    "calibrate": ("calibrate", "calibrate", "Measure which KV heads a model's hearing rests on."),
+    "eval": ("evaluate", "evaluate", "Measure a model on recordings whose text is known."),
 }
 
 
@@ -42,10 +42,14 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module_name, attribute = COMMANDS[cmd_name]
+        module_name, attribute, _summary = COMMANDS[cmd_name]
         module = importlib.import_module(f"edge_audiokv.cli.{module_name}")
         command: click.Command = getattr(module, attribute)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, row[2]) for name, row in COMMANDS.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

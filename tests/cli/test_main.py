@@ -1,0 +1,55 @@
+"""The table of commands is true, and mistakes end with a line and the right exit code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+import pytest
+
+from edge_audiokv.cli.main import COMMANDS, cli, main
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_loads_and_has_help_with_an_example(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert "Usage: edge-audiokv" in text
+    if name != "eval":  # a group; its commands have theirs
+        assert "Example" in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_summaries_begin_as_the_commands_own_help_does(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    own = (command.help or "").split()
+    assert COMMANDS[name][2].split()[:3] == own[:3]
+
+
+def test_an_unknown_command_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["lisen"])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert "listen" in error
+    assert "transcribe" in error
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys\n"
+        "from edge_audiokv.cli.main import main\n"
+        "try:\n    main(['--help'])\n"
+        "except SystemExit:\n    pass\n"
+        "heavy = {'onnxruntime', 'scipy', 'numpy', 'soundfile', 'rich'} & set(sys.modules)\n"
+        "print(sorted(heavy), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "Commands:" in done.stdout
+    assert done.stderr.strip() == "[]"
