@@ -1,0 +1,65 @@
+"""`edge-audiokv devices`: the microphones that there are, and whether they hear anything."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from edge_audiokv.errors import DeviceError
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON list instead of a table.")
+@click.option(
+    "--level", "level_s", type=click.FloatRange(0.1, 60), help="Listen SECONDS to each; show dB."
+)
+def devices(as_json: bool, level_s: float | None) -> None:
+    """List the microphones. Use a number or a part of the name with listen --device-in.
+
+    \b
+    Examples:
+      edge-audiokv devices
+      edge-audiokv devices --level 2
+      edge-audiokv devices --json
+    """
+    from edge_audiokv.audio.microphone import MicrophoneSource, hear_level
+    from edge_audiokv.audio.portaudio import PortAudio
+
+    rows = []
+    for device in PortAudio().inputs():
+        row: dict[str, object] = asdict(device)
+        if level_s is not None:
+            try:
+                level = hear_level(MicrophoneSource(device.index), level_s)
+                row["peak_dbfs"] = round(level.peak_dbfs, 1)
+            except DeviceError as error:
+                row["error"] = error.what
+        rows.append(row)
+    if as_json:
+        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    if not rows:
+        raise DeviceError(
+            "No microphone was found.",
+            cure="Plug one in, and check that this user may record (group audio on Linux).",
+        )
+    table = Table("", "number", "name", "system", "channels", "rate", box=None)
+    if level_s is not None:
+        table.add_column("peak")
+    for row in rows:
+        cells = [
+            "*" if row["is_default"] else "",
+            str(row["index"]),
+            str(row["name"]),
+            str(row["host_api"]),
+            str(row["channels"]),
+            f"{row['rate_hz']} Hz",
+        ]
+        if level_s is not None:
+            cells.append(str(row["error"]) if "error" in row else f"{row['peak_dbfs']} dB")
+        table.add_row(*cells)
+    Console().print(table)
