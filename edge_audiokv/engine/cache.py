@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge_audiokv.engine.estimate import shape_of
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.errors import NativeError
 from edge_audiokv.kv.budget import apart
@@ -23,7 +24,7 @@ from edge_audiokv.native.context import HeadwiseContext
 _BATCH_TOKENS = 128
 # Queries whose attention is averaged: the question and the opening of the answer are about as many.
 _SCORE_WINDOW = 16
-_MAX_LEVELS = 8
+MAX_LEVELS = 8
 
 
 @dataclass
@@ -83,6 +84,18 @@ class HeadCache:
 
     def close(self) -> None:
         self.context.close()
+
+    def warm_up(self) -> None:
+        """Decode sound, a question and a word once and forget them: what they need is touched then,
+        and can be measured. The cache must be empty.
+        """
+        size = min(_BATCH_TOKENS, self.context.free_rows // 3)
+        self.append_embeddings(np.zeros((size, self.context.model.n_embd), np.float32))
+        self.ask(list(range(size)))
+        self.append_generated([0])
+        if self.context.n_outputs > 1:
+            self.context.decode_tokens([0] * self.context.n_outputs, all_logits=True)
+        self.clear()
 
     def clear(self) -> None:
         """Forget everything; positions start at 0 again."""
@@ -222,9 +235,11 @@ class HeadCache:
         for index in np.unique(level):
             members = level == index
             left[members] = left[members].min()
-        newest = np.cumsum(stays[..., ::-1], axis=2)[..., ::-1]
-        n_first = ((positions >= 0) & (positions < first)).sum(axis=2)
-        stays &= (positions < first) | (newest <= (left - n_first)[..., None])
+        for layer, kept in enumerate(stays):  # one by one: the running sums are large
+            is_first = (positions[layer] >= 0) & (positions[layer] < first)
+            room = left[layer] - is_first.sum(axis=1)
+            newest = np.cumsum(kept[:, ::-1], axis=1, dtype=np.int32)[:, ::-1]
+            kept &= is_first | (newest <= room[:, None])
         rows = Rows.from_mask(stays)
         context.keep(rows)
         self.controller.kept(rows)
@@ -253,11 +268,11 @@ def _there(logits: FloatArray | None) -> FloatArray:
 
 def policy_of(runtime: Runtime) -> Policy:
     """The policy of the settings, with the model's head profile if it has one."""
-    settings, local = runtime.settings, runtime.local
+    settings, local = runtime.settings, runtime.find()
     profile = None
     if local.profile_path is not None:
         profile = load_profile(local.profile_path)
-        profile.check(runtime.model.shape, local.model_hash)
+        profile.check(shape_of(local), local.model_hash)
     return make_policy(settings.kv_policy, profile=profile, **settings.kv_options)
 
 
@@ -267,7 +282,7 @@ def clip_capacity(
     """Rows of each head, int32 [L, H], for one clip: a whole prompt fits before it is evicted,
     and what stays of it leaves room for the text.
     """
-    shape, share = runtime.model.shape, runtime.settings.kv_share
+    shape, share = shape_of(runtime.find()), runtime.settings.kv_share
     if share >= 1 or not policy.evicts:
         return np.full((shape.n_layer, shape.n_kv_head), prompt_tokens + text_tokens, np.int32)
     kept = policy.budgets(int(share * prompt_tokens * shape.n_head), shape, prompt_tokens)
@@ -295,7 +310,7 @@ def open_cache(
         type_k=settings.type_k,
         type_v=settings.type_v,
         n_batch=_BATCH_TOKENS,
-        max_levels=_MAX_LEVELS,
+        max_levels=MAX_LEVELS,
         score_window=_SCORE_WINDOW,
         n_threads=settings.n_threads,
         n_outputs=n_outputs,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
 from edge_audiokv.encoder.base import Encoder
 from edge_audiokv.encoder.onnx import OnnxEncoder
+from edge_audiokv.engine.estimate import context_bytes, model_parts
+from edge_audiokv.engine.heap import bound_heap
 from edge_audiokv.engine.prompt import PromptTemplate
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import ModelError
@@ -18,13 +19,6 @@ from edge_audiokv.kv.shape import IntArray, KVShape
 from edge_audiokv.models import catalog, download
 from edge_audiokv.models.download import LocalModel, Progress
 from edge_audiokv.native.model import Model
-
-# Before loading, sizes are estimated from files: onnxruntime unpacks f16 weights to f32, and the
-# attention of the longest window grows with its square (measured: 62 MB at 15 s, 180 MB at 30 s).
-_ENCODER_UNPACKED = 2.4
-_ENCODER_WINDOW_BYTES_30_S = 180 << 20
-# llama.cpp's buffers for one graph, its vocabulary and its tables; measured 30-45 MB.
-_GRAPH_BYTES = 48 << 20
 
 T = TypeVar("T")
 
@@ -52,25 +46,50 @@ class Runtime:
         self.ledger = Ledger(0)
         self.plan: MemoryPlan | None = None
 
-    def load(self, *, kv_min_bytes: int = 0) -> Self:
+    def find(self) -> LocalModel:
+        """Find or fetch the model's files and verify them. Nothing large is loaded.
+
+        Raises ModelError or DownloadError.
+        """
+        if self._local is None:
+            entry = catalog.resolve(self.settings.model)
+            self._local = download.ensure(entry, progress=self._progress)
+        return self._local
+
+    def load(
+        self,
+        *,
+        others: Mapping[str, int] | None = None,
+        kv_min_bytes: int = 0,
+        table_share: float = 0.0,
+    ) -> Self:
         """Find, verify and load everything.
 
-        `kv_min_bytes` is the smallest cache that the caller can work with. Raises ModelError,
-        DownloadError, or MemoryBudgetError before anything large is touched.
+        `others` are parts that the caller will add, `kv_min_bytes` the smallest cache that it can
+        work with (see `plan_memory`). Raises ModelError, DownloadError, or MemoryBudgetError before
+        anything large is touched.
         """
         if self._model is not None:
             return self
         settings = self.settings
-        self.ledger = Ledger(settings.cap_bytes)
-        entry = catalog.resolve(settings.model)
-        local = download.ensure(entry, progress=self._progress)
+        bound_heap()
+        local = self.find()
+        entry = local.entry
+        _import_all()
         base_bytes = rss_bytes()
+        self.ledger = Ledger(settings.cap_bytes)
+        self.ledger.add("interpreter", lambda: base_bytes)
         # Refuse on the estimate, before seconds and memory are spent.
         self.plan = plan_memory(
             settings.cap_bytes,
-            {"interpreter": base_bytes, **self._estimate(local)},
+            {
+                "interpreter": base_bytes,
+                **model_parts(local, min(self.max_window_s, entry.max_audio_s)),
+                **(others if others is not None else {"compute": context_bytes()}),
+            },
             kv_min_bytes=kv_min_bytes,
-            kv_max_bytes=settings.cap_bytes,
+            kv_max_bytes=max(kv_min_bytes, settings.cap_bytes),
+            table_share=table_share,
         )
         try:
             self._template = PromptTemplate.parse(
@@ -78,17 +97,20 @@ class Runtime:
                 end_of_turn=entry.prompt.end_of_turn,
                 question=entry.prompt.question,
             )
-            self._encoder = encoder = OnnxEncoder(
-                local.encoder_path,
-                d_model=entry.d_model,
-                sample_rate_hz=entry.sample_rate_hz,
-                tokens_per_second=entry.tokens_per_second,
-                max_window_s=min(self.max_window_s, entry.max_audio_s),
-                threads=settings.n_threads,
-                provider=settings.provider,
-            ).load()
-            gguf_path, lora_path = local.llm_paths
-            self._model = model = Model(gguf_path, lora=lora_path).load()
+            # The encoder first: opening it needs more for a moment than it keeps.
+            with self.ledger.measured("encoder"):
+                self._encoder = encoder = OnnxEncoder(
+                    local.encoder_path,
+                    d_model=entry.d_model,
+                    sample_rate_hz=entry.sample_rate_hz,
+                    tokens_per_second=entry.tokens_per_second,
+                    max_window_s=min(self.max_window_s, entry.max_audio_s),
+                    threads=settings.n_threads,
+                    provider=settings.provider,
+                ).load()
+            with self.ledger.measured("weights"):
+                gguf_path, lora_path = local.llm_paths
+                self._model = model = Model(gguf_path, lora=lora_path).load()
         except BaseException:
             self.close()
             raise
@@ -99,10 +121,6 @@ class Runtime:
                 f"the encoder gives embeddings of width {encoder.d_model}, the LLM takes {width}.",
                 cure="Use the encoder and GGUF of one catalog entry.",
             )
-        self._local = local
-        self.ledger.add("interpreter", lambda: base_bytes)
-        self.ledger.add("encoder", lambda: encoder.nbytes)
-        self.ledger.add("weights", lambda: model.nbytes)
         return self
 
     @property
@@ -112,7 +130,12 @@ class Runtime:
         return replace(self.model.shape, type_k=settings.type_k, type_v=settings.type_v)
 
     def make_plan(
-        self, others: Mapping[str, int], *, kv_min_bytes: int, kv_max_bytes: int
+        self,
+        others: Mapping[str, int],
+        *,
+        kv_min_bytes: int,
+        kv_max_bytes: int,
+        table_share: float = 0.0,
     ) -> MemoryPlan:
         """Give the cache what the cap leaves beside all that is loaded and `others`.
 
@@ -123,6 +146,7 @@ class Runtime:
             {**self.ledger.parts(), **others},
             kv_min_bytes=kv_min_bytes,
             kv_max_bytes=max(kv_min_bytes, kv_max_bytes),
+            table_share=table_share,
         )
         return self.plan
 
@@ -133,7 +157,7 @@ class Runtime:
         """
         pool_bytes = int(capacity.sum()) * self.row_shape.row_bytes
         return self.make_plan(
-            {**others, "compute": _GRAPH_BYTES}, kv_min_bytes=pool_bytes, kv_max_bytes=pool_bytes
+            {**others, "compute": context_bytes()}, kv_min_bytes=pool_bytes, kv_max_bytes=pool_bytes
         )
 
     def close(self) -> None:
@@ -160,17 +184,6 @@ class Runtime:
     def template(self) -> PromptTemplate:
         return _loaded(self._template)
 
-    def _estimate(self, local: LocalModel) -> dict[str, int]:
-        window = (min(self.max_window_s, local.entry.max_audio_s) / 30.0) ** 2
-        return {
-            "weights": sum(_size_bytes(path) for path in local.llm_paths),
-            "encoder": int(
-                _size_bytes(local.encoder_path) * _ENCODER_UNPACKED
-                + _ENCODER_WINDOW_BYTES_30_S * window
-            ),
-            "compute": _GRAPH_BYTES,
-        }
-
     def __enter__(self) -> Self:
         return self.load()
 
@@ -183,8 +196,17 @@ class Runtime:
         self.close()
 
 
-def _size_bytes(path: Path | None) -> int:
-    return path.stat().st_size if path is not None else 0
+def _import_all() -> None:
+    """Import what a session uses anyway, so that it counts as the interpreter's."""
+    import scipy.fft  # noqa: F401
+    import soundfile  # noqa: F401
+    import soxr  # noqa: F401
+
+    from edge_audiokv.kv.policy import policies
+    from edge_audiokv.native import library
+
+    policies()
+    library.load()
 
 
 def _loaded(part: T | None) -> T:

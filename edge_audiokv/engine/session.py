@@ -23,7 +23,12 @@ from edge_audiokv.audio.vad import VoiceDetector
 from edge_audiokv.engine.hearing import LIVE_STEP_SAMPLES, STEP_SAMPLES, Hearing
 from edge_audiokv.engine.recognizer import Stopwatch
 from edge_audiokv.engine.runtime import Runtime
-from edge_audiokv.engine.session_memory import SessionCaches, open_session_caches
+from edge_audiokv.engine.session_memory import (
+    SessionCaches,
+    SessionNeeds,
+    load_audio,
+    open_session_caches,
+)
 from edge_audiokv.engine.session_settings import SessionOptions, SessionSettings, with_options
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.engine.streaming import in_thread
@@ -97,14 +102,18 @@ class Session:
         return self
 
     def _load(self) -> None:
-        runtime, settings = self.runtime.load(), self.settings
+        runtime, settings, detector = self.runtime, self.settings, self._detector
+        needs = SessionNeeds.of(runtime, settings.endpoint.max_segment_s)
+        runtime.load(
+            others=needs.estimated_parts,
+            kv_min_bytes=needs.least_bytes,
+            table_share=needs.table_share,
+        )
         try:
-            detector = self._detector.load()
             self._intake = Intake()
             # The sound of the open segment is the only other part that takes real space.
-            audio_bytes = Endpointer(detector, settings.endpoint).nbytes
-            runtime.ledger.add("audio", lambda: detector.nbytes + audio_bytes)
-            caches = open_session_caches(runtime, settings.endpoint.max_segment_s)
+            load_audio(runtime, detector, Endpointer(detector, settings.endpoint).nbytes)
+            caches = open_session_caches(runtime, needs)
         except BaseException:
             self.close()
             raise

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge_audiokv.engine.cache import HeadCache, clip_capacity, open_cache, policy_of
+from edge_audiokv.audio.vad import FRAME_SAMPLES, VoiceDetector
+from edge_audiokv.engine.cache import (
+    MAX_LEVELS,
+    HeadCache,
+    clip_capacity,
+    open_cache,
+    policy_of,
+)
+from edge_audiokv.engine.estimate import context_bytes, shape_of
 from edge_audiokv.engine.rolling import MAX_ANSWER_TOKENS, MAX_QUESTION_TOKENS
 from edge_audiokv.engine.runtime import Runtime
+from edge_audiokv.kv.memory import rss_bytes
+from edge_audiokv.kv.policy import Policy
+from edge_audiokv.kv.shape import IntArray, KVShape
+from edge_audiokv.kv.statistics import RowStatistics
 
 _TEXT_TOKENS_PER_S = 8.0
 _PROMPT_TOKENS = 64
@@ -17,8 +29,82 @@ _ROW_MULTIPLE = 64
 _DRAFT_TOKENS = 12
 # Rows of older turns that even the smallest cache keeps beside the turn in progress.
 _LEAST_OLD_ROWS = 128
-# Compute buffers of two contexts and their logits (measured 9 MB), before they are allocated.
-_COMPUTE_BYTES = 16 << 20
+# Arrays that an eviction or a scored step works with for a moment, in bytes a row (measured with
+# tracemalloc; a policy that looks at all layers at once takes more), and for one layer.
+_WORK_ROW_BYTES, _WORK_ROW_BYTES_WHOLE = 24, 150
+_WORK_BYTES = 6 << 20
+# The mask of one level and token, and of the graph beside it, for micro-batches of 128.
+_MASK_BYTES_PER_LEVEL, _MASK_BYTES = 290, 140
+_VOICE_BYTES = 9 << 20
+
+
+@dataclass(frozen=True)
+class SessionNeeds:
+    """Sizes of a session's caches that follow from its settings and the model's files alone.
+
+    `least_rows` and `most_rows` bound each head of the memory, `scratch_rows` is int32 [L, H].
+    """
+
+    shape: KVShape
+    policy: Policy
+    turn_tokens: int
+    scratch_rows: IntArray
+    least_rows: int
+    most_rows: int
+
+    @classmethod
+    def of(cls, runtime: Runtime, max_segment_s: float) -> SessionNeeds:
+        """Needs nothing loaded. Raises PolicyError, ModelError or DownloadError."""
+        local, settings = runtime.find(), runtime.settings
+        shape = replace(shape_of(local), type_k=settings.type_k, type_v=settings.type_v)
+        policy = policy_of(runtime)
+        audio_tokens = int(max_segment_s * local.entry.tokens_per_second) + 1
+        prompt_tokens = audio_tokens + _PROMPT_TOKENS
+        text_tokens = int(max_segment_s * _TEXT_TOKENS_PER_S)
+        turn_tokens = prompt_tokens + text_tokens
+        least = turn_tokens + MAX_QUESTION_TOKENS + MAX_ANSWER_TOKENS + _LEAST_OLD_ROWS
+        scratch = clip_capacity(
+            runtime, policy, prompt_tokens=prompt_tokens, text_tokens=text_tokens
+        )
+        return cls(
+            shape,
+            policy,
+            turn_tokens,
+            _rounded(scratch),
+            int(_rounded(np.array(least))),
+            int(_rounded(np.array(local.gguf.context_length))),
+        )
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Pools and row tables of the segment's cache."""
+        pool_bytes = int(self.scratch_rows.sum()) * self.shape.row_bytes
+        return int(pool_bytes * (1 + self.table_share))
+
+    @property
+    def least_bytes(self) -> int:
+        """Pools of the smallest memory that works."""
+        return self.least_rows * self.shape.n_head * self.shape.row_bytes
+
+    @property
+    def table_share(self) -> float:
+        """Bytes of statistics, masks and working arrays for each byte of the pools."""
+        shape, policy = self.shape, self.policy
+        levels = 1 if policy.weights(shape) is None else MAX_LEVELS
+        work = _WORK_ROW_BYTES if policy.by_layer else _WORK_ROW_BYTES_WHOLE
+        # Scores and positions in the native layer: 4 bytes each.
+        row = 8 + RowStatistics.bytes_per_row(policy.needs) + work
+        masks = _MASK_BYTES + _MASK_BYTES_PER_LEVEL * levels
+        return (row + masks / shape.n_head) / shape.row_bytes
+
+    @property
+    def estimated_parts(self) -> dict[str, int]:
+        """What a session adds to a runtime, before anything is loaded."""
+        return {
+            "audio": _VOICE_BYTES,
+            "segment cache": context_bytes() + self.scratch_bytes,
+            "compute": context_bytes() + _WORK_BYTES,
+        }
 
 
 @dataclass
@@ -38,61 +124,65 @@ class SessionCaches:
         self.memory.close()
 
 
-def open_session_caches(runtime: Runtime, max_segment_s: float) -> SessionCaches:
-    """Plan with what is loaded and measured, give the memory all that the cap leaves, allocate.
+def load_audio(runtime: Runtime, detector: VoiceDetector, buffer_bytes: int) -> None:
+    """Load the voice detector and let it hear the longest block once, so that it can be measured.
+
+    `buffer_bytes` is the sound that is held for the open segment; it is touched as sound comes in.
+    Raises ModelError if the detector's weights cannot be used.
+    """
+    before_bytes = rss_bytes()
+    detector.load()
+    detector.probabilities(np.zeros((128, FRAME_SAMPLES), np.float32))
+    detector.reset()
+    grown_bytes = max(0, rss_bytes() - before_bytes)
+    runtime.ledger.add("audio", lambda: grown_bytes + buffer_bytes)
+
+
+def open_session_caches(runtime: Runtime, needs: SessionNeeds) -> SessionCaches:
+    """Open the segment's cache, measure what is taken, and give the memory all that the cap leaves.
 
     Raises MemoryBudgetError with the sum and the smallest cap that works.
     """
-    model = runtime.model
-    policy = policy_of(runtime)
-    prompt_tokens = int(max_segment_s * runtime.encoder.tokens_per_second) + 1 + _PROMPT_TOKENS
-    text_tokens = int(max_segment_s * _TEXT_TOKENS_PER_S)
-    turn_tokens = prompt_tokens + text_tokens
-    shape = runtime.row_shape
-    head_row_bytes = shape.n_head * shape.row_bytes
-
-    scratch_capacity = _rounded(
-        clip_capacity(runtime, policy, prompt_tokens=prompt_tokens, text_tokens=text_tokens)
-    )
-    least_rows = turn_tokens + MAX_QUESTION_TOKENS + MAX_ANSWER_TOKENS + _LEAST_OLD_ROWS
-    least_rows = -(-least_rows // _ROW_MULTIPLE) * _ROW_MULTIPLE
-    most_rows = -(-model.n_ctx_train // _ROW_MULTIPLE) * _ROW_MULTIPLE
-    plan = runtime.make_plan(
-        {"compute": _COMPUTE_BYTES, "segment pools": int(scratch_capacity.sum()) * shape.row_bytes},
-        kv_min_bytes=least_rows * head_row_bytes,
-        kv_max_bytes=int(most_rows * head_row_bytes * min(1.0, runtime.settings.kv_share)),
-    )
-    capacity = policy.budgets(
-        plan.kv_bytes // shape.row_bytes,
-        shape,
-        most_rows,
-        row_multiple=_ROW_MULTIPLE,
-        least_rows=least_rows,
-    )
+    shape, ledger = needs.shape, runtime.ledger
+    before_bytes = rss_bytes()
     scratch = open_cache(
-        runtime, scratch_capacity, policy, max_tokens=turn_tokens, n_outputs=_DRAFT_TOKENS
+        runtime,
+        needs.scratch_rows,
+        needs.policy,
+        max_tokens=needs.turn_tokens,
+        n_outputs=_DRAFT_TOKENS,
     )
     try:
-        memory = open_cache(runtime, capacity, policy, max_tokens=most_rows)
+        scratch.warm_up()
+        taken_bytes = max(rss_bytes() - before_bytes, scratch.nbytes)
+        ledger.add("segment cache", lambda: taken_bytes)
+        most_bytes = needs.most_rows * shape.n_head * shape.row_bytes
+        # The second context is like the first, but for the first one's pools.
+        second_bytes = max(0, scratch.nbytes - scratch.context.pool_nbytes)
+        plan = runtime.make_plan(
+            {"compute": second_bytes, "working space": _WORK_BYTES},
+            kv_min_bytes=needs.least_bytes,
+            kv_max_bytes=int(most_bytes * min(1.0, runtime.settings.kv_share)),
+            table_share=needs.table_share,
+        )
+        capacity = needs.policy.budgets(
+            plan.kv_bytes // shape.row_bytes,
+            shape,
+            needs.most_rows,
+            row_multiple=_ROW_MULTIPLE,
+            least_rows=needs.least_rows,
+        )
+        before_bytes = rss_bytes()
+        memory = open_cache(runtime, capacity, needs.policy, max_tokens=needs.most_rows)
     except BaseException:
         scratch.close()
         raise
-    ledger = runtime.ledger
-    ledger.add("segment pools", lambda: scratch.context.pool_nbytes)
+    memory.warm_up()
+    grown_bytes = rss_bytes() - before_bytes - memory.context.pool_nbytes
     ledger.add("KV pools", lambda: memory.context.pool_nbytes)
-    ledger.add(
-        "compute",
-        lambda: (
-            scratch.nbytes
-            + memory.nbytes
-            - scratch.context.pool_nbytes
-            - memory.context.pool_nbytes
-        ),
-    )
-    return SessionCaches(scratch, memory, turn_tokens)
+    ledger.add("compute", lambda: max(grown_bytes, memory.nbytes - memory.context.pool_nbytes))
+    return SessionCaches(scratch, memory, needs.turn_tokens)
 
 
-def _rounded(
-    capacity: np.ndarray[tuple[int, ...], np.dtype[np.int32]],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
-    return (-(-capacity // _ROW_MULTIPLE) * _ROW_MULTIPLE).astype(np.int32)
+def _rounded(rows: IntArray) -> IntArray:
+    return (-(-rows // _ROW_MULTIPLE) * _ROW_MULTIPLE).astype(np.int32)

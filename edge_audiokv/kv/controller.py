@@ -13,6 +13,7 @@ The engine drives it beside the cache:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -177,7 +178,7 @@ class Controller:
         needs = self.policy.needs
         counts, positions = cache.counts, cache.positions()
         n_rows = positions.shape[2]
-        statistics: dict[str, FloatArray] = {}
+        statistics: dict[str, Any] = {}
         if "scores" in needs:
             statistics["scores"], _ = self._statistics.read("scores", n_rows)
         if "ema" in needs:
@@ -200,7 +201,9 @@ class Controller:
 
     def plan(self, view: KVView) -> Rows:
         """The rows that stay: exactly min(count, target) of each head, ascending."""
-        return self.policy.select(view)
+        if not self.policy.by_layer:
+            return self.policy.select(view)
+        return Rows.join([self.policy.select(layer) for layer in view.layers()])
 
     def evict(self, cache: Cache, targets: IntArray) -> Eviction:
         """Shrink every head to its target, now. Nothing changes if the policy refuses."""

@@ -35,12 +35,15 @@ class Policy:
     """Base: uniform budgets, nothing smoothed, nothing protected, nothing merged.
 
     `needs` names what a view must carry: "scores" (the last scored batch), "ema", "total",
-    "variance" (statistics over observations), "keys", "values".
+    "variance" (statistics over observations), "keys", "values". `by_layer` says that the choice in
+    one layer depends on that layer alone: then an eviction takes a few layers at a time and needs
+    a fraction of the memory.
     """
 
     name: ClassVar[str] = ""
     needs: ClassVar[frozenset[str]] = frozenset()
     evicts: ClassVar[bool] = True
+    by_layer: ClassVar[bool] = False
     n_window: ClassVar[int] = 32  # queries that count as the last window
 
     def score(self, view: KVView) -> FloatArray:
@@ -105,7 +108,8 @@ class Policy:
         fit.
         """
         scores = self.smooth(view, self.score(view))
-        return select(scores, self.protect(view), view.counts, view.targets)
+        tiers = self.protect(view)
+        return select(scores, tiers, view.counts, view.targets, first_layer=view.first_layer)
 
     def merge(self, view: KVView, rows: Rows) -> list[Merge]:
         """Value rows to overwrite after `rows` were kept, from the values of the dropped ones."""

@@ -17,7 +17,12 @@ FREE, SOFT, RECENT, HARD = 0, 1, 2, 3
 
 
 def select(
-    scores: FloatArray, tiers: NDArray[np.int8], counts: IntArray, targets: IntArray
+    scores: FloatArray,
+    tiers: NDArray[np.int8],
+    counts: IntArray,
+    targets: IntArray,
+    *,
+    first_layer: int = 0,
 ) -> Rows:
     """The `targets` [L, H] best rows of each head, ascending. Equal rows: the newer stays.
 
@@ -32,8 +37,8 @@ def select(
     if (hard > kept).any():
         layer, head = np.unravel_index(int(np.argmax(hard - kept)), hard.shape)
         raise PolicyError(
-            f"Head {head} of layer {layer} must keep {hard[layer, head]} protected rows, but its"
-            f" budget is {kept[layer, head]}.",
+            f"Head {head} of layer {first_layer + layer} must keep {hard[layer, head]} protected"
+            f" rows, but its budget is {kept[layer, head]}.",
             cure=f"Give each head at least {int(hard.max())} rows: raise --mem or --kv-budget.",
         )
     key = _keys(scores, tiers, valid).reshape(-1, n_rows)

@@ -5,6 +5,7 @@ Letters: L layers, H KV heads, G = query heads per KV head, T rows of a head, D 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +62,17 @@ class Rows:
         return self.index[start : start + int(self.count[layer, head])]
 
     @classmethod
+    def join(cls, parts: Sequence[Rows]) -> Rows:
+        """Rows of consecutive layers as one."""
+        return cls(
+            np.concatenate([part.index for part in parts]),
+            np.concatenate([part.count for part in parts]),
+        )
+
+    @classmethod
     def from_mask(cls, mask: NDArray[np.bool_]) -> Rows:
         """Rows where `mask` [L, H, T] is true."""
         count = mask.sum(axis=2).astype(np.int32)
-        return cls(np.nonzero(mask)[2].astype(np.int32), count)
+        # One layer at a time: the indices that numpy makes are int64, one for each axis.
+        index = [np.nonzero(layer)[1].astype(np.int32) for layer in mask]
+        return cls(np.concatenate(index) if index else np.empty(0, np.int32), count)

@@ -28,11 +28,17 @@ class RowStatistics:
         self._window_queries = 0
         size = (*capacity.shape, int(capacity.max()))
         names = {name for need in needs for name in _FIELDS.get(need, ())}
-        self._data: dict[str, FloatArray] = {name: np.zeros(size, np.float32) for name in names}
+        # `full` touches the pages now, `zeros` only when they are used: a cap is planned once.
+        self._data: dict[str, FloatArray] = {name: np.full(size, 0, np.float32) for name in names}
 
     @property
     def nbytes(self) -> int:
         return sum(array.nbytes for array in self._data.values())
+
+    @staticmethod
+    def bytes_per_row(needs: frozenset[str]) -> int:
+        """What statistics for `needs` take for one row of the cache."""
+        return 4 * len({name for need in needs for name in _FIELDS.get(need, ())})
 
     def observe(self, scores: FloatArray, counts: IntArray, *, n_queries: int, text: bool) -> None:
         """Take in one scored batch: scores [L, H, T] averaged over its last `n_queries` queries.
@@ -67,15 +73,18 @@ class RowStatistics:
 
     def kept(self, rows: Rows) -> None:
         """Follow a keep: row i of a head becomes what its i-th kept row was."""
-        if self._data:
-            width = int(rows.count.max(initial=0))
-            valid = np.arange(width, dtype=np.int32) < rows.count[..., None]
+        width = int(rows.count.max(initial=0))
+        offset = rows.offset
+        # Layer by layer: at once this takes several times the memory of the statistics themselves.
+        for layer, counts in enumerate(rows.count if self._data else ()):
+            valid = np.arange(width, dtype=np.int32) < counts[:, None]
             gather = np.zeros(valid.shape, np.int32)
-            gather[valid] = rows.index
+            first = int(offset[layer, 0])
+            gather[valid] = rows.index[first : first + int(counts.sum())]
             for array in self._data.values():
-                moved = np.take_along_axis(array, gather, axis=2)
-                array[..., :width] = np.where(valid, moved, 0.0)
-                array[..., width:] = 0.0
+                moved = np.take_along_axis(array[layer], gather, axis=1)
+                array[layer, :, :width] = np.where(valid, moved, 0.0)
+                array[layer, :, width:] = 0.0
 
     def truncate(self, counts: IntArray) -> None:
         """Forget rows at or beyond `counts`."""

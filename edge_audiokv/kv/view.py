@@ -6,8 +6,8 @@ L layers, H KV heads, T the most rows that a head holds, D head dimension.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
 from typing import Protocol
@@ -61,6 +61,7 @@ class KVView:
     total       sums over all observed queries (needs "total"); seen: queries a row was observed by
     variance    variance over observations (needs "variance")
     n_fresh     rows that the last append brought (grace)
+    first_layer the model's layer that layer 0 of this view is
     """
 
     shape: KVShape
@@ -75,6 +76,7 @@ class KVView:
     seen: FloatArray | None = None
     variance: FloatArray | None = None
     n_fresh: int = 0
+    first_layer: int = 0
     read_keys: Callable[[int, int], FloatArray] = field(default=_no_vectors, repr=False)
     read_values: Callable[[int, int], FloatArray] = field(default=_no_vectors, repr=False)
 
@@ -113,14 +115,33 @@ class KVView:
         frames = ordinal[np.clip(self.positions, 0, self.kind_of.size - 1)]
         return np.where(self.valid, frames, np.int32(-1))
 
+    def layers(self) -> Iterator[KVView]:
+        """A view of each layer alone, made as it is asked for."""
+        for layer in range(self.shape.n_layer):
+            one = slice(layer, layer + 1)
+            statistics = {
+                name: getattr(self, name)[one]
+                for name in ("scores", "ema", "ema_weight", "total", "seen", "variance")
+                if getattr(self, name) is not None
+            }
+            yield replace(
+                self,
+                shape=replace(self.shape, n_layer=1),
+                counts=self.counts[one],
+                positions=self.positions[one],
+                targets=self.targets[one],
+                first_layer=self.first_layer + layer,
+                **statistics,
+            )
+
     def attention(self) -> FloatArray:
         """`scores`, or zeros where nothing was scored yet."""
         return np.zeros(self.positions.shape, np.float32) if self.scores is None else self.scores
 
     def keys(self, layer: int, head: int) -> FloatArray:
         """Rotated keys of one head, float32 [count, D]."""
-        return self.read_keys(layer, head)
+        return self.read_keys(self.first_layer + layer, head)
 
     def values(self, layer: int, head: int) -> FloatArray:
         """Values of one head, float32 [count, D]."""
-        return self.read_values(layer, head)
+        return self.read_values(self.first_layer + layer, head)

@@ -28,6 +28,7 @@ from edge_audiokv.kv.view import KVView
 @dataclass(frozen=True)
 class AudioKVEdge(Policy):
     name: ClassVar[str] = "audiokv-edge"
+    by_layer: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({"ema", "scores"})
 
     n_sinks: int = 4

@@ -23,6 +23,7 @@ from edge_audiokv.kv.view import KVView
 @dataclass(frozen=True)
 class StreamingLLM(Policy):
     name: ClassVar[str] = "streaming-llm"
+    by_layer: ClassVar[bool] = True
 
     n_sinks: int = 4
 

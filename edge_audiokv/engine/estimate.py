@@ -1,0 +1,50 @@
+"""What a model will take before it is loaded, from its files alone.
+
+The constants were measured with the default model and are a little generous, so that a cap that
+passes here also holds: what is measured after loading decides how much the cache gets.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge_audiokv.kv.shape import KVShape
+from edge_audiokv.models.download import LocalModel
+
+# onnxruntime unpacks f16 weights to f32, and holds both while it opens the graph.
+_ENCODER_UNPACKED, _ENCODER_OPENING = 2.1, 3.7
+# Activations of the longest window: linear layers and attention (50 MB at 15 s, 150 MB at 30 s).
+_WINDOW_LINEAR_BYTES_30_S, _WINDOW_SQUARE_BYTES_30_S = 52_000_000, 104_000_000
+# Vocabulary, tensor tables and the library's own pages beside the weights.
+_MODEL_TABLE_BYTES = 17_500_000
+# One context beside its pools and masks: the activations of one micro-batch, and what llama.cpp
+# allocates at the first decode.
+_CONTEXT_BYTES = 12_000_000
+
+
+def model_parts(local: LocalModel, window_s: float) -> dict[str, int]:
+    """Bytes of encoder (longest window `window_s`) and weights, to be added to what runs now."""
+    encoder_bytes, share = _size_bytes(local.encoder_path), window_s / 30.0
+    window_bytes = _WINDOW_LINEAR_BYTES_30_S * share + _WINDOW_SQUARE_BYTES_30_S * share**2
+    return {
+        "encoder": int(
+            max(encoder_bytes * _ENCODER_UNPACKED + window_bytes, encoder_bytes * _ENCODER_OPENING)
+        ),
+        "weights": sum(_size_bytes(path) for path in local.llm_paths) + _MODEL_TABLE_BYTES,
+    }
+
+
+def context_bytes() -> int:
+    """Bytes of one context beside its pools and row tables."""
+    return _CONTEXT_BYTES
+
+
+def shape_of(local: LocalModel) -> KVShape:
+    """The cache's shape with f16 rows, as the GGUF's header states it."""
+    header = local.gguf
+    n_group = max(1, header.n_head // header.n_head_kv)
+    return KVShape(header.block_count, header.n_head_kv, n_group, header.head_dim)
+
+
+def _size_bytes(path: Path | None) -> int:
+    return path.stat().st_size if path is not None else 0
