@@ -22,7 +22,7 @@ COMMANDS = {
     "ask": ("ask", "ask", "Answer questions about a recording."),
     "models": ("models", "models", "List, fetch, inspect and remove models."),
     "pull": ("models", "pull", "Fetch a model into the cache."),
-    "devices": ("devices", "devices", "List the microphones, and what each one hears."),
+    "devices": ("devices", "devices", "List the microphones."),
     "doctor": ("doctor", "doctor", "Look at this machine, and at what it lacks."),
     "policies": ("policies", "policies", "List the eviction policies and their options."),
     "calibrate": ("calibrate", "calibrate", "Measure which KV heads a model's hearing rests on."),
