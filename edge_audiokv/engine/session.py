@@ -80,8 +80,8 @@ class Session:
         self.final_watch = Stopwatch()
         self.last_report: MemoryReport | None = None
         self._lock = threading.RLock()
-        self._stop = threading.Event()
-        self._stop_reason = ""
+        # Why to stop; a plain attribute, so that a signal handler needs no lock to set it.
+        self._stop_reason: str | None = None
         self._detector = VoiceDetector()
         self._intake = Intake()
         self._hearing: Hearing | None = None
@@ -211,7 +211,6 @@ class Session:
     def stop(self, reason: str = "stopped") -> None:
         """Let `listen` end after its current step; safe from signal handlers and other threads."""
         self._stop_reason = reason
-        self._stop.set()
 
     def feed(self, pcm: Pcm, rate_hz: int = SAMPLE_RATE_HZ, *, live: bool = True) -> list[Event]:
         """Take the next sound; the events that follow from it.
@@ -262,7 +261,7 @@ class Session:
         The lock is free between two events: that is when questions are answered.
         """
         self.load()
-        self._stop.clear()
+        self._stop_reason = None
         opened = source if source is not None else _microphone()
         heard_out = False
         try:
@@ -272,11 +271,11 @@ class Session:
         finally:
             if not heard_out:
                 self._abandon()
-        yield from self._end(self._stop_reason if self._stop.is_set() else "end of the source")
+        yield from self._end(self._stopped() or "end of the source")
 
     def _hear(self, source: AudioSource) -> Iterator[Event | None]:
         step = LIVE_STEP_SAMPLES if source.realtime else STEP_SAMPLES
-        while not self._stop.is_set():
+        while self._stopped() is None:
             try:
                 samples = source.read(step)
             except EdgeAudioKVError as error:
@@ -293,6 +292,9 @@ class Session:
             while (heard := self._next(events)) is not None:
                 yield heard
             yield None
+
+    def _stopped(self) -> str | None:
+        return self._stop_reason
 
     def _next(self, events: Iterator[Event]) -> Event | None:
         """One event's work, told; None at the end, or if the session was closed meanwhile."""
