@@ -122,6 +122,21 @@ llm_graph_input_attn_kv * llama_headwise_build_inp(const llm_graph_context & gra
     return (llm_graph_input_attn_kv *) graph.res->add_input(std::move(inp));
 }
 
+// Sum of the rows of p [n, rows] as [n]: the upper half is added to the lower until one row is left. Adding is
+// contiguous and needs no memory; ggml can only mean over the first dimension, which would cost a transposed copy.
+static ggml_tensor * sum_rows_in_place(ggml_context * ctx, ggml_tensor * p) {
+    const auto part = [&](ggml_tensor * x, int64_t rows, int64_t first) {
+        return ggml_view_2d(ctx, x, x->ne[0], rows, x->nb[1], first*x->nb[1]);
+    };
+    for (int64_t rows = p->ne[1]; rows > 1; rows = (rows + 1)/2) {
+        const int64_t half  = rows/2;
+        ggml_tensor * lower = ggml_add_inplace(ctx, part(p, half, 0), part(p, half, rows - half));
+        // an odd row in the middle waits for the next round
+        p = half == rows - half ? lower : part(lower, half + 1, 0);
+    }
+    return ggml_view_1d(ctx, p, p->ne[0], 0);
+}
+
 // Mean over the last n_score queries and the query group of each row's attention probability.
 static void build_scores(
         const llm_graph_context & graph, const llm_graph_input_attn_headwise & inp, ggml_tensor * q, float kq_scale, int il) {
@@ -147,10 +162,10 @@ static void build_scores(
         ggml_tensor * p = ggml_mul_mat(ctx, kh, ggml_permute(ctx, qh, 0, 2, 1, 3)); // [n_kv, n_query, G]
         ggml_prec_set_acc(p, GGML_PREC_F32);
         p = ggml_soft_max_ext(ctx, p, mask, kq_scale, 0.0f);
-        p = ggml_reshape_2d(ctx, p, n_kv, n_query*lay.n_group);
-        p = ggml_mean(ctx, ggml_cont(ctx, ggml_transpose(ctx, p))); // [1, n_kv]
+        p = sum_rows_in_place(ctx, ggml_reshape_2d(ctx, p, n_kv, n_query*lay.n_group));
+        p = ggml_scale(ctx, p, 1.0f/(n_query*lay.n_group));
 
-        ggml_tensor * dst = ggml_view_2d(ctx, layer.scores, 1, n_kv, sizeof(float), lay.offset[i]*sizeof(float));
+        ggml_tensor * dst = ggml_view_1d(ctx, layer.scores, n_kv, lay.offset[i]*sizeof(float));
         ggml_build_forward_expand(graph.gf, ggml_cpy(ctx, p, dst));
     }
 }
@@ -218,6 +233,10 @@ ggml_tensor * llama_headwise_build_attn(
 
 uint32_t llama_headwise_graph_nodes(const llama_memory_i * memory) {
     const auto * kv = dynamic_cast<const llama_kv_cache_headwise *>(memory);
-    // a head costs at most 5 nodes of attention and 12 of scores, or 9 of a shift
-    return kv ? 24*kv->layout.n_head() : 0;
+    // a head costs at most 5 nodes of attention and 10 of scores, 4 more each time the rows are halved; or 9 of a shift
+    int32_t n = 16;
+    for (int32_t rows = kv ? kv->layout.score_window*kv->layout.n_group : 0; rows > 1; rows = (rows + 1)/2) {
+        n += 4;
+    }
+    return kv ? n*kv->layout.n_head() : 0;
 }
