@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edge_audiokv import errors, events
     from edge_audiokv.audio.endpoint import EndpointConfig
     from edge_audiokv.audio.file import FileSource
+    from edge_audiokv.audio.microphone import MicrophoneSource
     from edge_audiokv.audio.source import AudioSource
     from edge_audiokv.engine.session import Session
     from edge_audiokv.engine.session_settings import SessionSettings
@@ -32,6 +33,7 @@ __all__ = [
     "EndpointConfig",
     "EngineSettings",
     "FileSource",
+    "MicrophoneSource",
     "Session",
     "SessionSettings",
     "Transcriber",
@@ -45,6 +47,7 @@ _HOMES = {
     "EndpointConfig": "audio.endpoint",
     "EngineSettings": "engine.settings",
     "FileSource": "audio.file",
+    "MicrophoneSource": "audio.microphone",
     "Session": "engine.session",
     "SessionSettings": "engine.session_settings",
     "Transcriber": "engine.transcriber",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,37 +159,17 @@ def memory(facts: dict[str, Any], engine: EngineSettings) -> None:
 
 def microphone(facts: dict[str, Any], *, listen_s: float = 0.5) -> None:
     """PortAudio, the default input, and whether it gives more than digital silence."""
-    try:
-        sd = importlib.import_module("sounddevice")
-    except ImportError:
-        raise MissingExtraError(
-            "the Python package sounddevice is not installed.",
-            cure="Run: pip install 'edge-audiokv[mic]', or use --no-mic.",
-        ) from None
-    except OSError:
-        raise DeviceError(
-            "the PortAudio library is not installed.",
-            cure="On Debian and Ubuntu run: sudo apt install libportaudio2, or use --no-mic.",
-        ) from None
-    from edge_audiokv.audio.level import FLOOR_DBFS, measure
+    from edge_audiokv.audio.devices import find_input
+    from edge_audiokv.audio.level import FLOOR_DBFS
+    from edge_audiokv.audio.microphone import MicrophoneSource, hear_level
+    from edge_audiokv.audio.portaudio import PortAudio
 
-    facts["PortAudio"] = sd.get_portaudio_version()[1]
-    try:
-        device: Mapping[str, Any] = sd.query_devices(kind="input")
-    except (sd.PortAudioError, ValueError):
-        raise DeviceError(
-            "there is no microphone.", cure="Plug one in, or use --no-mic where none is needed."
-        ) from None
-    rate_hz = int(device["default_samplerate"])
-    facts["device"] = f"{device['name']}, {rate_hz} Hz, {device['max_input_channels']} channels"
-    try:
-        samples = sd.rec(int(rate_hz * listen_s), rate_hz, 1, dtype="float32", blocking=True)
-    except sd.PortAudioError as error:
-        raise DeviceError(
-            f"the microphone cannot be opened: {error}.",
-            cure="Close other programs that use it, and allow this terminal to record.",
-        ) from None
-    level = measure(samples[:, 0])
+    system = PortAudio()
+    devices = system.inputs()
+    facts["microphones"] = len(devices)
+    device = find_input(None, devices)
+    facts["default"] = f"{device.name}, {device.rate_hz} Hz, {device.channels} channels"
+    level = hear_level(MicrophoneSource(system=system), listen_s)
     cells = round(20 * min(1.0, max(0.0, 1 + level.rms_dbfs / 60)))
     facts["level"] = f"{'#' * cells}{'.' * (20 - cells)} {level.rms_dbfs:.0f} dBFS"
     if level.peak_dbfs <= FLOOR_DBFS:

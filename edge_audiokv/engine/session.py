@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from importlib import import_module
 from itertools import chain
 from types import TracebackType
 from typing import Self, Unpack
@@ -325,5 +324,6 @@ class Session:
 
 def _microphone() -> AudioSource:
     # Imported when it is wanted: the rest works without PortAudio.
-    source: AudioSource = import_module("edge_audiokv.audio.microphone").MicrophoneSource()
-    return source
+    from edge_audiokv.audio.microphone import MicrophoneSource
+
+    return MicrophoneSource()

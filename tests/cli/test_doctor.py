@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edge_audiokv.audio.portaudio import InputDevice, OnFrames
 from edge_audiokv.cli import checks
 from edge_audiokv.cli.main import main
 
@@ -97,46 +97,55 @@ def test_an_absent_provider_is_told() -> None:
         assert check.problem is not None and check.problem.exit_code == 11
 
 
-class PortAudioError(Exception):
-    pass
+class Stream:
+    active = True
+
+    def close(self) -> None:
+        pass
 
 
-def fake_sounddevice(samples: np.ndarray, *, device: bool = True) -> SimpleNamespace:
-    """What the check needs of sounddevice; the real one is tested where there is a microphone."""
+class Desk:
+    """A sound system with one microphone, or none, that gives `level` at once."""
 
-    def query_devices(kind: str) -> dict[str, Any]:
-        if not device:
-            raise PortAudioError("Error querying device -1")
-        return {"name": "Desk mic", "default_samplerate": 48000.0, "max_input_channels": 2}
+    def __init__(self, level: float, *, present: bool = True) -> None:
+        self.level, self.present = level, present
 
-    return SimpleNamespace(
-        PortAudioError=PortAudioError,
-        get_portaudio_version=lambda: (1, "PortAudio V19"),
-        query_devices=query_devices,
-        rec=lambda n, rate, channels, dtype, blocking: np.resize(samples, (n, 1)),
-    )
+    def __call__(self) -> Desk:
+        return self
+
+    def inputs(self) -> list[InputDevice]:
+        return [InputDevice(0, "Desk mic", "ALSA", 2, 48_000, True)] if self.present else []
+
+    def start(self, device: InputDevice, channels: int, on_frames: OnFrames) -> Stream:
+        on_frames(np.full((48_000, channels), self.level, np.float32), False)
+        return Stream()
+
+    def restart(self) -> None:
+        pass
 
 
 @pytest.mark.parametrize(
-    ("module", "exit_code", "words"),
-    [
-        (None, 11, "pip install"),
-        (fake_sounddevice(np.zeros(10, np.float32), device=False), 7, "--no-mic"),
-        (fake_sounddevice(np.zeros(10, np.float32)), 7, "muted"),
-    ],
-    ids=["no package", "no device", "silence"],
+    ("desk", "words"),
+    [(Desk(0.0, present=False), "Plug one in"), (Desk(0.0), "muted")],
+    ids=["no device", "silence"],
 )
-def test_what_is_wrong_with_the_microphone(monkeypatch, module, exit_code, words) -> None:
-    monkeypatch.setitem(sys.modules, "sounddevice", module)
+def test_what_is_wrong_with_the_microphone(monkeypatch, desk, words) -> None:
+    monkeypatch.setattr("edge_audiokv.audio.portaudio.PortAudio", desk)
     check = checks.run_check("microphone", checks.microphone)
-    assert check.problem is not None and check.problem.exit_code == exit_code
+    assert check.problem is not None and check.problem.exit_code == 7
     assert words in check.problem.cure
 
 
+def test_a_missing_package_for_microphones_has_its_own_code(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    check = checks.run_check("microphone", checks.microphone)
+    assert check.problem is not None and check.problem.exit_code == 11
+    assert "pip install" in check.problem.cure
+
+
 def test_a_microphone_that_works_shows_its_level(monkeypatch) -> None:
-    tone = 0.1 * np.sin(np.arange(4800, dtype=np.float32))
-    monkeypatch.setitem(sys.modules, "sounddevice", fake_sounddevice(tone))
+    monkeypatch.setattr("edge_audiokv.audio.portaudio.PortAudio", Desk(0.1))
     check = checks.run_check("microphone", checks.microphone)
     assert check.problem is None
-    assert "Desk mic, 48000 Hz" in check.facts["device"]
-    assert "dBFS" in check.facts["level"] and "####" in check.facts["level"]
+    assert "Desk mic, 48000 Hz" in check.facts["default"]
+    assert "-20 dBFS" in check.facts["level"] and "####" in check.facts["level"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import threading
 from collections.abc import Callable
 
@@ -13,7 +14,13 @@ import pytest
 from edge_audiokv.audio.file import FileSource
 from edge_audiokv.audio.source import AudioSource
 from edge_audiokv.engine.session import Session
-from edge_audiokv.errors import InputError, MemoryBudgetError, ModelError
+from edge_audiokv.errors import (
+    DeviceError,
+    InputError,
+    MemoryBudgetError,
+    MissingExtraError,
+    ModelError,
+)
 from edge_audiokv.events import Answer, Event, Final, Partial, SessionEnded, SpeechStarted
 
 from .conftest import Speech
@@ -238,6 +245,15 @@ def test_a_source_that_fails_ends_the_open_segment_first(session: Session, clips
             events.append(event)
     check_guarantees(events)
     assert len(texts(events)) == 1 and events[-1].reason == "the line is dead."
+
+
+def test_without_a_microphone_listening_says_what_to_do(session: Session, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    with pytest.raises(MissingExtraError, match="pip install"):
+        next(session.listen())
+    monkeypatch.setattr("edge_audiokv.audio.portaudio.PortAudio.inputs", lambda self: [])
+    with pytest.raises(DeviceError, match="Plug one in"):
+        next(session.listen())
 
 
 # --- async ------------------------------------------------------------------------------------
