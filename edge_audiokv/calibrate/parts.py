@@ -44,7 +44,8 @@ def load_parts(name: str | Path, *, question: str | None = None) -> Parts:
         tokens_per_second=entry.tokens_per_second,
         max_window_s=entry.max_audio_s,
     ).load()
-    model = Model(local.gguf_path, lora=local.lora_path).load()
+    gguf_path, lora_path = local.llm_paths
+    model = Model(gguf_path, lora=lora_path).load()
     prompt = PromptTemplate.parse(
         entry.prompt.template, end_of_turn=entry.prompt.end_of_turn, question=entry.prompt.question
     )

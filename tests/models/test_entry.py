@@ -23,7 +23,7 @@ def changed(tmp_path: Path, old: str, new: str) -> Path:
 def test_the_default_entry_is_complete() -> None:
     entry = read_entry(DEFAULT)
     assert (entry.d_model, entry.sample_rate_hz, entry.tokens_per_second) == (576, 16000, 12.5)
-    assert {file.role for file in entry.files} == {"encoder", "llm", "lora"}
+    assert {file.role for file in entry.files} == {"encoder", "llm", "lora", "profile"}
     assert all(file.licence and file.sha256 and file.size_bytes for file in entry.files)
     assert entry.prompt.template.startswith("<|im_start|>user\n{audio}\n{question}<|im_end|>")
     assert set(entry.licences) == {file.name for file in entry.files}

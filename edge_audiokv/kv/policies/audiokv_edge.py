@@ -5,7 +5,10 @@ Differences from the paper, each with its reason:
   attention at prefill predicts attention while decoding badly on long audio; rows that no text
   query has seen yet take their head's mean (grace), so new audio is neither favoured nor lost.
 - Sinks, template text and a recent window are protected: eviction of sinks ends generation at once.
-- Budgets: hit ratio ** `temperature` over an even floor, water-filled to the byte.
+- Budgets: hit ratios say where a head looks, the loss table what the text loses without it; the
+sum of
+  both (each over its maximum, `hit_share` to hits) ranks heads better than either. Over an even
+  floor, water-filled to the byte.
 - SSS runs over audio frames alone, on the time grid, with an AC cut-off and reflected ends.
 """
 
@@ -35,12 +38,14 @@ class AudioKVEdge(Policy):
     window: int = 64
     window_share: float = 0.25
     text_share: float = 0.25
-    floor_share: float = 0.25
-    temperature: float = 1.0
+    floor_share: float = 0.1
+    temperature: float = 1.2
     gamma: float = 0.7
-    alpha: float = 0.5
+    alpha: float = 0.25
     taper: float = 0.05
     table: str = "speech"
+    loss_table: str = "loss"
+    hit_share: float = 0.4
     profile: HeadProfile | None = None
 
     def score(self, view: KVView) -> FloatArray:
@@ -68,7 +73,12 @@ class AudioKVEdge(Policy):
         if self.profile is None:
             return None
         self.profile.check(shape)
-        return self.profile.weights(self.table)
+        hits = self.profile.weights(self.table)
+        hits = self.hit_share * hits / max(float(hits.max()), 1e-12)
+        if self.loss_table not in self.profile.tables:
+            return hits
+        loss = self.profile.weights(self.loss_table)
+        return hits + (1 - self.hit_share) * loss / max(float(loss.max()), 1e-12)
 
     def floor(self, mean_rows: float) -> tuple[int, float]:
         return self.n_sinks + 1, self.floor_share
