@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from edge_audiokv.cli import checks
 from edge_audiokv.cli.checks import Check, run_check
-from edge_audiokv.cli.options import engine_options, settings_from
+from edge_audiokv.cli.options import EngineOption, engine_options, settings_from
 
 _SOURCES = {
     ParameterSource.COMMANDLINE: "command line",
@@ -95,8 +95,8 @@ def _variables(ctx: click.Context) -> list[str]:
             continue
         for param in command.params if command is not None else []:
             names.append(f"EDGE_AUDIOKV_{command_name}_{param.name}".upper().replace("-", "_"))
-            given = param.envvar
-            names += [given] if isinstance(given, str) else list(given or ())
+            if isinstance(param, EngineOption):
+                names.append(param.shared_envvar)
     return names
 
 

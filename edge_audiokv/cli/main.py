@@ -100,7 +100,8 @@ def cli(log_level: int) -> None:
       edge-audiokv doctor
       edge-audiokv models list
 
-    Every option can be set by the environment: EDGE_AUDIOKV_TRANSCRIBE_MEM=1GB.
+    Options can be set by the environment: EDGE_AUDIOKV_MEM=1GB for all commands that load a model,
+    EDGE_AUDIOKV_LISTEN_MEM=4GB for one command and any of its options. `doctor` shows what is set.
 
     Exit codes: 0 done, 1 other error, 2 wrong usage, 3 unusable audio, 4 model, 5 download,
     6 does not fit --mem, 7 no microphone, 8 native library, 9 KV policy, 10 output,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import click
@@ -42,10 +44,24 @@ class Size(click.ParamType[str]):
         return str(value)
 
 
+class EngineOption(click.Option):
+    """An option that EDGE_AUDIOKV_<OPTION> sets for all commands, after the command's own name."""
+
+    @property
+    def shared_envvar(self) -> str:
+        return "EDGE_AUDIOKV_" + max(self.opts, key=len).strip("-").replace("-", "_").upper()
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        return super().resolve_envvar_value(ctx) or os.environ.get(self.shared_envvar) or None
+
+
+_option = partial(click.option, cls=EngineOption)
+
+
 def engine_options(command: Command) -> Command:
     """Add the options of EngineSettings to a command; `settings_from` reads them back."""
     options = [
-        click.option(
+        _option(
             "-m",
             "--model",
             default="smollm2-audio",
@@ -53,21 +69,21 @@ def engine_options(command: Command) -> Command:
             metavar="NAME|DIR",
             help="A model of `edge-audiokv models list`, or a directory with a model.toml.",
         ),
-        click.option(
+        _option(
             "--mem",
             type=Size(),
             default=DEFAULT_MEM,
             show_default=True,
             help="Cap on the whole process: 4GB, 2GiB, 50%.",
         ),
-        click.option(
+        _option(
             "--kv-policy",
             default="audiokv-edge",
             show_default=True,
             metavar="NAME",
             help="How cache rows are chosen; `edge-audiokv policies` lists them.",
         ),
-        click.option(
+        _option(
             "--kv-budget",
             "kv_share",
             type=Share(),
@@ -75,14 +91,14 @@ def engine_options(command: Command) -> Command:
             show_default=True,
             help="Share of the rows that stay in the cache.",
         ),
-        click.option(
+        _option(
             "--kv-option",
             "kv_options",
             multiple=True,
             metavar="NAME=VALUE",
             help="An option of the policy; repeatable.",
         ),
-        click.option(
+        _option(
             "-ctk",
             "--cache-type-k",
             "type_k",
@@ -91,7 +107,7 @@ def engine_options(command: Command) -> Command:
             show_default=True,
             help="Type of the key rows.",
         ),
-        click.option(
+        _option(
             "-ctv",
             "--cache-type-v",
             "type_v",
@@ -100,13 +116,13 @@ def engine_options(command: Command) -> Command:
             show_default=True,
             help="Type of the value rows.",
         ),
-        click.option(
+        _option(
             "-t",
             "--threads",
             type=click.IntRange(1, 64),
             help="Threads; default: cores, at most 4.",
         ),
-        click.option(
+        _option(
             "--provider",
             type=click.Choice(["cpu", "cuda", "tensorrt", "coreml"]),
             default="cpu",

@@ -1,0 +1,66 @@
+"""Where an option's value comes from: the command line, its command's variable, the shared one."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from edge_audiokv.cli.options import engine_options, settings_from
+from edge_audiokv.engine.settings import EngineSettings
+
+
+def settings_of(*args: str, **environment: str) -> EngineSettings:
+    found: list[EngineSettings] = []
+
+    @click.command()
+    @engine_options
+    def hear(**values: object) -> None:
+        found.append(settings_from(values))
+
+    result = CliRunner().invoke(
+        hear, args, env=environment, auto_envvar_prefix="EDGE_AUDIOKV_HEAR", standalone_mode=False
+    )
+    if result.exception is not None:
+        raise result.exception
+    return found[0]
+
+
+SHARED = {"EDGE_AUDIOKV_MEM": "3GB"}
+OWN = {"EDGE_AUDIOKV_HEAR_MEM": "2GiB"}
+
+
+@pytest.mark.parametrize(
+    ("args", "environment", "mem"),
+    [
+        ([], SHARED, "3GB"),
+        ([], OWN, "2GiB"),
+        ([], {**SHARED, **OWN}, "2GiB"),
+        (["--mem", "1GB"], {**SHARED, **OWN}, "1GB"),
+        ([], {"EDGE_AUDIOKV_MEM": ""}, EngineSettings().mem),
+    ],
+)
+def test_the_nearest_setting_wins(args, environment, mem) -> None:
+    assert settings_of(*args, **environment).mem == mem
+
+
+def test_every_engine_option_has_a_shared_variable() -> None:
+    settings = settings_of(
+        EDGE_AUDIOKV_MODEL="tiny",
+        EDGE_AUDIOKV_KV_POLICY="snapkv",
+        EDGE_AUDIOKV_KV_BUDGET="40%",
+        EDGE_AUDIOKV_KV_OPTION="window=16 pooled=true",
+        EDGE_AUDIOKV_CACHE_TYPE_K="q8_0",
+        EDGE_AUDIOKV_CACHE_TYPE_V="q4_0",
+        EDGE_AUDIOKV_THREADS="2",
+        EDGE_AUDIOKV_PROVIDER="cuda",
+    )
+    assert (settings.model, settings.kv_policy, settings.kv_share) == ("tiny", "snapkv", 0.4)
+    assert settings.kv_options == {"window": 16, "pooled": True}
+    assert (settings.type_k, settings.type_v) == ("q8_0", "q4_0")
+    assert (settings.threads, settings.provider) == (2, "cuda")
+
+
+def test_a_bad_value_in_the_environment_is_wrong_usage() -> None:
+    with pytest.raises(click.BadParameter, match="lots"):
+        settings_of(EDGE_AUDIOKV_MEM="lots")
