@@ -8,6 +8,7 @@ file is not what it says it is.
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -62,9 +63,9 @@ class FileSource(AudioSource):
             )
         try:
             self._resampler = StreamResampler(sound.samplerate)
-        except InputError:
+        except InputError as error:
             sound.close()
-            raise
+            raise InputError(f"{self.name}: {error.what}", cure=error.cure) from None
         self._expected_frames = max(sound.frames, self._declared(sound) or 0)
         self._sound = sound
 
@@ -137,9 +138,10 @@ class FileSource(AudioSource):
     def _warn_truncated(self, sound: soundfile.SoundFile, damage: str) -> None:
         read_s = self._read_frames / sound.samplerate
         promised_s = self._expected_frames / sound.samplerate
-        if damage and self._read_frames == 0:
+        if self._read_frames == 0:
+            why = damage or f"its header promises {promised_s:.1f} s and nothing follows"
             raise InputError(
-                f"{self.name} is damaged ({damage}); nothing could be read.",
+                f"{self.name} is damaged ({why}); nothing could be read.",
                 cure="Copy or record it again.",
             )
         why = f" ({damage})" if damage else ""
@@ -164,19 +166,20 @@ class FileSource(AudioSource):
 
 def check_path(path: Path) -> None:
     """Raise the InputError that says which of the usual things is wrong with `path`."""
-    if path.is_dir():
-        raise InputError(f"{path} is a directory.", cure=f"Name the files in it: {path}/*.wav")
     try:
-        size_bytes = path.stat().st_size
+        status = path.stat()
     except FileNotFoundError:
         raise InputError(f"There is no file {path}.", cure="Check the name.") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be opened: {error.strerror}.") from None
-    if not path.is_file():
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path} cannot be opened: {reason}.", cure="Check the name.") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{path} is a directory.", cure=f"Name the files in it: {path}/*.wav")
+    if not stat.S_ISREG(status.st_mode):
         raise InputError(
             f"{path} is not a regular file.", cure="Pipe it in instead: transcribe - < FILE"
         )
-    if size_bytes == 0:
+    if status.st_size == 0:
         raise InputError(f"{path} is empty (0 bytes).", cure="Record it again.")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path} may not be read.", cure=f"Change its rights: chmod u+r {path}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import signal
 import sys
 from types import FrameType
@@ -34,8 +35,18 @@ class Terminated(BaseException):
     """SIGTERM, raised in the main thread so that every `with` block closes what it holds."""
 
 
+class ReaderGone(BaseException):
+    """A broken pipe on its way past click, which would exit with 1."""
+
+
 class LazyGroup(click.Group):
     """A click group whose commands are imported when they are asked for."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise ReaderGone from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -112,6 +123,13 @@ def cli(log_level: int) -> None:
         logging.basicConfig(level=level, format="%(asctime)s %(name)s: %(message)s")
 
 
+def _usage(error: click.ClickException) -> str:
+    """A wrong command line in one line, with the way to its help."""
+    message = " ".join(error.format_message().split())
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{message} See `{context.command_path} --help`." if context else message
+
+
 def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
     raise Terminated
 
@@ -127,15 +145,15 @@ def main(args: list[str] | None = None) -> None:
         click.echo(f"edge-audiokv: {error}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        click.echo(f"edge-audiokv: {_usage(error)}", err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
     except Terminated:
         sys.exit(143)
-    except BrokenPipeError:
-        # The reader went away (`| head`): not our error, and nothing more can be said there.
-        sys.stderr.close()
+    except ReaderGone:
+        # The reader went away (`| head`): not our error. What is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     finally:
         signal.signal(signal.SIGTERM, previous)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edge_audiokv.audio.endpoint import EndpointConfig, Segment
 from edge_audiokv.audio.file import FileSource
-from edge_audiokv.cli.options import engine_options, settings_from
+from edge_audiokv.cli.options import Seconds, engine_options, settings_from
 from edge_audiokv.engine.transcriber import Transcriber
 from edge_audiokv.events import Final, Warned
-from edge_audiokv.kv.memory import peak_rss_bytes
+from edge_audiokv.kv.memory import peak_rss_bytes, rss_bytes
 from edge_audiokv.models.progress import progress_bar
 from edge_audiokv.output import FORMATS, open_output
 from edge_audiokv.units import format_bytes
@@ -37,7 +40,7 @@ from edge_audiokv.units import format_bytes
 )
 @click.option(
     "--max-segment-s",
-    type=click.FloatRange(2, 30),
+    type=Seconds(2, 30),
     default=20.0,
     show_default=True,
     help="Longest stretch that is decoded at once.",
@@ -71,27 +74,32 @@ def transcribe(
     for name in files:
         with FileSource(name):
             pass
-    with progress_bar(Console(stderr=True, quiet=quiet)) as report:
-        transcriber = Transcriber(
-            settings, endpoint=EndpointConfig(max_segment_s=max_segment_s), progress=report
-        ).load()
-    with transcriber, open_output(output, format_name) as writer:
-        offset_s = 0.0
+    endpoint = EndpointConfig(max_segment_s=max_segment_s)
+    # The output first: a place that cannot be written is told before the model is loaded.
+    with open_output(output, format_name) as writer, ExitStack() as stack:
+        with progress_bar(Console(stderr=True, quiet=quiet)) as report:
+            transcriber = stack.enter_context(
+                Transcriber(settings, endpoint=endpoint, progress=report)
+            )
+        # Several files make one timeline and one count, as if they had been joined.
+        offset_s, count = 0.0, 0
         for name in files:
             with FileSource(name) as source:
                 for final in _with_progress(transcriber, source, console):
-                    writer.write(_moved(final, offset_s))
+                    writer.write(_moved(final, count, offset_s))
+                    count += 1
                 for event in source.take_events():
                     if isinstance(event, Warned):
                         click.echo(f"warning: {event.message}", err=True)
-                # Several files make one timeline, as if they had been joined.
-                offset_s += source.clock_s if len(files) > 1 else 0.0
+                offset_s += source.clock_s
         if verbose:
             for line in report_lines(transcriber):
                 click.echo(line, err=True)
 
 
-def _with_progress(transcriber: Transcriber, source: FileSource, console: Console) -> Any:
+def _with_progress(
+    transcriber: Transcriber, source: FileSource, console: Console
+) -> Iterator[Final]:
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -121,12 +129,8 @@ def _with_progress(transcriber: Transcriber, source: FileSource, console: Consol
             yield final
 
 
-def _moved(final: Final, offset_s: float) -> Final:
-    if not offset_s:
-        return final
-    return Final(
-        final.id, final.start_s + offset_s, final.end_s + offset_s, final.text, final.flags
-    )
+def _moved(final: Final, number: int, offset_s: float) -> Final:
+    return replace(final, id=number, start_s=final.start_s + offset_s, end_s=final.end_s + offset_s)
 
 
 def report_lines(transcriber: Transcriber) -> list[str]:
@@ -134,11 +138,11 @@ def report_lines(transcriber: Transcriber) -> list[str]:
     cache, watch = transcriber.cache, transcriber.watch
     settings = transcriber.settings
     capacity = cache.context.capacity
+    parts = transcriber.runtime.ledger.parts()
+    # Vocabulary, libraries, allocator: what the kernel counts and no part owns.
+    parts["the rest"] = max(0, rss_bytes() - sum(parts.values()))
     lines = ["", "memory"]
-    lines += [
-        f"  {name:<16}{format_bytes(size):>12}"
-        for name, size in transcriber.runtime.ledger.parts().items()
-    ]
+    lines += [f"  {name:<16}{format_bytes(size):>12}" for name, size in parts.items()]
     full_bytes = cache.full_pool_nbytes
     lines += [
         f"  {'peak RSS':<16}{format_bytes(peak_rss_bytes()):>12}"

@@ -285,7 +285,8 @@ def clip_capacity(
     shape, share = shape_of(runtime.find()), runtime.settings.kv_share
     if share >= 1 or not policy.evicts:
         return np.full((shape.n_layer, shape.n_kv_head), prompt_tokens + text_tokens, np.int32)
-    kept = policy.budgets(int(share * prompt_tokens * shape.n_head), shape, prompt_tokens)
+    kept_rows = max(shape.n_head, int(share * prompt_tokens * shape.n_head))
+    kept = policy.budgets(kept_rows, shape, prompt_tokens)
     # Heads that are to be cut to different counts must not share a lockstep level.
     return apart(kept, max(prompt_tokens, int(kept.max()) + text_tokens))
 

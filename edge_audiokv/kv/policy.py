@@ -9,6 +9,7 @@ entry point group "edge_audiokv.policies".
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -172,6 +173,9 @@ def make_policy(name: str, *, profile: HeadProfile | None = None, **options: Any
     return cls(**arguments)
 
 
+_KINDS = {bool: "true or false,", int: "a whole number", float: "a number", str: "a word"}
+
+
 def _convert(policy: str, option: str, value: Any, default: Any) -> Any:
     """`value` in the type of the option's default; text from a command line is parsed."""
     kind = type(default)
@@ -182,9 +186,15 @@ def _convert(policy: str, option: str, value: Any, default: Any) -> Any:
             ]
         if kind is int and isinstance(value, float) and not value.is_integer():
             raise ValueError
-        return kind(value) if kind in (bool, int, float, str) else value
-    except (KeyError, TypeError, ValueError):
+        if kind not in (bool, int, float, str):
+            return value
+        converted = kind(value)
+        # All numbers are counts, shares, factors or exponents.
+        if kind in (int, float) and not (math.isfinite(converted) and converted >= 0):
+            raise ValueError
+        return converted
+    except (KeyError, OverflowError, TypeError, ValueError):
         raise PolicyError(
             f"Option {option} of KV policy {policy} cannot be {value!r}.",
-            cure=f"Write a {kind.__name__} such as {default}.",
+            cure=f"Write {_KINDS.get(kind, 'a value')} such as {default}.",
         ) from None

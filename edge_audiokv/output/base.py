@@ -30,7 +30,6 @@ def output_error(name: str, error: OSError) -> OutputError:
         errno.ENOENT: "Make the directory first.",
         errno.ENOTDIR: "Name a file in a directory that exists.",
         errno.EISDIR: "Name a file in it.",
-        errno.EPIPE: "Whatever read it has stopped reading.",
     }
     what = f"{name} cannot be written: {error.strerror or error}."
     return OutputError(what, cure=cures.get(error.errno or 0, ""))
@@ -88,6 +87,10 @@ class Writer(ABC):
         try:
             self._sink.write(text)
             self._sink.flush()
+        except BrokenPipeError:
+            # Nobody reads any more (`| head`): no failure of ours, so the caller decides.
+            self._closed = True
+            raise
         except OSError as error:
             # A full disk would fail again at the end: what is there stays as it is.
             self._closed = True

@@ -36,7 +36,11 @@ class ResultFile:
 
     def __init__(self, path: Path, *, whole: bool = False) -> None:
         self.path = path
-        self._growing = path.with_name(f".{path.name}.{os.getpid()}.part") if whole else path
+        # A link stays a link; a device or a pipe is no name that a file could take.
+        self._target = path.resolve()
+        whole = whole and (self._target.is_file() or not self._target.exists())
+        growing = self._target.with_name(f".{self._target.name}.{os.getpid()}.part")
+        self._growing = growing if whole else path
         self._file: TextIO | None = None
 
     def check(self) -> None:
@@ -69,7 +73,7 @@ class ResultFile:
             self._file.close()
             self._file = None
             if self._growing != self.path:
-                self._growing.replace(self.path)
+                self._growing.replace(self._target)
 
     def abandon(self) -> None:
         """Writing failed: remove what has no name yet, keep the lines that have."""

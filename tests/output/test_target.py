@@ -10,6 +10,7 @@ import pytest
 
 from edge_audiokv.errors import OutputError
 from edge_audiokv.output.target import FORMATS, open_output
+from edge_audiokv.output.text import TextWriter
 
 
 def test_standard_output(capsys, talk):
@@ -116,3 +117,35 @@ def test_a_place_that_nobody_may_write(talk):
         open_output("/proc/out.srt", "srt") as writer,
     ):
         writer.write(talk[2])
+
+
+def test_a_document_takes_no_place_of_a_pipe_and_leaves_a_link_a_link(tmp_path, talk):
+    pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "file"
+    os.mkfifo(pipe)
+    # Both ends at once, so that neither open waits for the other.
+    handle = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        with open_output(pipe, "json") as writer:
+            writer.write(talk[2])
+        assert json.loads(os.read(handle, 1 << 16))["complete"] is True
+    finally:
+        os.close(handle)
+    assert pipe.is_fifo()
+    file.write_text("old")
+    link.symlink_to(file)
+    with open_output(link, "json") as writer:
+        writer.write(talk[2])
+    assert link.is_symlink() and json.loads(file.read_text())["complete"] is True
+    assert {path.name for path in tmp_path.iterdir()} == {"pipe", "link", "file"}
+
+
+def test_a_reader_that_left_is_told_as_such(tmp_path, talk):
+    reader, writer_end = os.pipe()
+    os.close(reader)
+    with (
+        pytest.raises(BrokenPipeError),
+        os.fdopen(writer_end, "w") as stream,
+        TextWriter(stream) as writer,
+    ):
+        writer.write(talk[2])
+        writer.write(talk[3])

@@ -1,0 +1,55 @@
+"""Broken off halfway: whoever stops us gets what there is, whole, and the right exit code."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("local_model")]
+
+
+@pytest.fixture
+def hour(spoken, tmp_path) -> Path:
+    """So much speech that no machine is done with it before the signal comes."""
+    gap = np.zeros(24000, np.float32)
+    clips = [piece for clip in spoken.values() for piece in (clip.samples, gap)]
+    path = tmp_path / "hour.flac"
+    soundfile.write(str(path), np.concatenate(clips * 150), 16000)
+    return path
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_document_and_sets_the_code(command, hour, number, code) -> None:
+    with command.start("transcribe", hour, "--format", "json") as process:
+        assert process.stdout is not None and process.stderr is not None
+        begun = process.stdout.readline() + process.stdout.readline()
+        process.send_signal(number)
+        rest, err = process.stdout.read(), process.stderr.read()
+    # click ends the terminal's ^C with a line break; nothing else is said.
+    assert (process.returncode, err.strip()) == (code, "")
+    document = json.loads(begun + rest)
+    assert document["complete"] is False
+    assert document["segments"]
+
+
+def test_a_signal_while_loading_says_nothing(command, hour) -> None:
+    with command.start("-v", "-v", "transcribe", hour) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stderr.readline()  # the first debug line: the model is being loaded
+        process.send_signal(signal.SIGTERM)
+        out, err = process.stdout.read(), process.stderr.read()
+    assert (process.returncode, out) == (143, "")
+    assert "Traceback" not in err
+
+
+def test_a_reader_that_leaves_is_no_error(command, hour) -> None:
+    with command.start("transcribe", hour, "--format", "jsonl") as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert json.loads(process.stdout.readline())["id"] == 0
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == ("", 0)
