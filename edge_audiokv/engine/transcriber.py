@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,6 +13,7 @@ from edge_audiokv.audio.file import FileSource
 from edge_audiokv.audio.source import AudioSource
 from edge_audiokv.audio.vad import VoiceDetector
 from edge_audiokv.engine.cache import HeadCache, clip_capacity, open_cache, policy_of
+from edge_audiokv.engine.estimate import context_bytes, shape_of
 from edge_audiokv.engine.recognizer import Recognizer, Stopwatch
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.settings import EngineSettings
@@ -21,6 +23,8 @@ from edge_audiokv.models.download import Progress
 # Text tokens a second of speech that the pools have room for; the guard stops before that.
 _TEXT_TOKENS_PER_S = 8.0
 _PROMPT_TOKENS = 64
+# The voice detector before it is loaded.
+_DETECTOR_BYTES = 10 << 20
 
 
 class Transcriber:
@@ -56,17 +60,25 @@ class Transcriber:
         """
         if self._recognizer is not None:
             return self
-        runtime = self.runtime.load()
+        runtime = self.runtime
+        local = runtime.find()
+        # A wrong policy, or a cap that cannot hold all of it, is told before anything is read.
+        policy = policy_of(runtime)
+        seconds = self.endpoint.max_segment_s
+        audio_tokens = int(seconds * local.entry.tokens_per_second) + 1
+        prompt_tokens = audio_tokens + _PROMPT_TOKENS
+        text_tokens = int(seconds * _TEXT_TOKENS_PER_S)
+        capacity = clip_capacity(
+            runtime, policy, prompt_tokens=prompt_tokens, text_tokens=text_tokens
+        )
+        settings = self.settings
+        shape = replace(shape_of(local), type_k=settings.type_k, type_v=settings.type_v)
+        runtime.load(
+            others={"voice detector": _DETECTOR_BYTES, "compute": context_bytes()},
+            kv_min_bytes=int(capacity.sum()) * shape.row_bytes,
+        )
         try:
             self._detector.load()
-            policy = policy_of(runtime)
-            seconds = self.endpoint.max_segment_s
-            audio_tokens = int(seconds * runtime.encoder.tokens_per_second) + 1
-            prompt_tokens = audio_tokens + _PROMPT_TOKENS
-            text_tokens = int(seconds * _TEXT_TOKENS_PER_S)
-            capacity = clip_capacity(
-                runtime, policy, prompt_tokens=prompt_tokens, text_tokens=text_tokens
-            )
             runtime.check_fits(capacity, {"voice detector": self._detector.nbytes})
             self._cache = cache = open_cache(
                 runtime, capacity, policy, max_tokens=prompt_tokens + text_tokens
