@@ -1,7 +1,11 @@
 """What a session tells its listener: small frozen dataclasses with one JSON codec.
 
-Guarantees: `SpeechStarted` once a segment, then any number of `Partial`, then exactly one `Final`
-with the same id; times never decrease; nothing changes after `Final`; `SessionEnded` is last.
+Guarantees, for all that one `listen` tells:
+- `SpeechStarted` once a segment, then any number of `Partial`, then exactly one `Final`, all with
+  the same id; ids rise; one segment is open at a time; nothing changes after its `Final`.
+- A segment starts no earlier than the one before it ended; `end_s` of its partials never decreases,
+  and neither does `time_s` from one event to the next.
+- `stable` of a `Partial` begins its `text`. `SessionEnded` is last, and comes once.
 Times are seconds since the session's first sample.
 """
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import fields, replace
 from itertools import chain
 from types import TracebackType
 from typing import Self, Unpack
@@ -281,7 +282,7 @@ class Session:
                 yield from self._end(error.what)
                 raise
             for event in source.take_events():
-                yield self._tell(event)
+                yield self._tell(at(event, self.clock_s))
             if samples is None:
                 break
             with self._lock:
@@ -320,6 +321,12 @@ class Session:
         if self.on_final is not None and isinstance(event, Final):
             self.on_final(event)
         return event
+
+
+def at(event: Event, time_s: float) -> Event:
+    """A source's event on the session's clock: a source counts from its own start."""
+    changes = {item.name: time_s for item in fields(event) if item.name == "time_s"}
+    return replace(event, **changes)
 
 
 def _microphone() -> AudioSource:

@@ -154,6 +154,11 @@ def test_a_truncated_file_is_heard_as_far_as_it_goes(session: Session, clips, tm
     check_guarantees(events)
     assert any("cut short" in text for text in warnings_of(events))
     assert "train" in text_of(events)
+    # Heard again, the warning comes later: on the session's clock, not on the file's.
+    again = list(session.listen(FileSource(path)))
+    check_guarantees([*events[:-1], *again])
+    (warned,) = (event for event in again if isinstance(event, Warned))
+    assert warned.time_s >= events[-1].time_s
 
 
 def test_a_file_that_breaks_half_way_keeps_what_came_before(session, clips, tmp_path) -> None:
