@@ -1,0 +1,126 @@
+"""`edge-audiokv soak`: hours of listening in a fraction of the time, with the books kept."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge_audiokv.cli.options import engine_options, settings_from
+from edge_audiokv.engine.session import Session, SessionSettings
+from edge_audiokv.eval.programme import Programme, noise_files
+from edge_audiokv.eval.soak import Soak, SoakReport, write_report
+from edge_audiokv.eval.wer import normalise, read_manifest
+from edge_audiokv.units import format_clock
+
+_TOLD_EVERY = 10  # simulated minutes
+
+
+@click.command()
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    help="JSONL of clips with their text.",
+)
+@click.option("--hours", type=click.FloatRange(0.02, 1000), default=8.0, show_default=True)
+@click.option(
+    "--noise",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Sound files for the pauses; without it noise is synthesised.",
+)
+@click.option(
+    "--speech-share",
+    type=click.FloatRange(0.05, 0.8),
+    default=0.4,
+    show_default=True,
+    help="Share of the time that somebody speaks.",
+)
+@click.option("--seed", default=0, show_default=True, help="Another day.")
+@click.option(
+    "--context", type=click.Choice(["fresh", "rolling"]), default="fresh", show_default=True
+)
+@click.option("--json", "as_json", is_flag=True, help="The whole report as JSON on stdout.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="JSON, anew every simulated minute."
+)
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw it, also after Ctrl-C.")
+@engine_options
+def soak(
+    manifest: Path,
+    hours: float,
+    noise: Path | None,
+    speech_share: float,
+    seed: int,
+    context: str,
+    as_json: bool,
+    report: Path | None,
+    plot: Path | None,
+    **values: Any,
+) -> None:
+    """Let a session listen for hours of simulated time and watch memory, errors and pace.
+
+    Speech comes from the manifest, with silence, noise and music between; the last hour repeats the
+    first, so that their word error rates can be compared. Ctrl-C tells what there is.
+
+    \b
+    Examples:
+      edge-audiokv soak --manifest dev/manifest.jsonl --mem 600MB
+      edge-audiokv soak --manifest dev/manifest.jsonl --hours 0.5 --noise esc10 --plot soak.png
+    """
+    engine = settings_from(values)
+    programme = Programme(
+        read_manifest(manifest),
+        duration_s=hours * 3600,
+        noises=noise_files(noise) if noise is not None else (),
+        speech_share=speech_share,
+        seed=seed,
+    )
+    normalise("")  # imported before the session measures what runs already
+    session = Session(engine, SessionSettings(context=context, report_interval_s=0))
+    told = {
+        "hours": hours,
+        "mem": engine.mem,
+        "context": context,
+        "speech_share": speech_share,
+        "seed": seed,
+        "noise": noise is not None,
+        "threads": engine.n_threads,
+        "model": engine.model,
+        "kv_policy": engine.kv_policy,
+    }
+    interrupted = False
+    with session:
+        run = Soak(session, programme, settings=told)
+        try:
+            result = run.run(lambda now: _on_minute(now, report))
+        except KeyboardInterrupt:
+            result, interrupted = run.report(), True
+    if report is not None:
+        write_report(result, report)
+    click.echo(
+        json.dumps(result.to_dict()) if as_json else "\n".join(result.lines()), file=sys.stdout
+    )
+    if plot is not None:
+        from edge_audiokv.eval.soak_plot import plot_soak
+
+        plot_soak(result, plot)
+    if interrupted:
+        raise KeyboardInterrupt
+
+
+def _on_minute(now: SoakReport, report: Path | None) -> None:
+    if report is not None:
+        write_report(now, report)
+    if len(now.minutes) % _TOLD_EVERY:
+        return
+    left_s = now.wall_s * (now.planned_s / now.simulated_s - 1)
+    click.echo(
+        f"{format_clock(now.simulated_s)[:8]} of {format_clock(now.planned_s)[:8]}  "
+        f"RSS {now.minutes[-1].rss_bytes / 1e6:.0f} MB, peak {now.peak_rss_bytes / 1e6:.0f} MB of "
+        f"{now.cap_bytes / 1e6:.0f} MB  WER {now.wer:.1%}  {format_clock(left_s)[:8]} left",
+        err=True,
+    )
