@@ -13,11 +13,12 @@ import torch
 from edge_audiokv.train import state
 from edge_audiokv.train.config import Data, Run
 from edge_audiokv.train.corpus import Corpus
-from edge_audiokv.train.ctc_stage import build_listener, greedy_wer, open_sets
+from edge_audiokv.train.listener import build_listener, greedy_wer, open_sets
 from edge_audiokv.train.llama import Llama
-from edge_audiokv.train.llm_stage import Prompter, cut_loop, transcribe
+from edge_audiokv.train.prompts import Prompter
 from edge_audiokv.train.recall import recall
 from edge_audiokv.train.text import TRANSCRIBE
+from edge_audiokv.train.transcribe import cut_loop, transcribe
 from edge_audiokv.train.wer import word_error_rate
 
 

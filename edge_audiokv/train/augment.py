@@ -79,3 +79,15 @@ def silence(rng: random.Random, seconds: float) -> Audio:
     size = int(seconds * SAMPLE_RATE_HZ)
     hiss = np.random.default_rng(rng.getrandbits(32)).standard_normal(size)
     return (hiss * 10 ** (rng.uniform(-90, -45) / 20)).astype(np.float32)
+
+
+class NoiseSource:
+    """Sound without speech: half of the noise clips, and near silence."""
+
+    def __init__(self, noise: Corpus | None) -> None:
+        self.noise = noise
+
+    def draw(self, rng: random.Random) -> Audio:
+        if self.noise is None or not len(self.noise) or rng.random() < 0.3:
+            return silence(rng, rng.uniform(1.0, 8.0))
+        return self.noise.audio(rng.randrange(len(self.noise)))

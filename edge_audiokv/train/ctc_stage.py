@@ -3,209 +3,93 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from edge_audiokv.train import state
-from edge_audiokv.train.batches import Batch, Mixture, SpeechSet
+from edge_audiokv.train.batches import Batch
 from edge_audiokv.train.config import Run
-from edge_audiokv.train.corpus import Corpus
-from edge_audiokv.train.ctc import compact_ctc, greedy
-from edge_audiokv.train.features import FeatureStore, feature_stem
-from edge_audiokv.train.llama import embedding_table
-from edge_audiokv.train.projector import LETTERS, AudioModel, LetterHead, PieceHead, Projector
-from edge_audiokv.train.schedule import Clock, Every, set_rates
-from edge_audiokv.train.text import load_tokenizer, piece_vocabulary
-from edge_audiokv.train.wer import word_error_rate
-from edge_audiokv.train.whisper import load_tiny_en
+from edge_audiokv.train.listener import build_listener, ctc_losses, greedy_wer, hear, open_sets
+from edge_audiokv.train.schedule import Clock, Every, clip_and_step, set_rates
 
 
-@dataclass
-class Listener:
-    """The audio model, its CTC heads and the vocabulary that they share."""
+class CtcTrainer:
+    """Everything that a run of stage one holds; `run` goes on until its time or steps are used."""
 
-    audio: AudioModel
-    pieces: PieceHead
-    letters: LetterHead
-    vocabulary: list[int]
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "audio": self.audio.state_dict(),
-            "pieces": self.pieces.state_dict(),
-            "letters": self.letters.state_dict(),
-            "vocabulary": self.vocabulary,
-        }
-
-    def restore(self, saved: dict[str, Any]) -> None:
-        self.audio.load_state_dict(saved["audio"])
-        self.pieces.load_state_dict(saved["pieces"])
-        self.letters.load_state_dict(saved["letters"])
-
-
-def build_listener(run: Run, saved: dict[str, Any] | None) -> Listener:
-    """Fresh from Whisper tiny.en, or as `saved` had it (the vocabulary comes from there too)."""
-    table = embedding_table()
-    if saved is None:
-        texts = [t for n in run.data.vocabulary_texts for t in run.path(n).read_text().splitlines()]
-        vocabulary = piece_vocabulary(texts, run.piece_merges)
-    else:
-        vocabulary = saved["vocabulary"]
-    audio = AudioModel(load_tiny_en(), Projector(width=run.width, blocks=run.blocks))
-    listener = Listener(audio, PieceHead(table, vocabulary), LetterHead(), vocabulary)
-    if saved is None:
-        audio.start_bridge(listener.pieces.mean)
-    else:
-        listener.restore(saved)
-    return listener
-
-
-def open_sets(run: Run, vocabulary: list[int]) -> tuple[Mixture, dict[str, Mixture]]:
-    """The training mixture (half of the noise clips mixed in) and the development sets."""
-    data = run.data
-    noise = None
-    if data.noise:
-        noise = Corpus([run.path(data.noise)])
-        noise.keep(range(0, len(noise), 2))
-    parts = []
-    for name in data.train:
-        chosen = data.variations.get(name, [])
-        stores = [FeatureStore(feature_stem(run.path(name), v)) for v in chosen]
-        speech = SpeechSet(
-            Corpus([run.path(name)]), vocabulary, stores, noise, merges=run.piece_merges
+    def __init__(self, run: Run) -> None:
+        torch.set_num_threads(run.threads)
+        self.stage, self.out_dir, self.target = run.ctc, run.out_dir, run.out_dir / "ctc.pt"
+        resumed = state.load(self.target) if self.target.exists() else None
+        first = resumed or (state.load(run.path(run.init)) if run.init else None)
+        torch.manual_seed(run.seed)
+        self.listener = build_listener(run, first)
+        self.step = int(resumed["step"]) if resumed else 0
+        self.clock = Clock(self.stage.minutes, float(resumed["used_s"]) if resumed else 0.0)
+        torch.manual_seed(run.seed + self.step)
+        self.rng = random.Random(run.seed + self.step)
+        self.train, self.dev = open_sets(run, self.listener.vocabulary)
+        audio = self.listener.audio
+        audio.encoder.freeze_below(self.stage.train_encoder_from)
+        audio.bridge.requires_grad_(False)
+        self.tail = [p for p in audio.encoder.parameters() if p.requires_grad]
+        self.rest = [*audio.projector.parameters(), *self.listener.heads()]
+        groups = ((self.tail, self.stage.lr_encoder), (self.rest, self.stage.lr))
+        self.optimizer = torch.optim.AdamW(
+            [{"params": params, "base": base, "lr": 0.0} for params, base in groups if params],
+            betas=(0.9, 0.98),
+            weight_decay=0.01,
         )
-        parts.append((speech, data.repeat.get(name, 1)))
-    dev = {}
-    for name, stem in data.dev.items():
-        corpus = Corpus([run.path(stem)])
-        speech = SpeechSet(corpus, vocabulary, check_pace=False, merges=run.piece_merges)
-        dev[name] = Mixture([(speech, 1)])
-    return Mixture(parts), dev
+        if resumed:
+            self.optimizer.load_state_dict(resumed["optimizer"])
+        self.losses = state.Averages()
+        self.log = state.Log(run.out_dir / "ctc.jsonl")
 
+    def run(self) -> Path:
+        stage = self.stage
+        self.log.write(step=self.step, hours=round(self.train.hours, 2), utterances=len(self.train))
+        evaluate, keep = Every(stage.evaluate_every_min), Every(stage.save_every_min)
+        for batch in self.train.stream(stage.batch_s, self.rng):
+            if self.clock.over or (stage.max_steps and self.step >= stage.max_steps):
+                break
+            self.learn(batch)
+            if self.step % stage.log_every == 0:
+                self.log.write(step=self.step, **self.losses.rounded())
+            if keep.due():
+                self.save()
+            if evaluate.due():
+                self.measure()
+        self.save()
+        self.measure()
+        state.draw_curves(self.log.path, self.out_dir / "ctc.png")
+        return self.target
 
-def hear(audio: AudioModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """(features, hidden, embeddings) of a batch, encoding only what is not stored."""
-    features = audio.encode(batch.sound, batch.tokens) if batch.is_mel else batch.sound
-    return features, *audio.project(features, batch.tokens)
-
-
-def ctc_losses(
-    listener: Listener, batch: Batch, features: Tensor, hidden: Tensor, negatives: int
-) -> tuple[Tensor, Tensor]:
-    """(word-piece loss, letter loss); pieces are normalised over a random subset of classes."""
-    targets, subset = batch.pieces, None
-    if negatives < len(listener.vocabulary):
-        wanted = torch.tensor([c for row in targets for c in row])
-        drawn = torch.randint(1, len(listener.vocabulary) + 1, (negatives,))
-        subset = torch.unique(torch.cat([drawn, wanted]))
-        local = {int(c): i + 1 for i, c in enumerate(subset)}
-        targets = [[local[c] for c in row] for row in targets]
-    pieces = compact_ctc(listener.pieces(hidden, subset), batch.tokens, targets)
-    letters = compact_ctc(listener.letters(features), batch.tokens * 4, batch.letters)
-    return pieces, letters
-
-
-@torch.no_grad()
-def greedy_wer(listener: Listener, speech: Mixture, most: int = 200) -> dict[str, float]:
-    """WER of both heads' best paths over up to `most` utterances."""
-    tokenizer = load_tokenizer()
-    rows = list(range(len(speech)))[:most]
-    said: list[str] = []
-    by_piece: list[str] = []
-    by_letter: list[str] = []
-    for at in range(0, len(rows), 16):
-        batch = speech.batch(rows[at : at + 16])
+    def learn(self, batch: Batch) -> None:
+        stage = self.stage
+        set_rates(self.optimizer, self.step, self.clock.share, stage.warmup_steps, stage.final_lr)
         with torch.autocast("cpu", torch.bfloat16):
-            features, hidden, _ = hear(listener.audio, batch)
-            pieces, letters = listener.pieces(hidden), listener.letters(features)
-        for i, steps in enumerate(batch.tokens.tolist()):
-            ids = [listener.vocabulary[c - 1] for c in greedy(pieces[i], steps)]
-            by_piece.append(" ".join(tokenizer.decode(ids).split()))
-            text = "".join(LETTERS[c - 1] for c in greedy(letters[i], steps * 4))
-            by_letter.append(" ".join(text.split()))
-        said += batch.texts
-    print("  said  ", said[0], "\n  piece ", by_piece[0], "\n  letter", by_letter[0], flush=True)
-    return {
-        "piece": round(word_error_rate(said, by_piece, 10).rate, 4),
-        "letter": round(word_error_rate(said, by_letter, 10).rate, 4),
-    }
+            features, hidden, _ = hear(self.listener.audio, batch)
+            pieces, letters = ctc_losses(self.listener, batch, features, hidden, stage.negatives)
+        self.optimizer.zero_grad()
+        (pieces + stage.letter_weight * letters).backward()
+        clip_and_step(self.optimizer, self.tail, self.rest)
+        self.step += 1
+        self.losses.add(batch.seconds, pieces=pieces, letters=letters)
+
+    def save(self) -> None:
+        extra = {"step": self.step, "used_s": self.clock.used_s}
+        moments = {"optimizer": self.optimizer.state_dict()}
+        state.save(self.target, {**self.listener.state(), **extra, **moments})
+
+    def measure(self) -> None:
+        found = {
+            f"wer_{name}_{head}": rate
+            for name, speech in self.dev.items()
+            for head, rate in greedy_wer(self.listener, speech).items()
+        }
+        self.log.write(step=self.step, **found)
 
 
 def train_ctc(run: Run) -> Path:
     """Run or resume stage one; returns the checkpoint's path."""
-    torch.set_num_threads(run.threads)
-    stage, target = run.ctc, run.out_dir / "ctc.pt"
-    resumed = state.load(target) if target.exists() else None
-    first = resumed or (state.load(run.path(run.init)) if run.init else None)
-    torch.manual_seed(run.seed)
-    listener = build_listener(run, first)
-    step = int(resumed["step"]) if resumed else 0
-    clock = Clock(stage.minutes, float(resumed["used_s"]) if resumed else 0.0)
-    torch.manual_seed(run.seed + step)
-    rng = random.Random(run.seed + step)
-    train, dev = open_sets(run, listener.vocabulary)
-    audio = listener.audio
-    audio.encoder.freeze_below(stage.train_encoder_from)
-    audio.bridge.requires_grad_(False)
-    tail = [p for p in audio.encoder.parameters() if p.requires_grad]
-    rest = [*audio.projector.parameters(), *listener.pieces.parameters()]
-    rest += list(listener.letters.parameters())
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": params, "base": base, "lr": 0.0}
-            for params, base in ((tail, stage.lr_encoder), (rest, stage.lr))
-            if params
-        ],
-        betas=(0.9, 0.98),
-        weight_decay=0.01,
-    )
-    if resumed:
-        optimizer.load_state_dict(resumed["optimizer"])
-    log = state.Log(run.out_dir / "ctc.jsonl")
-    log.write(step=step, hours=round(train.hours, 2), utterances=len(train))
-    evaluate, keep, heard = Every(stage.evaluate_every_min), Every(stage.save_every_min), 0.0
-    mean: dict[str, float] = {}
-
-    def checkpoint() -> None:
-        extra = {"step": step, "used_s": clock.used_s, "optimizer": optimizer.state_dict()}
-        state.save(target, {**listener.state(), **extra})
-
-    def measure() -> None:
-        found = {
-            f"wer_{n}_{k}": v for n, s in dev.items() for k, v in greedy_wer(listener, s).items()
-        }
-        log.write(step=step, **found)
-
-    for batch in train.stream(stage.batch_s, rng):
-        if clock.over or (stage.max_steps and step >= stage.max_steps):
-            break
-        set_rates(optimizer, step, clock.share, stage.warmup_steps, stage.final_lr)
-        with torch.autocast("cpu", torch.bfloat16):
-            features, hidden, _ = hear(audio, batch)
-            pieces, letters = ctc_losses(listener, batch, features, hidden, stage.negatives)
-        loss = pieces + stage.letter_weight * letters
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(tail, 1.0)
-        torch.nn.utils.clip_grad_norm_(rest, 1.0)
-        optimizer.step()
-        step += 1
-        heard += batch.seconds
-        for name, value in (("pieces", pieces), ("letters", letters)):
-            value = value.detach()
-            mean[name] = 0.96 * mean.get(name, float(value)) + 0.04 * float(value)
-        if step % stage.log_every == 0:
-            losses = {f"loss_{k}": round(v, 4) for k, v in mean.items()}
-            log.write(step=step, **losses, heard_h=round(heard / 3600, 2))
-        if keep.due():
-            checkpoint()
-        if evaluate.due():
-            measure()
-    checkpoint()
-    measure()
-    state.draw_curves(log.path, run.out_dir / "ctc.png")
-    return target
+    return CtcTrainer(run).run()

@@ -49,7 +49,8 @@ def _tensor(entry: Any) -> npt.NDArray[np.float32]:
     import gguf
 
     flat = gguf.dequantize(entry.data, entry.tensor_type)
-    return np.ascontiguousarray(flat.reshape(list(entry.shape)[::-1]), dtype=np.float32)
+    # A copy: what the reader gives is mapped from the file and must not be written to.
+    return np.array(flat.reshape(list(entry.shape)[::-1]), dtype=np.float32)
 
 
 def embedding_table() -> Tensor:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from edge_audiokv.train.batches import Mixture
-from edge_audiokv.train.ctc_stage import Listener, hear
+from edge_audiokv.train.listener import Listener, hear
 from edge_audiokv.train.llama import Llama
-from edge_audiokv.train.llm_stage import Prompter
+from edge_audiokv.train.prompts import Prompter
 from edge_audiokv.train.tasks import KINDS, Task, make_task
 from edge_audiokv.train.wer import edits
 

@@ -52,3 +52,10 @@ class Every:
             return False
         self._last = time.monotonic()
         return True
+
+
+def clip_and_step(optimizer: torch.optim.Optimizer, *groups: list[torch.nn.Parameter]) -> None:
+    """One update, each group's gradient clipped apart: CTC's would drown the others in one norm."""
+    for group in groups:
+        torch.nn.utils.clip_grad_norm_(group, 1.0)
+    optimizer.step()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from edge_audiokv.errors import InputError
 
@@ -26,6 +27,25 @@ def load(path: Path) -> dict[str, Any]:
         raise InputError(f"no checkpoint at {path}.", cure="Train one or name another with `init`.")
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
+
+
+class Averages:
+    """Running means of losses, and how much sound went by."""
+
+    def __init__(self, keep: float = 0.96) -> None:
+        self.keep, self.seconds = keep, 0.0
+        self.means: dict[str, float] = {}
+
+    def add(self, seconds: float, **losses: Tensor) -> None:
+        self.seconds += seconds
+        for name, loss in losses.items():
+            value = float(loss.detach())
+            self.means[name] = self.keep * self.means.get(name, value) + (1 - self.keep) * value
+
+    def rounded(self) -> dict[str, float]:
+        """`loss_NAME` and `heard_h` for the log."""
+        means = {f"loss_{name}": round(value, 4) for name, value in self.means.items()}
+        return {**means, "heard_h": round(self.seconds / 3600, 2)}
 
 
 class Log:

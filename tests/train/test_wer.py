@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_audiokv.train.llm_stage import cut_loop
+from edge_audiokv.train.transcribe import cut_loop
 from edge_audiokv.train.wer import edits, word_error_rate
 
 
