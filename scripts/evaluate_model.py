@@ -18,7 +18,7 @@ from edge_audiokv.train.llama import Llama
 from edge_audiokv.train.prompts import Prompter
 from edge_audiokv.train.recall import recall
 from edge_audiokv.train.text import TRANSCRIBE
-from edge_audiokv.train.transcribe import cut_loop, transcribe
+from edge_audiokv.train.transcribe import cut_loop, nats_per_token, transcribe
 from edge_audiokv.train.wer import word_error_rate
 
 
@@ -33,11 +33,17 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=20, help="questions a task and length")
     parser.add_argument("--noise", type=Path, help="corpus without speech; odd clips are asked")
     parser.add_argument("--out", type=Path, help="texts and figures as JSON")
+    parser.add_argument(
+        "--merges", type=int, default=1500, help="piece_merges of the run (first release: 0)"
+    )
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     saved = state.load(args.checkpoint)
-    run = replace(Run(Path()), data=Data(dev={c.name: str(c.resolve()) for c in args.corpora}))
+    run = replace(
+        Run(Path(), piece_merges=args.merges),
+        data=Data(dev={c.name: str(c.resolve()) for c in args.corpora}),
+    )
     listener = build_listener(run, saved)
     llm = Llama(int(saved["lora_rank"]))
     llm.load_lora(saved["lora"])
@@ -48,7 +54,9 @@ def main() -> None:
         raw = word_error_rate(said, heard)
         cut = word_error_rate(said, [cut_loop(h) for h in heard])
         heads = greedy_wer(listener, speech, args.most)
+        nats = nats_per_token(listener, llm, speech, args.most)
         report[name] = {
+            "nats_per_token": nats,
             "raw": asdict(raw),
             "loop_cut": asdict(cut),
             "ctc": heads,
@@ -57,7 +65,7 @@ def main() -> None:
         }
         print(
             f"{name}: WER {raw.rate:.1%} [{raw.low:.1%}, {raw.high:.1%}], cut {cut.rate:.1%} "
-            f"[{cut.low:.1%}, {cut.high:.1%}], CTC {heads}, {raw.utterances} utterances",
+            f"[{cut.low:.1%}, {cut.high:.1%}], CTC {heads}, {nats:.3f} nats a token, {raw.utterances} utterances",
             flush=True,
         )
         for seconds in args.recall_s:

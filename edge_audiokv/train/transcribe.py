@@ -7,7 +7,7 @@ import torch
 from edge_audiokv.train.batches import Mixture
 from edge_audiokv.train.listener import Listener, hear
 from edge_audiokv.train.llama import Llama
-from edge_audiokv.train.prompts import Prompter
+from edge_audiokv.train.prompts import Prompter, llm_loss
 from edge_audiokv.train.text import TRANSCRIBE
 
 
@@ -47,3 +47,25 @@ def cut_loop(text: str, size: int = 4) -> str:
             return " ".join(words[:i])
         seen[gram] = i
     return text
+
+
+@torch.no_grad()
+def nats_per_token(
+    listener: Listener, llm: Llama, speech: Mixture, most: int, rows_at_once: int = 10
+) -> float:
+    """Mean cross-entropy of the true transcripts' tokens: smoother than WER on few utterances."""
+    prompter, total, tokens = Prompter(llm), 0.0, 0
+    rows = list(range(len(speech)))[:most]
+    rows.sort(key=lambda c: speech.sets[speech.places[c][0]].seconds[speech.places[c][1]])
+    for at in range(0, len(rows), rows_at_once):
+        batch = speech.batch(rows[at : at + rows_at_once])
+        with torch.autocast("cpu", torch.bfloat16):
+            _, _, embeddings = hear(listener.audio, batch)
+        examples = [
+            prompter.example([embeddings[i, :n]], TRANSCRIBE, batch.texts[i])
+            for i, n in enumerate(batch.tokens.tolist())
+        ]
+        size = sum(len(e.answer) for e in examples)
+        total += float(llm_loss(llm, examples)) * size
+        tokens += size
+    return total / max(1, tokens)
