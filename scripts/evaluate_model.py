@@ -33,21 +33,15 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=20, help="questions a task and length")
     parser.add_argument("--noise", type=Path, help="corpus without speech; odd clips are asked")
     parser.add_argument("--out", type=Path, help="texts and figures as JSON")
-    parser.add_argument(
-        "--merges", type=int, default=1500, help="piece_merges of the run (first release: 0)"
-    )
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     saved = state.load(args.checkpoint)
-    run = replace(
-        Run(Path(), piece_merges=args.merges),
-        data=Data(dev={c.name: str(c.resolve()) for c in args.corpora}),
-    )
+    run = replace(Run(Path()), data=Data(dev={c.name: str(c.resolve()) for c in args.corpora}))
     listener = build_listener(run, saved)
     llm = Llama(int(saved["lora_rank"]))
     llm.load_lora(saved["lora"])
-    _, sets = open_sets(run, listener.vocabulary)
+    _, sets = open_sets(run, listener)
     report: dict[str, object] = {}
     for name, speech in sets.items():
         said, heard = transcribe(listener, llm, speech, args.most, 160)
@@ -65,7 +59,8 @@ def main() -> None:
         }
         print(
             f"{name}: WER {raw.rate:.1%} [{raw.low:.1%}, {raw.high:.1%}], cut {cut.rate:.1%} "
-            f"[{cut.low:.1%}, {cut.high:.1%}], CTC {heads}, {nats:.3f} nats a token, {raw.utterances} utterances",
+            f"[{cut.low:.1%}, {cut.high:.1%}], CTC {heads}, {nats:.3f} nats a token, "
+            f"{raw.utterances} utterances",
             flush=True,
         )
         for seconds in args.recall_s:

@@ -28,7 +28,7 @@ class CtcTrainer:
         self.clock = Clock(self.stage.minutes, float(resumed["used_s"]) if resumed else 0.0)
         torch.manual_seed(run.seed + self.step)
         self.rng = random.Random(run.seed + self.step)
-        self.train, self.dev = open_sets(run, self.listener.vocabulary)
+        self.train, self.dev = open_sets(run, self.listener)
         audio = self.listener.audio
         audio.encoder.freeze_below(self.stage.train_encoder_from)
         audio.bridge.requires_grad_(False)

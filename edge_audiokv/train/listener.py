@@ -28,6 +28,7 @@ class Listener:
     pieces: PieceHead
     letters: LetterHead
     vocabulary: list[int]
+    merges: int
 
     def heads(self) -> list[nn.Parameter]:
         return [*self.pieces.parameters(), *self.letters.parameters()]
@@ -38,6 +39,7 @@ class Listener:
             "pieces": self.pieces.state_dict(),
             "letters": self.letters.state_dict(),
             "vocabulary": self.vocabulary,
+            "merges": self.merges,
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -48,14 +50,14 @@ class Listener:
 
 def build_listener(run: Run, saved: dict[str, Any] | None) -> Listener:
     """Fresh from Whisper tiny.en, or as `saved` had it (the vocabulary comes from there too)."""
-    table = embedding_table()
+    table, merges = embedding_table(), run.piece_merges
     if saved is None:
         texts = [t for n in run.data.vocabulary_texts for t in run.path(n).read_text().splitlines()]
-        vocabulary = piece_vocabulary(texts, run.piece_merges)
+        vocabulary = piece_vocabulary(texts, merges)
     else:
-        vocabulary = saved["vocabulary"]
+        vocabulary, merges = saved["vocabulary"], int(saved.get("merges", merges))
     audio = AudioModel(load_tiny_en(), Projector(width=run.width, blocks=run.blocks))
-    listener = Listener(audio, PieceHead(table, vocabulary), LetterHead(), vocabulary)
+    listener = Listener(audio, PieceHead(table, vocabulary), LetterHead(), vocabulary, merges)
     if saved is None:
         audio.start_bridge(listener.pieces.mean)
     else:
@@ -63,9 +65,9 @@ def build_listener(run: Run, saved: dict[str, Any] | None) -> Listener:
     return listener
 
 
-def open_sets(run: Run, vocabulary: list[int]) -> tuple[Mixture, dict[str, Mixture]]:
+def open_sets(run: Run, listener: Listener) -> tuple[Mixture, dict[str, Mixture]]:
     """The training mixture (half of the noise clips mixed in) and the development sets."""
-    data = run.data
+    data, vocabulary, merges = run.data, listener.vocabulary, listener.merges
     noise = None
     if data.noise:
         noise = Corpus([run.path(data.noise)])
@@ -74,14 +76,12 @@ def open_sets(run: Run, vocabulary: list[int]) -> tuple[Mixture, dict[str, Mixtu
     for name in data.train:
         chosen = data.variations.get(name, [])
         stores = [FeatureStore(feature_stem(run.path(name), v)) for v in chosen]
-        speech = SpeechSet(
-            Corpus([run.path(name)]), vocabulary, stores, noise, merges=run.piece_merges
-        )
+        speech = SpeechSet(Corpus([run.path(name)]), vocabulary, stores, noise, merges=merges)
         parts.append((speech, data.repeat.get(name, 1)))
     dev = {}
     for name, stem in data.dev.items():
         corpus = Corpus([run.path(stem)])
-        speech = SpeechSet(corpus, vocabulary, check_pace=False, merges=run.piece_merges)
+        speech = SpeechSet(corpus, vocabulary, check_pace=False, merges=merges)
         dev[name] = Mixture([(speech, 1)])
     return Mixture(parts), dev
 

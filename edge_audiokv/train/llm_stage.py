@@ -45,7 +45,7 @@ class LlmTrainer:
         self.clock = Clock(self.stage.minutes, float(resumed["used_s"]) if resumed else 0.0)
         torch.manual_seed(run.seed + self.step)
         self.rng = random.Random(run.seed + self.step)
-        self.train, self.dev = open_sets(run, self.listener.vocabulary)
+        self.train, self.dev = open_sets(run, self.listener)
         self.noise = NoiseSource(self.train.sets[0].noise)
         self.prompter = Prompter(self.llm)
         self.listener.audio.encoder.freeze_below(self.stage.train_encoder_from)
