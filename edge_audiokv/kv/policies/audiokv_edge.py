@@ -32,7 +32,7 @@ from edge_audiokv.kv.view import KVView
 class AudioKVEdge(Policy):
     name: ClassVar[str] = "audiokv-edge"
     by_layer: ClassVar[bool] = True
-    needs: ClassVar[frozenset[str]] = frozenset({"ema", "scores"})
+    needs: ClassVar[frozenset[str]] = frozenset({"ema"})
 
     n_sinks: int = 4
     window: int = 64
