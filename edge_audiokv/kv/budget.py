@@ -1,5 +1,4 @@
-"""Budgets: continuous head weights -> rows of every head, in few lockstep levels, exactly under a
-cap.
+"""Budgets: head weights -> rows of every head, in few lockstep levels, never above a cap.
 
 The native layer wants at most 8 different capacities, each a multiple of `row_multiple` rows.
 Published allocations round per head and leave part of the budget unspent (heads that cannot use

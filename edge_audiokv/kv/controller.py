@@ -1,5 +1,4 @@
-"""The controller: knows what every row is, when to score, when to evict, and asks the policy what
-stays.
+"""The controller: knows what every row is, when to score and when to evict; asks what stays.
 
 The engine drives it beside the cache:
 

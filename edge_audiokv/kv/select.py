@@ -1,6 +1,4 @@
-"""Select: the rows of every head that stay, by protection tier, then score, then age. All heads at
-once.
-"""
+"""Select: the rows of every head that stay, by protection tier, then score, then age."""
 
 from __future__ import annotations
 

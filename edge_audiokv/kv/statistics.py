@@ -1,5 +1,4 @@
-"""Attention statistics of every row that outlive one scored batch, compacted together with the
-rows.
+"""Attention statistics of rows that outlive one scored batch, compacted with the rows.
 
 Memory is allocated once for the capacities: 4 bytes a row and statistic.
 """

@@ -1,5 +1,4 @@
-"""What a policy sees of the cache: every KV head's rows, padded to one rectangle, and what each
-row is.
+"""What a policy sees of the cache: the rows of all heads in one rectangle, and what each is.
 
 L layers, H KV heads, T the most rows that a head holds, D head dimension.
 """

@@ -1,5 +1,4 @@
-"""audiokv: head budgets by audio-critical heads and spectral score smoothing (2604.06694), as
-published.
+"""audiokv: budgets by audio-critical heads and spectral score smoothing, as published (2604.06694).
 
 Budget of a head = window + r * mean + share of the rest by its hit ratio (eq 1, as SparseMM's code
 does it; eq 12 alone has no floor). Score = mean attention of the last `window` prompt queries, mean

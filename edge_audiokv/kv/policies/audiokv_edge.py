@@ -6,9 +6,8 @@ Differences from the paper, each with its reason:
   query has seen yet take their head's mean (grace), so new audio is neither favoured nor lost.
 - Sinks, template text and a recent window are protected: eviction of sinks ends generation at once.
 - Budgets: hit ratios say where a head looks, the loss table what the text loses without it; the
-sum of
-  both (each over its maximum, `hit_share` to hits) ranks heads better than either. Over an even
-  floor, water-filled to the byte.
+  sum of both (each over its maximum, `hit_share` to hits) ranks heads better than either. Over an
+  even floor, water-filled to the byte.
 - SSS runs over audio frames alone, on the time grid, with an AC cut-off and reflected ends.
 """
 
