@@ -288,7 +288,7 @@ def clip_capacity(
     kept_rows = max(shape.n_head, int(share * prompt_tokens * shape.n_head))
     kept = policy.budgets(kept_rows, shape, prompt_tokens)
     # Heads that are to be cut to different counts must not share a lockstep level.
-    return apart(kept, max(prompt_tokens, int(kept.max()) + text_tokens))
+    return apart(kept, np.maximum(prompt_tokens, kept + text_tokens))
 
 
 def open_cache(

@@ -230,13 +230,18 @@ def joint_top(
     return owned * (1 - floor) + floor * budget
 
 
-def apart(targets: IntArray, least_rows: int, *, row_multiple: int = 64) -> IntArray:
-    """Capacities of at least `least_rows`, different wherever `targets` [L, H] differ.
+def apart(targets: IntArray, least_rows: int | IntArray, *, row_multiple: int = 64) -> IntArray:
+    """Capacities of at least `least_rows` (one number, or [L, H]), different wherever `targets`
+    [L, H] differ, and as small as that allows.
 
     A context in which a whole prompt is read before it is cut needs as much room in every head,
     but heads of equal capacity are one lockstep level and cannot be cut to different counts.
     """
-    _, rank = np.unique(targets, return_inverse=True)
-    base = -(-max(least_rows, 1) // row_multiple) * row_multiple
-    room = base + row_multiple * rank.reshape(targets.shape)
-    return np.asarray(room, np.int32)
+    least = np.maximum(np.broadcast_to(np.asarray(least_rows), targets.shape), 1)
+    room = np.zeros(targets.shape, np.int32)
+    above = 0
+    for target in np.unique(targets):
+        members = targets == target
+        above = max(int(_round_up(least[members].max(), row_multiple)), above + row_multiple)
+        room[members] = above
+    return room

@@ -1,0 +1,88 @@
+"""What README.md tells people to type works, and prints what it shows."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from edge_audiokv.cli.main import cli
+from edge_audiokv.errors import EdgeAudioKVError
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+
+
+def commands() -> list[list[str]]:
+    """Every command of the bash blocks, split into words."""
+    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    parts = [part for line in lines for part in re.split(r"\s*(?:&&|\|)\s*", line)]
+    return [words for part in parts if (words := shlex.split(part, comments=True))]
+
+
+OURS = [words[1:] for words in commands() if Path(words[0]).name == "edge-audiokv"]
+
+# Listening needs a microphone and never ends; tests/cli/test_listen*.py do it.
+RUN = [words for words in OURS if words[0] != "listen"]
+
+
+def test_there_are_commands_and_the_scripts_exist() -> None:
+    assert len(OURS) >= 5
+    others = [words for words in commands() if Path(words[0]).name != "edge-audiokv"]
+    for words in others:
+        script = ROOT / words[0]
+        assert script.is_file() and script.stat().st_mode & 0o100, words
+
+
+@pytest.mark.parametrize("words", OURS, ids=" ".join)
+def test_every_command_is_understood(words: list[str]) -> None:
+    command: click.Command = cli
+    context = click.Context(cli, info_name="edge-audiokv")
+    while isinstance(command, click.Group):
+        found = command.get_command(context, words[0])
+        assert found is not None, words
+        command, words = found, words[1:]
+    command.make_context("edge-audiokv", list(words))
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("local_model")
+@pytest.mark.parametrize("words", RUN, ids=" ".join)
+def test_every_command_runs_as_written(call, tmp_path, monkeypatch, words) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    ran = call(*words)
+    assert ran.code == 0, ran
+    assert ran.out or (tmp_path / "talk.srt").stat().st_size
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("local_model")
+def test_the_picture_is_what_the_first_command_prints(call, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    ran = call(*OURS[0])
+    (picture,) = blocks("text")
+
+    def labels(text: str) -> list[str]:
+        """What stands before the numbers, which differ from machine to machine."""
+        lines = [line for line in text.splitlines() if line.strip()]
+        found = [re.match(r"\s*([A-Za-z ]+?)(?=\s{2,}|\s\d|$)", line) for line in lines]
+        return [match[1] for match in found if match]
+
+    text, *shown = labels(picture)
+    assert labels(ran.err) == shown
+    assert len(set(ran.out.split()) & set(text.split())) >= 8
+
+
+def test_exit_codes_are_those_of_the_errors() -> None:
+    told = {int(code) for code in re.findall(r"(?m)^\| (\d+) \|", README)}
+    kinds = EdgeAudioKVError.__subclasses__()
+    assert {1, *(kind.exit_code for kind in kinds)} <= told
+    assert all(f"{code} " in (cli.help or "").replace(",", " ") for code in sorted(told))
