@@ -43,7 +43,8 @@ class Listener:
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
-        self.audio.load_state_dict(saved["audio"])
+        # A small checkpoint may leave out the encoder: then Whisper's own, already here, stays.
+        self.audio.load_state_dict({**self.audio.state_dict(), **saved["audio"]})
         self.pieces.load_state_dict(saved["pieces"])
         self.letters.load_state_dict(saved["letters"])
 
