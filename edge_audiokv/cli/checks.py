@@ -22,8 +22,19 @@ from edge_audiokv.errors import (
 from edge_audiokv.units import format_bytes
 
 _PREFIX = "EDGE_AUDIOKV_"
-# What the package itself reads, beside the options of the commands.
-_OWN_VARIABLES = ("CACHE", "OFFLINE", "LIB_DIR", "SHARED")
+# What the package, its build and its tests read, beside the options of the commands.
+_OWN_VARIABLES = (
+    "CACHE",
+    "OFFLINE",
+    "LIB_DIR",
+    "LIB_NAME",
+    "SHARED",
+    "BACKEND",
+    "BUILD_STOCK",
+    "LLAMA_SDIST",
+    "NATIVE_CPU",
+    "OPENMP",
+)
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
