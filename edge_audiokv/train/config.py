@@ -52,7 +52,9 @@ class CtcStage:
 class LlmStage:
     """Through the LLM with LoRA; CTC goes on beside it, ten times cheaper a second of sound.
 
-    Each step adds `ctc_batches` batches under CTC alone to the one that the LLM reads.
+    `noise_share` is how many sounds without speech a step adds, on average; without them the model
+    finds words in any noise. Each step adds `ctc_batches` batches under CTC alone to the one that
+    the LLM reads.
     """
 
     minutes: float = 60.0
@@ -68,7 +70,7 @@ class LlmStage:
     ctc_batch_s: float = 90.0
     train_encoder_from: int = 4
     join_share: float = 0.3
-    noise_share: float = 0.03
+    noise_share: float = 0.5
     negatives: int = 3000
     log_every: int = 10
     evaluate_every_min: float = 12.0

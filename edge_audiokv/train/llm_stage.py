@@ -114,7 +114,8 @@ class LlmTrainer:
         """One update of the audio side and the LoRA, through the LLM."""
         pieces, letters, embeddings = self._hear(batch)
         examples = examples_of(batch, embeddings, self.prompter, self.stage.join_share, self.rng)
-        if self.rng.random() < self.stage.noise_share:
+        share = self.stage.noise_share
+        for _ in range(int(share) + (self.rng.random() < share % 1)):
             examples.append(self._nothing_said())
         words = llm_loss(self.llm, examples)
         for optimizer in self.optimizers.values():
