@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 import edge_audiokv
 
+# Commands run as processes find the package that is installed, not the checkout they start in.
+os.environ["PYTHONSAFEPATH"] = "1"
+
 DATA = Path(__file__).parent / "data"
 # The folder that holds the package under test: site-packages, or a checkout with its own library.
 _PACKAGE_ROOT = str(Path(edge_audiokv.__file__).resolve().parents[1])

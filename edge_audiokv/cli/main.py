@@ -28,7 +28,7 @@ COMMANDS = {
     "policies": ("policies", "policies", "List the eviction policies and their options."),
     "calibrate": ("calibrate", "calibrate", "Measure which KV heads a model's hearing rests on."),
     "eval": ("evaluate", "evaluate", "Measure a model on recordings whose text is known."),
-    "soak": ("soak", "soak", "Listen for simulated hours and watch memory, errors and pace."),
+    "soak": ("soak", "soak", "Let a session listen for hours and watch memory, errors and pace."),
 }
 
 
