@@ -31,8 +31,8 @@ _DRAFT_TOKENS = 12
 _LEAST_OLD_ROWS = 128
 # Arrays that an eviction or a scored step works with for a moment, in bytes a row (measured with
 # tracemalloc; a policy that looks at all layers at once takes more), and for one layer.
-_WORK_ROW_BYTES, _WORK_ROW_BYTES_WHOLE = 24, 150
-_WORK_BYTES = 6 << 20
+WORK_ROW_BYTES, WORK_ROW_BYTES_WHOLE = 24, 100
+WORK_BYTES = 6 << 20
 # The mask of one level and token, and of the graph beside it, for micro-batches of 128.
 _MASK_BYTES_PER_LEVEL, _MASK_BYTES = 290, 140
 _VOICE_BYTES = 9 << 20
@@ -91,7 +91,7 @@ class SessionNeeds:
         """Bytes of statistics, masks and working arrays for each byte of the pools."""
         shape, policy = self.shape, self.policy
         levels = 1 if policy.weights(shape) is None else MAX_LEVELS
-        work = _WORK_ROW_BYTES if policy.by_layer else _WORK_ROW_BYTES_WHOLE
+        work = WORK_ROW_BYTES if policy.by_layer else WORK_ROW_BYTES_WHOLE
         # Scores and positions in the native layer: 4 bytes each.
         row = 8 + RowStatistics.bytes_per_row(policy.needs) + work
         masks = _MASK_BYTES + _MASK_BYTES_PER_LEVEL * levels
@@ -103,7 +103,7 @@ class SessionNeeds:
         return {
             "audio": _VOICE_BYTES,
             "segment cache": context_bytes() + self.scratch_bytes,
-            "compute": context_bytes() + _WORK_BYTES,
+            "compute": context_bytes() + WORK_BYTES,
         }
 
 
@@ -160,7 +160,7 @@ def open_session_caches(runtime: Runtime, needs: SessionNeeds) -> SessionCaches:
         # The second context is like the first, but for the first one's pools.
         second_bytes = max(0, scratch.nbytes - scratch.context.pool_nbytes)
         plan = runtime.make_plan(
-            {"compute": second_bytes, "working space": _WORK_BYTES},
+            {"compute": second_bytes, "working space": WORK_BYTES},
             kv_min_bytes=needs.least_bytes,
             kv_max_bytes=int(most_bytes * min(1.0, runtime.settings.kv_share)),
             table_share=needs.table_share,
