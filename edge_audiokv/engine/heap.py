@@ -33,6 +33,7 @@ def trim_heap() -> None:
         _libc().malloc_trim(0)
 
 
+@cache
 def _libc() -> ctypes.CDLL:
     if sys.platform != "linux":
         raise OSError("not glibc")
