@@ -23,7 +23,11 @@ def plot(summaries: Sequence[Summary], path: Path) -> None:
 
     protocols = list(dict.fromkeys(s.protocol for s in summaries))
     figure, axes = pyplot.subplots(
-        1, len(protocols), figsize=(7.5 * len(protocols), 5.5), squeeze=False, layout="constrained"
+        1,
+        len(protocols),
+        figsize=(7.5 * len(protocols) + 1.5, 5.5),
+        squeeze=False,
+        layout="constrained",
     )
     names = sorted({s.policy for s in summaries if s.share < 1})
     colours = pyplot.get_cmap("tab20")
@@ -59,7 +63,7 @@ def plot(summaries: Sequence[Summary], path: Path) -> None:
         axis.invert_xaxis()
         axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel("nats per token of the reference")
-    axes[0, -1].legend(fontsize=7, ncol=2)
+    axes[0, -1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     part = path.with_name(path.name + ".part")
     figure.savefig(part, format="png", dpi=110)
     pyplot.close(figure)

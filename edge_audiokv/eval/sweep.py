@@ -91,9 +91,14 @@ def stream(parts: Parts, clip: Clip, policy: Policy, share: float) -> Loss:
     """
     n_rows = len(parts.before) + len(clip.embeddings) + len(parts.after) + len(clip.ids)
     shape = parts.model.shape
-    wanted = int(share * n_rows * shape.n_head)
     least = 2 * CHUNK_TOKENS + len(parts.after)
-    capacity = policy.budgets(wanted, shape, n_rows, row_multiple=ROW_MULTIPLE, least_rows=least)
+    if share >= 1:
+        capacity = np.full((shape.n_layer, shape.n_kv_head), n_rows + least, np.int32)
+    else:
+        wanted = int(share * n_rows * shape.n_head)
+        capacity = policy.budgets(
+            wanted, shape, n_rows, row_multiple=ROW_MULTIPLE, least_rows=least
+        )
     with HeadwiseContext(parts.model, capacity, n_threads=1, n_outputs=32) as context:
         controller = Controller(policy, context.shape, context.capacity)
         probe = parts.after

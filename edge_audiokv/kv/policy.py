@@ -67,9 +67,8 @@ class Policy:
         """(rows, share of the mean) that each head gets whatever its weight."""
         return 1, 0.0
 
-    @property
-    def exponent(self) -> float:
-        """Temperature on the weights."""
+    def exponent(self, share: float) -> float:
+        """Power on the weights, for a budget of `share` of all rows that there can be."""
         return 1.0
 
     def budgets(
@@ -91,6 +90,7 @@ class Policy:
         if weights is None:
             weights = np.ones((shape.n_layer, shape.n_kv_head), np.float32)
         floor_rows, floor_share = self.floor(total_rows / shape.n_head)
+        most_rows = np.broadcast_to(np.asarray(available), weights.shape).sum()
         return allocate(
             weights,
             total_rows,
@@ -99,7 +99,7 @@ class Policy:
                 1, least_rows, min(floor_rows, total_rows // shape.n_head - row_multiple)
             ),
             floor_share=floor_share,
-            temperature=self.exponent,
+            temperature=self.exponent(total_rows / max(1, int(most_rows))),
             levels=levels,
             row_multiple=row_multiple,
         )

@@ -7,7 +7,8 @@ Differences from the paper, each with its reason:
 - Sinks, template text and a recent window are protected: eviction of sinks ends generation at once.
 - Budgets: hit ratios say where a head looks, the loss table what the text loses without it; the
   sum of both (each over its maximum, `hit_share` to hits) ranks heads better than either. Over an
-  even floor, water-filled to the byte.
+  even floor, water-filled to the byte. The smaller the budget, the sharper: weights are raised to
+  `temperature` at 40 %, less above, more below (0.5 to 2 times), as measured.
 - SSS runs over audio frames alone, on the time grid, with an AC cut-off and reflected ends.
 """
 
@@ -38,7 +39,7 @@ class AudioKVEdge(Policy):
     window_share: float = 0.25
     text_share: float = 0.25
     floor_share: float = 0.1
-    temperature: float = 1.2
+    temperature: float = 1.0
     gamma: float = 0.7
     alpha: float = 0.25
     taper: float = 0.05
@@ -82,6 +83,5 @@ class AudioKVEdge(Policy):
     def floor(self, mean_rows: float) -> tuple[int, float]:
         return self.n_sinks + 1, self.floor_share
 
-    @property
-    def exponent(self) -> float:
-        return self.temperature
+    def exponent(self, share: float) -> float:
+        return min(2.0, max(0.5, self.temperature * 0.4 / max(share, 1e-6)))
