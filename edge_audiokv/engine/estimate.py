@@ -19,7 +19,7 @@ _WINDOW_LINEAR_BYTES_30_S, _WINDOW_SQUARE_BYTES_30_S = 52_000_000, 104_000_000
 _MODEL_TABLE_BYTES = 17_500_000
 # One context beside its pools and masks: the activations of one micro-batch, and what llama.cpp
 # allocates at the first decode.
-_CONTEXT_BYTES = 12_000_000
+_CONTEXT_BYTES = 14_500_000
 
 
 def model_parts(local: LocalModel, window_s: float) -> dict[str, int]:

@@ -158,7 +158,7 @@ def open_session_caches(runtime: Runtime, needs: SessionNeeds) -> SessionCaches:
         ledger.add("segment cache", lambda: taken_bytes)
         most_bytes = needs.most_rows * shape.n_head * shape.row_bytes
         # The second context is like the first, but for the first one's pools.
-        second_bytes = max(0, scratch.nbytes - scratch.context.pool_nbytes)
+        second_bytes = max(0, taken_bytes - scratch.context.pool_nbytes)
         plan = runtime.make_plan(
             {"compute": second_bytes, "working space": WORK_BYTES},
             kv_min_bytes=needs.least_bytes,
