@@ -55,19 +55,18 @@ def test_every_command_is_understood(words: list[str]) -> None:
 @pytest.mark.integration
 @pytest.mark.usefixtures("local_model")
 @pytest.mark.parametrize("words", RUN, ids=" ".join)
-def test_every_command_runs_as_written(call, tmp_path, monkeypatch, words) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_every_command_runs_as_written(command, tmp_path, words) -> None:
     (tmp_path / "tests").symlink_to(ROOT / "tests")
-    ran = call(*words)
+    ran = command(*words)
     assert ran.code == 0, ran
     assert ran.out or (tmp_path / "talk.srt").stat().st_size
 
 
 @pytest.mark.integration
 @pytest.mark.usefixtures("local_model")
-def test_the_picture_is_what_the_first_command_prints(call, monkeypatch) -> None:
-    monkeypatch.chdir(ROOT)
-    ran = call(*OURS[0])
+def test_the_picture_is_what_the_first_command_prints(command, tmp_path) -> None:
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    ran = command(*OURS[0])
     (picture,) = blocks("text")
 
     def labels(text: str) -> list[str]:

@@ -30,7 +30,7 @@ def facts_of(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 @pytest.mark.integration
 def test_a_machine_where_all_is_well(capsys) -> None:
-    code, out = run(capsys, "--no-mic", "--json", "--threads", "1", "--mem", "1GB")
+    code, out = run(capsys, "--no-mic", "--json", "--threads", "1", "--mem", "4GB")
     document = json.loads(out)
     assert code == document["exit_code"] == 0, out
     assert all(check["ok"] for check in document["checks"])

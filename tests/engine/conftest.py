@@ -53,7 +53,7 @@ def clips() -> dict[str, Speech]:
 @pytest.fixture(scope="module")
 def loaded_session() -> Iterator[Session]:
     endpoint = EndpointConfig(max_segment_s=8.0)
-    with Session(threads=1, mem="1GB", report_interval_s=0.0, endpoint=endpoint) as session:
+    with Session(threads=1, mem="4GB", report_interval_s=0.0, endpoint=endpoint) as session:
         yield session
 
 

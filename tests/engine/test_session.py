@@ -204,7 +204,7 @@ class Endless(AudioSource):
 
 @pytest.mark.parametrize("reason", ["stopped", "closed"])
 def test_another_thread_ends_the_listening(renew: Callable[..., Session], reason: str) -> None:
-    session = renew() if reason == "stopped" else Session(threads=1, mem="1GB").load()
+    session = renew() if reason == "stopped" else Session(threads=1, mem="4GB").load()
     source = Endless()
 
     def end() -> None:
@@ -320,7 +320,7 @@ def test_a_failed_load_can_be_closed_and_tried_again() -> None:
 
 
 def test_the_clock_and_the_times_outlive_the_session(clips: dict[str, Speech]) -> None:
-    with Session(threads=1, mem="1GB") as session:
+    with Session(threads=1, mem="4GB") as session:
         session.feed(clips["harbour"].samples, live=False)
         session.finish()
     session.close()

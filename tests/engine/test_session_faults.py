@@ -194,7 +194,7 @@ def test_speech_without_a_pause_is_split_and_loses_nothing(session: Session, cli
 
 
 def test_a_full_memory_frees_rows_and_goes_on(clips) -> None:
-    with Session(threads=1, mem="1GB", kv_share=0.05, report_interval_s=0.0) as session:
+    with Session(threads=1, mem="4GB", kv_share=0.05, report_interval_s=0.0) as session:
         events: list[Event] = []
         for _ in range(5):
             events += session.feed(clips["garden"].samples, live=False)
