@@ -41,7 +41,7 @@ def test_a_machine_where_all_is_well(capsys) -> None:
     memory = facts_of(document, "memory")
     assert {"weights", "encoder", "KV pools"} <= set(memory["parts"])
     assert 50 < int(memory["smallest --mem"].removesuffix("MB")) < 1000
-    assert facts_of(document, "settings")["--mem"] == "1GB (command line)"
+    assert facts_of(document, "settings")["--mem"] == "4GB (command line)"
     assert facts_of(document, "settings")["--model"] == "smollm2-audio (default)"
 
 
