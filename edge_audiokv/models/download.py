@@ -14,6 +14,7 @@ from ..errors import DownloadError, ModelError
 from ..units import format_bytes
 from .cache import cached_path, file_sha256, is_offline, is_stamped, stamp
 from .entry import ModelEntry, ModelFile
+from .fingerprint import fingerprint
 from .gguf import GGUFHeader, read_header
 from .http import fetch_url
 from .merge import merge, merged_path
@@ -100,7 +101,8 @@ def _ensure_merged(local: LocalModel, kind: str, progress: Progress | None) -> P
     base, lora = local.gguf_path, local.lora_path
     if lora is None:
         raise ModelError(f"{local.entry.name} has no adapter to merge.", cure="Mend model.toml.")
-    path = merged_path(local.gguf.model_hash, read_header(lora).model_hash, kind)
+    # By content: a retrained adapter has the old one's header and size.
+    path = merged_path(fingerprint(base), fingerprint(lora), kind)
     if path.is_file():
         return path
 

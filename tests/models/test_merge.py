@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 from edge_audiokv.errors import ModelError
+from edge_audiokv.models import download
+from edge_audiokv.models.entry import read_entry
+from edge_audiokv.models.gguf import read_header
 from edge_audiokv.models.merge import merge
 
 RNG = np.random.default_rng(5)
@@ -17,6 +20,7 @@ RNG = np.random.default_rng(5)
 def write_base(path: Path, weight: np.ndarray) -> None:
     writer = gguf.GGUFWriter(str(path), "llama")
     writer.add_name("tiny")
+    writer.add_embedding_length(64)
     writer.add_array("tokenizer.ggml.tokens", ["a", "b"])
     writer.add_tensor("blk.0.attn_q.weight", weight)
     writer.add_tensor("output_norm.weight", np.ones(64, np.float32))
@@ -73,3 +77,52 @@ def test_an_adapter_of_another_model_is_refused_and_leaves_nothing(tmp_path: Pat
     with pytest.raises(ModelError, match="cannot be merged"):
         merge(tmp_path / "base.gguf", tmp_path / "lora.gguf", out, lambda *_: None)
     assert list(out.parent.iterdir()) == []
+
+
+TOML = """
+name = "toy"
+[audio]
+sample_rate_hz = 16000
+tokens_per_second = 12.5
+max_audio_s = 30
+[llm]
+architecture = "llama"
+d_model = 64
+context_length_tokens = 512
+merge = "q8_0"
+[prompt]
+template = "{audio}{question}"
+end_of_turn = "x"
+question = "?"
+[[file]]
+role = "encoder"
+name = "encoder.onnx"
+[[file]]
+role = "llm"
+name = "base.gguf"
+[[file]]
+role = "lora"
+name = "lora.gguf"
+"""
+
+
+def test_a_retrained_adapter_of_the_same_shape_is_merged_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_AUDIOKV_CACHE", str(tmp_path / "cache"))
+    home = tmp_path / "toy"
+    home.mkdir()
+    (home / "model.toml").write_text(TOML, encoding="utf-8")
+    (home / "encoder.onnx").write_bytes(b"onnx")
+    write_base(home / "base.gguf", np.zeros((96, 64), np.float32))
+    headers, merged = set(), []
+    for scale in (1.0, 3.0):
+        a, b = np.full((4, 64), scale, np.float32), np.ones((96, 4), np.float32)
+        write_lora(home / "lora.gguf", "blk.0.attn_q.weight", a, b, alpha=4.0)
+        headers.add(read_header(home / "lora.gguf").model_hash)
+        path = download.ensure(read_entry(home / "model.toml")).merged_path
+        assert path is not None
+        tensor = gguf.GGUFReader(str(path)).tensors[0]
+        merged.append(float(gguf.dequantize(tensor.data, tensor.tensor_type).mean()))
+    assert len(headers) == 1  # the headers alone would have given the first file again
+    np.testing.assert_allclose(merged, [4.0, 12.0], rtol=1e-3)
