@@ -9,8 +9,10 @@ entry point group "edge_audiokv.policies".
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import pkgutil
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib.metadata import entry_points
@@ -32,7 +34,7 @@ Tiers = NDArray[np.int8]
 
 
 @dataclass(frozen=True)
-class Policy:
+class Policy(ABC):
     """Base: uniform budgets, nothing smoothed, nothing protected, nothing merged.
 
     `needs` names what a view must carry: "scores" (the last scored batch), "ema", "total",
@@ -47,9 +49,9 @@ class Policy:
     by_layer: ClassVar[bool] = False
     n_window: ClassVar[int] = 32  # queries that count as the last window
 
+    @abstractmethod
     def score(self, view: KVView) -> FloatArray:
         """Importance of every row, float32 [L, H, T]; higher stays. Padding is ignored."""
-        raise NotImplementedError
 
     def smooth(self, view: KVView, scores: FloatArray) -> FloatArray:
         """Scores after smoothing along the rows."""
@@ -141,6 +143,11 @@ def policies() -> Mapping[str, type[Policy]]:
                 raise PolicyError(
                     f"The installed policy {entry.name!r} is not a Policy class.",
                     cure=f"Fix or remove {entry.value}.",
+                )
+            if inspect.isabstract(loaded):
+                raise PolicyError(
+                    f"The installed policy {entry.name!r} does not say how it scores rows.",
+                    cure=f"Give {entry.value} a score() method, or remove it.",
                 )
             _registry[entry.name] = loaded
     return dict(sorted(_registry.items()))

@@ -39,6 +39,12 @@ def test_entry_points_add_policies_but_cannot_replace_ours(monkeypatch):
     class Other(Policy):
         name = "other"
 
+        def score(self, view):
+            return view.attention()
+
+    class Unscored(Policy):
+        name = "unscored"
+
     class Entry:
         def __init__(self, name, target):
             self.name, self.value, self.target = name, f"pkg:{name}", target
@@ -53,6 +59,9 @@ def test_entry_points_add_policies_but_cannot_replace_ours(monkeypatch):
     assert not isinstance(make_policy("snapkv"), Other)
     monkeypatch.setattr(module, "entry_points", lambda group: [Entry("bad", 3)])
     with pytest.raises(PolicyError, match="not a Policy"):
+        policies()
+    monkeypatch.setattr(module, "entry_points", lambda group: [Entry("unscored", Unscored)])
+    with pytest.raises(PolicyError, match="how it scores"):
         policies()
 
 

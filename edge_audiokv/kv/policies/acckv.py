@@ -14,23 +14,21 @@ from typing import ClassVar
 
 import numpy as np
 
-from edge_audiokv.kv.merge import Merge
+from edge_audiokv.kv.merging import Merging
 from edge_audiokv.kv.modality import by_quota, is_audio, mass
-from edge_audiokv.kv.policies.look_m import merge_audio
-from edge_audiokv.kv.policy import Policy, register
-from edge_audiokv.kv.shape import FloatArray, Rows
+from edge_audiokv.kv.policy import register
+from edge_audiokv.kv.shape import FloatArray
 from edge_audiokv.kv.view import KVView
 
 
 @register
 @dataclass(frozen=True)
-class AccKV(Policy):
+class AccKV(Merging):
     name: ClassVar[str] = "acckv"
     needs: ClassVar[frozenset[str]] = frozenset({"scores", "keys", "values"})
 
     n_anchors: int = 32
     threshold: float = 0.8
-    reach: int = 2
 
     def score(self, view: KVView) -> FloatArray:
         psi, audio = np.nan_to_num(view.attention(), neginf=0.0), is_audio(view)
@@ -52,6 +50,3 @@ class AccKV(Policy):
             out[layer, head, np.flatnonzero(~leads)] *= 0.5 + 0.5 * alike
         share = spoken / np.maximum(spoken + written, 1e-30)
         return by_quota(view, out, np.broadcast_to(share[:, None], view.counts.shape))
-
-    def merge(self, view: KVView, rows: Rows) -> list[Merge]:
-        return merge_audio(view, rows, reach=self.reach, threshold=self.threshold)

@@ -15,26 +15,24 @@ from typing import ClassVar
 
 import numpy as np
 
-from edge_audiokv.kv.merge import Merge
+from edge_audiokv.kv.merging import Merging
 from edge_audiokv.kv.modality import normalised
 from edge_audiokv.kv.policies.h2o import H2O
-from edge_audiokv.kv.policies.look_m import merge_audio
 from edge_audiokv.kv.policy import Tiers, register
 from edge_audiokv.kv.protect import combine, sinks
-from edge_audiokv.kv.shape import FloatArray, KVShape, Rows
+from edge_audiokv.kv.shape import FloatArray, KVShape
 from edge_audiokv.kv.view import KVView
 
 
 @register
 @dataclass(frozen=True)
-class D2O(H2O):
+class D2O(Merging, H2O):
     name: ClassVar[str] = "d2o"
     needs: ClassVar[frozenset[str]] = frozenset({"total", "keys", "values"})
 
     n_sinks: int = 4
     recent_share: float = 0.25
     threshold: float = 0.7
-    reach: int = 2
 
     def protect(self, view: KVView) -> Tiers:
         return combine(super().protect(view), sinks(view, self.n_sinks))
@@ -49,6 +47,3 @@ class D2O(H2O):
         exempt = [i for i in (0, 1, shape.n_layer - 1) if 0 <= i < shape.n_layer]
         layer[exempt] = 1.0
         return np.repeat(layer[:, None], shape.n_kv_head, axis=1).astype(np.float32)
-
-    def merge(self, view: KVView, rows: Rows) -> list[Merge]:
-        return merge_audio(view, rows, reach=self.reach, threshold=self.threshold)

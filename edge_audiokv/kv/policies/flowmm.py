@@ -16,8 +16,8 @@ from typing import ClassVar
 import numpy as np
 
 from edge_audiokv.kv.merge import Merge
+from edge_audiokv.kv.merging import Merging
 from edge_audiokv.kv.modality import is_audio, mass
-from edge_audiokv.kv.policies.look_m import merge_audio
 from edge_audiokv.kv.policies.snapkv import SnapKV
 from edge_audiokv.kv.policy import register
 from edge_audiokv.kv.shape import Rows
@@ -26,13 +26,12 @@ from edge_audiokv.kv.view import KVView
 
 @register
 @dataclass(frozen=True)
-class FlowMM(SnapKV):
+class FlowMM(Merging, SnapKV):
     name: ClassVar[str] = "flowmm"
     needs: ClassVar[frozenset[str]] = frozenset({"scores", "keys", "values"})
 
     cross_share: float = 0.3
     threshold: float = 0.5
-    reach: int = 2
 
     def merge(self, view: KVView, rows: Rows) -> list[Merge]:
         psi = np.maximum(np.nan_to_num(view.attention(), neginf=0.0), 0)
@@ -47,4 +46,4 @@ class FlowMM(SnapKV):
         for layer, head in np.ndindex(*view.counts.shape):
             kept[layer, head, rows.of(layer, head)] = True
         weight = np.where(shielded & ~kept, 0.0, psi + 1e-6).astype(np.float32)
-        return merge_audio(view, rows, reach=self.reach, threshold=self.threshold, weight=weight)
+        return self.fold(view, rows, weight=weight)
