@@ -1,152 +1,106 @@
-"""Compare eviction policies at equal bytes: loss of the reference text per policy and share.
+"""Compare eviction policies at equal bytes: loss, word errors, loops, recall and bytes held.
 
-Clips are joins of neighbouring utterances of a manifest. Measured points are appended to
-OUTPUT/points.jsonl clip by clip, so a broken run is taken up where it stopped; OUTPUT/summary.json,
-OUTPUT/table.md and OUTPUT/loss.png are written at the end (or from what is there, with
---only-report).
+Every measured cell is kept at once in OUTPUT/<suite>.jsonl, so that the comparison can be broken
+off, taken up, or made in pieces (--minutes); time left is shown. The table and the plot of what is
+there are written after each piece, or with --only-report.
 
-    python scripts/compare_policies.py --manifest dev/manifest.jsonl --seconds 30 --clips 12 -o out/
+    python scripts/compare_policies.py --manifest dev/manifest.jsonl --speaker libri_27 -o out/
 """
 
 from __future__ import annotations
 
-import json
 import os
-import time
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from edge_audiokv.calibrate.clips import joins
-from edge_audiokv.calibrate.parts import load_parts
-from edge_audiokv.calibrate.prefilled import Clip, Loss, Prefilled
-from edge_audiokv.errors import EdgeAudioKVError
-from edge_audiokv.eval.plot import plot
-from edge_audiokv.eval.sweep import (
-    Point,
-    append_points,
-    one_shot,
-    read_points,
-    stream,
-    summarise,
-    table,
+from edge_audiokv.eval.compared import (
+    bytes_text,
+    losses,
+    recall_report,
+    refused,
+    words_report,
 )
-from edge_audiokv.kv.policy import make_policy, policies
-from edge_audiokv.kv.profile import load_profile
-
-FULL = "keep-all"
+from edge_audiokv.eval.comparison import Inputs, Progress, compare, read_results
+from edge_audiokv.eval.plot import plot
+from edge_audiokv.eval.suites import Suite, narrowed, suites
+from edge_audiokv.kv.policy import policies
 
 
 @click.command(help=__doc__)
 @click.option("--model", default="smollm2-audio", show_default=True)
 @click.option("--manifest", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--speaker", "speakers", multiple=True, help="Only these; may be repeated.")
-@click.option("--seconds", default=30.0, show_default=True, help="Length of a join; 0: utterances.")
-@click.option("--clips", "n_clips", default=12, show_default=True)
-@click.option("--shares", default="0.8,0.6,0.4,0.3,0.2", show_default=True)
-@click.option("--policies", "names", default="all", show_default=True, help="Comma-separated.")
-@click.option("--protocol", type=click.Choice(["one-shot", "stream"]), default="one-shot")
+@click.option("--suites", "chosen", default="all", show_default=True, help="Comma-separated.")
+@click.option("--policies", "names", default="", help="Only these, comma-separated.")
+@click.option("--shares", default="", help="Only these, comma-separated, such as 0.4,0.2.")
+@click.option("--clips", type=int, help="At most so many clips of each suite.")
 @click.option("--profile", type=click.Path(path_type=Path, exists=True), help="Head profile.")
-@click.option("--label", default="", help="Suffix of the protocol's name in the table.")
-@click.option("--only-report", is_flag=True)
+@click.option("--minutes", default=1e6, help="Stop after about so long.")
+@click.option("--jobs", default=2, show_default=True, help="Processes, one thread each.")
+@click.option("--only-report", is_flag=True, help="Measure nothing.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
 def main(
     model: str,
     manifest: Path,
     speakers: tuple[str, ...],
-    seconds: float,
-    n_clips: int,
-    shares: str,
+    chosen: str,
     names: str,
-    protocol: str,
+    shares: str,
+    clips: int | None,
     profile: Path | None,
-    label: str,
+    minutes: float,
+    jobs: int,
     only_report: bool,
     output: Path,
 ) -> None:
-    output.mkdir(parents=True, exist_ok=True)
-    points_path = output / "points.jsonl"
-    if not only_report:
-        chosen = list(policies()) if names == "all" else names.split(",")
-        grid = [(FULL, 1.0)] + [
-            (name, float(share)) for name in chosen if name != FULL for share in shares.split(",")
-        ]
-        measure(
-            model, manifest, speakers, seconds, n_clips, grid, protocol, profile, label, points_path
+    every = suites(tuple(policies()))
+    known = {suite.name: suite for suite in every}
+    wanted = list(known) if chosen == "all" else chosen.split(",")
+    if unknown := [name for name in wanted if name not in known]:
+        raise click.BadParameter(f"{unknown[0]}: choose from {', '.join(known)}.")
+    picked = [
+        narrowed(
+            known[name],
+            names=tuple(filter(None, names.split(","))),
+            shares=tuple(float(share) for share in filter(None, shares.split(","))),
+            clips=clips,
         )
-    report(output, points_path)
+        for name in wanted
+    ]
+    if not only_report:
+        inputs = Inputs(model, manifest, speakers, profile, output)
+        whole = compare(inputs, picked, jobs=jobs, budget_s=60 * minutes, report=tell)
+        click.echo("nothing is left" if whole else "run again to go on")
+    write_report(output, every)
 
 
-def measure(
-    model: str,
-    manifest: Path,
-    speakers: tuple[str, ...],
-    seconds: float,
-    n_clips: int,
-    grid: list[tuple[str, float]],
-    protocol: str,
-    profile: Path | None,
-    label: str,
-    points_path: Path,
-) -> None:
-    parts = load_parts(model)
-    heads = None if profile is None else load_profile(profile)
-    if heads is not None:
-        heads.check(parts.model.shape, parts.local.model_hash)
-    name = f"{protocol} {label}".strip()
-    done = {(p.protocol, p.policy, p.share, p.clip) for p in read_points(points_path)}
-    for clip, _ in joins(parts, manifest, seconds=seconds, limit=n_clips, speakers=speakers):
-        todo = [(p, s) for p, s in grid if (name, p, s, clip.id) not in done]
-        if not todo:
-            continue
-        started = time.monotonic()
-        start = Prefilled(parts, clip) if protocol == "one-shot" else None
-        points = []
-        for policy_name, share in todo:
-            policy = make_policy(policy_name, profile=heads)
-            try:
-                loss = (
-                    stream(parts, clip, policy, share)
-                    if start is None
-                    else one_shot(start, policy, share)
-                )
-            except EdgeAudioKVError as error:
-                click.echo(f"{clip.id} {policy_name} {share}: {error}", err=True)
-                continue
-            points.append(point(name, policy_name, share, clip, loss, parts.model.shape.n_head))
-        if start is not None:
-            start.close()
-        append_points(points_path, points)
-        took_s = time.monotonic() - started
-        click.echo(f"{clip.id}: {clip.audio_s:.0f} s, {len(points)} points, {took_s:.0f} s")
-    parts.close()
+def tell(progress: Progress) -> None:
+    left = "" if progress.left_s is None else f", about {progress.left_s / 60:.1f} min left"
+    cells = f"{progress.done}/{progress.total} cells"
+    click.echo(f"{progress.suite} {progress.clip}: {cells}{left}")
 
 
-def point(name: str, policy: str, share: float, clip: Clip, loss: Loss, n_head: int) -> Point:
-    return Point(
-        name,
-        policy,
-        share,
-        clip.id,
-        round(clip.audio_s, 2),
-        loss.nll,
-        loss.n_tokens,
-        loss.hits,
-        loss.kept_rows,
-        loss.full_rows,
-        loss.pool_bytes,
-    )
-
-
-def report(output: Path, points_path: Path) -> None:
-    summaries = summarise(read_points(points_path))
-    part = output / "summary.json.part"
-    part.write_text(json.dumps([asdict(s) for s in summaries], indent=1) + "\n")
-    os.replace(part, output / "summary.json")
-    text = table(summaries)
-    (output / "table.md").write_text(text, encoding="utf-8")
-    plot(summaries, output / "loss.png")
+def write_report(output: Path, every: tuple[Suite, ...]) -> None:
+    texts, panels = [], []
+    for suite in every:
+        rows = read_results(output, suite)
+        if suite.kind == "recall":
+            texts.append(recall_report(suite, rows) or "")
+        else:
+            found = (words_report if suite.kind == "words" else losses)(suite, rows)
+            if found is not None:
+                texts.append(found[0])
+                panels.append(found[1])
+        texts += [f"Refused: {line}\n" for line in refused(rows)]
+        if suite.name == "loss-25s" and rows:
+            texts.append(bytes_text(suite, rows))
+    text = "\n".join(filter(None, texts))
+    part = output / "table.md.part"
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, output / "table.md")
+    if panels:
+        plot(panels, output / "policies.png")
     click.echo(text)
 
 

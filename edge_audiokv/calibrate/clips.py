@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 
 from edge_audiokv.audio.file import read_all
 from edge_audiokv.calibrate.alignment import Word, words_of
@@ -51,8 +53,92 @@ def spoken(text: str) -> str:
 
 
 def reference_ids(parts: Parts, text: str) -> list[int]:
-    """Token ids of a reference text, as an answer begins."""
-    return parts.model.tokenize(" " + spoken(text), special=False)
+    """Token ids of a reference text, as an answer begins (no space before the first word)."""
+    return parts.model.tokenize(spoken(text), special=False)
+
+
+@dataclass(frozen=True)
+class Join:
+    """Whole neighbouring utterances of a manifest that make one clip; nothing is read yet."""
+
+    manifest: Path
+    entries: tuple[dict[str, Any], ...]
+
+    @property
+    def id(self) -> str:
+        first = self.entries[0]
+        name = str(first.get("id", Path(first["path"]).stem))
+        return name if len(self.entries) == 1 else f"{name}+{len(self.entries) - 1}"
+
+    @property
+    def texts(self) -> list[str]:
+        """What is said in each utterance."""
+        return [entry["text"] for entry in self.entries]
+
+    def encode(self, parts: Parts) -> Clip:
+        """Read and encode the utterances one by one, as speech segments are."""
+        embeddings = [parts.encoder.encode(read_all(path)) for path in self.paths]
+        length_s = sum(len(part) for part in embeddings) / parts.encoder.tokens_per_second
+        text = " ".join(self.texts)
+        return Clip(self.id, np.concatenate(embeddings), reference_ids(parts, text), length_s, text)
+
+    @property
+    def paths(self) -> list[Path]:
+        return [self.manifest.parent / entry["path"] for entry in self.entries]
+
+    def words(self, parts: Parts) -> list[Word]:
+        """The words with times that the manifest carries, shifted to the join's time."""
+        words: list[Word] = []
+        offset_tokens = 0
+        for entry, path in zip(self.entries, self.paths, strict=True):
+            offset_s = offset_tokens / parts.encoder.tokens_per_second
+            words += [
+                Word(w.text, w.start_s + offset_s, w.end_s + offset_s, w.confidence)
+                for w in words_of(entry)
+            ]
+            offset_tokens += _tokens(parts, path)
+        return words
+
+
+def _tokens(parts: Parts, path: Path) -> int:
+    """Embeddings that a file will give, from its header."""
+    try:
+        info = soundfile.info(str(path))
+    except soundfile.LibsndfileError as error:
+        raise InputError(f"{path} cannot be read ({error}).") from None
+    rate = parts.encoder.sample_rate_hz
+    return parts.encoder.token_count(round(info.frames * rate / info.samplerate))
+
+
+def plan_joins(
+    parts: Parts,
+    manifest: Path,
+    *,
+    seconds: float,
+    limit: int,
+    speakers: tuple[str, ...] = (),
+    shuffle_seed: int | None = None,
+) -> Iterator[Join]:
+    """Up to `limit` joins, each of whole neighbouring utterances until `seconds` are reached.
+
+    `seconds` 0 gives single utterances. Only file headers are read.
+    """
+    entries = [e for e in read_entries(manifest) if not speakers or e.get("speaker") in speakers]
+    if shuffle_seed is not None:
+        order = np.random.default_rng(shuffle_seed).permutation(len(entries))
+        entries = [entries[i] for i in order]
+    group: list[dict[str, Any]] = []
+    n_tokens, made = 0, 0
+    for entry in entries:
+        group.append(entry)
+        n_tokens += _tokens(parts, manifest.parent / entry["path"])
+        if n_tokens / parts.encoder.tokens_per_second < seconds:
+            continue
+        yield Join(manifest, tuple(group))
+        made += 1
+        if made >= limit:
+            return
+        group, n_tokens = [], 0
 
 
 def joins(
@@ -65,40 +151,14 @@ def joins(
     shuffle_seed: int | None = None,
     with_words: bool = False,
 ) -> Iterator[tuple[Clip, list[Word]]]:
-    """Up to `limit` clips, each of whole neighbouring utterances until `seconds` are reached.
-
-    Utterances are encoded one by one, as speech segments are. `seconds` 0 gives single utterances.
-    With `with_words` the word times of the manifest come too, shifted to the join's time.
-    """
-    entries = [e for e in read_entries(manifest) if not speakers or e.get("speaker") in speakers]
-    if shuffle_seed is not None:
-        order = np.random.default_rng(shuffle_seed).permutation(len(entries))
-        entries = [entries[i] for i in order]
-    per_second = parts.encoder.tokens_per_second
-    parts_of: list[Any] = []
-    texts: list[str] = []
-    words: list[Word] = []
-    names: list[str] = []
-    made = 0
-    for entry in entries:
-        audio = read_all(manifest.parent / entry["path"])
-        offset_s = sum(len(part) for part in parts_of) / per_second
-        parts_of.append(parts.encoder.encode(audio))
-        texts.append(entry["text"])
-        names.append(str(entry.get("id", Path(entry["path"]).stem)))
-        if with_words:
-            words += [
-                Word(w.text, w.start_s + offset_s, w.end_s + offset_s, w.confidence)
-                for w in words_of(entry)
-            ]
-        length_s = sum(len(part) for part in parts_of) / per_second
-        if length_s < seconds:
-            continue
-        text = " ".join(texts)
-        name = names[0] if len(names) == 1 else f"{names[0]}+{len(names) - 1}"
-        clip = Clip(name, np.concatenate(parts_of), reference_ids(parts, text), length_s, text)
-        yield clip, words
-        made += 1
-        if made >= limit:
-            return
-        parts_of, texts, words, names = [], [], [], []
+    """The joins of `plan_joins`, encoded; with `with_words` the manifest's word times come too."""
+    for join in plan_joins(
+        parts,
+        manifest,
+        seconds=seconds,
+        limit=limit,
+        speakers=speakers,
+        shuffle_seed=shuffle_seed,
+    ):
+        words = join.words(parts) if with_words else []
+        yield join.encode(parts), words

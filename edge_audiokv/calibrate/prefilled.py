@@ -4,6 +4,8 @@ state.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -54,22 +56,31 @@ class Prefilled:
     """`clip` behind the prompt's head and before its question, scored as the engine scores it.
 
     Takes the time and the memory of one full prefill; `n_text` tokens of room are left after it.
-    `close` frees the cache.
+    `ask` puts another question in place of the first. `close` frees the cache.
     """
 
     def __init__(self, parts: Parts, clip: Clip, *, n_threads: int = 1, n_text: int = 0) -> None:
         self.parts, self.clip, self.n_threads = parts, clip, n_threads
-        self.n_rows = len(parts.before) + len(clip.embeddings) + len(parts.after)
+        n_heard = len(parts.before) + len(clip.embeddings)
         self.context = HeadwiseContext(
-            parts.model, self.n_rows + n_text, n_threads=n_threads
+            parts.model, n_heard + len(parts.after) + n_text, n_threads=n_threads
         ).load()
         self._steps: list[tuple[Kind, int, FloatArray | None, IntArray]] = []
         self.context.decode_tokens(parts.before, logits=False)
         self._note(Kind.PROMPT, len(parts.before), scored=False)
         self.context.decode_embeddings(clip.embeddings, score=True)
         self._note(Kind.AUDIO, len(clip.embeddings), scored=True)
-        self.logits = self.context.decode_tokens(parts.after, score=True)
-        self._note(Kind.PROMPT, len(parts.after), scored=True)
+        self._heard = n_heard, len(self._steps)
+        self.ask(parts.after)
+
+    def ask(self, ids: list[int]) -> None:
+        """Take back the last question and read `ids` in its place, scored."""
+        n_heard, n_steps = self._heard
+        del self._steps[n_steps:]
+        self.context.truncate(n_heard)
+        self.logits = self.context.decode_tokens(ids, score=True)
+        self._note(Kind.PROMPT, len(ids), scored=True)
+        self.n_rows = n_heard + len(ids)
         self.state = self.context.save_state()
 
     def _note(self, kind: Kind, n_tokens: int, *, scored: bool) -> None:
@@ -95,17 +106,28 @@ class Prefilled:
         total = int(share * self.context.counts.sum())
         return policy.budgets(total, self.context.shape, self.n_rows, view=view)
 
-    def loss(self, policy: Policy, targets: IntArray | None) -> Loss:
-        """Cut to `targets` [L, H] (None: keep all), then score the reference, teacher-forced."""
-        text_rows = len(self.clip.ids)
-        cut = self.context.counts if targets is None else targets
-        capacity = apart(cut, self.n_rows + text_rows)
+    @contextmanager
+    def cut(
+        self, policy: Policy, targets: IntArray | None, *, n_text: int, n_outputs: int = 1
+    ) -> Iterator[HeadwiseContext]:
+        """The prompt cut to `targets` [L, H] (None: keep all), with room for `n_text` tokens."""
+        kept = self.context.counts if targets is None else targets
         with HeadwiseContext(
-            self.parts.model, capacity, n_threads=self.n_threads, score_window=0, n_outputs=64
+            self.parts.model,
+            apart(kept, self.n_rows + n_text),
+            n_threads=self.n_threads,
+            score_window=0,
+            n_outputs=n_outputs,
         ) as context:
             context.load_state(self.state)
             if targets is not None:
                 self.controller(policy).evict(context, targets)
+            yield context
+
+    def loss(self, policy: Policy, targets: IntArray | None) -> Loss:
+        """Cut to `targets` [L, H] (None: keep all), then score the reference, teacher-forced."""
+        text_rows = len(self.clip.ids)
+        with self.cut(policy, targets, n_text=text_rows, n_outputs=64) as context:
             full_rows, kept_rows = int(self.context.counts.sum()), int(context.counts.sum())
             logits = context.decode_tokens(self.clip.ids, all_logits=True)
             row_bytes = context.shape.row_bytes

@@ -1,17 +1,31 @@
-"""Loss against retained share, one line a policy, as PNG."""
+"""What a policy loses against the retained share: one panel a suite, one line a policy, as PNG."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edge_audiokv.errors import MissingExtraError
-from edge_audiokv.eval.sweep import Summary
+
+OURS = "audiokv-edge"
 
 
-def plot(summaries: Sequence[Summary], path: Path) -> None:
-    """Write one panel a protocol; bands are 95 % intervals. Raises MissingExtraError."""
+@dataclass(frozen=True)
+class Panel:
+    """`lines`: policy -> (share, value, low, high); `full` is the full cache's value."""
+
+    title: str
+    label: str
+    full: float | None
+    lines: dict[str, list[tuple[float, float, float, float]]]
+    logarithmic: bool = False
+
+
+def plot(panels: Sequence[Panel], path: Path) -> None:
+    """Write the panels side by side; our line has a 95 % band. Raises MissingExtraError."""
     try:
         import matplotlib
     except ImportError:
@@ -21,50 +35,54 @@ def plot(summaries: Sequence[Summary], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    protocols = list(dict.fromkeys(s.protocol for s in summaries))
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
     figure, axes = pyplot.subplots(
-        1,
-        len(protocols),
-        figsize=(7.5 * len(protocols) + 1.5, 5.5),
+        rows,
+        columns,
+        figsize=(6 * columns + 1.8, 4.6 * rows),
         squeeze=False,
         layout="constrained",
     )
-    names = sorted({s.policy for s in summaries if s.share < 1})
+    names = sorted({name for panel in panels for name in panel.lines})
     colours = pyplot.get_cmap("tab20")
-    for axis, protocol in zip(axes[0], protocols, strict=True):
-        for index, name in enumerate(names):
-            mine = sorted(
-                (s for s in summaries if (s.protocol, s.policy) == (protocol, name)),
-                key=lambda s: s.share,
-            )
+    handles: dict[str, Any] = {}
+    for index, axis in enumerate(axes.flat):
+        if index >= len(panels):
+            axis.set_visible(False)
+            continue
+        panel = panels[index]
+        for number, name in enumerate(names):
+            mine = sorted(panel.lines.get(name, []))
             if not mine:
                 continue
-            shares = [100 * s.share for s in mine]
-            wide = name == "audiokv-edge"
-            axis.plot(
-                shares,
-                [s.nll for s in mine],
+            share = [100 * point[0] for point in mine]
+            wide = name == OURS
+            (line,) = axis.plot(
+                share,
+                [point[1] for point in mine],
                 marker="o",
                 markersize=3,
                 linewidth=3 if wide else 1.2,
-                color="black" if wide else colours(index % 20),
-                linestyle="-" if index < 20 else "--",
-                label=name,
+                color="black" if wide else colours(number % 20),
+                linestyle="-" if number < 20 else "--",
                 zorder=3 if wide else 2,
             )
+            handles.setdefault(name, line)
             if wide:
-                low, high = [s.nll_low for s in mine], [s.nll_high for s in mine]
-                axis.fill_between(shares, low, high, color="black", alpha=0.12)
-        full = [s for s in summaries if s.protocol == protocol and s.share >= 1]
-        if full:
-            axis.axhline(full[0].nll, color="grey", linestyle=":", label="full cache")
-        axis.set_title(protocol)
+                low, high = [p[2] for p in mine], [p[3] for p in mine]
+                axis.fill_between(share, low, high, color="black", alpha=0.12)
+        if panel.full is not None:
+            handles["full cache"] = axis.axhline(panel.full, color="grey", linestyle=":")
+        if panel.logarithmic:
+            axis.set_yscale("log")
+        axis.set_title(panel.title)
         axis.set_xlabel("retained share of the cache, %")
+        axis.set_ylabel(panel.label)
         axis.invert_xaxis()
-        axis.grid(alpha=0.3)
-    axes[0, 0].set_ylabel("nats per token of the reference")
-    axes[0, -1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axis.grid(alpha=0.3, which="both")
+    figure.legend(handles.values(), handles.keys(), fontsize=7, loc="outside right upper")
     part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png", dpi=110)
+    figure.savefig(part, format="png", dpi=100)
     pyplot.close(figure)
     os.replace(part, path)

@@ -25,6 +25,7 @@ from edge_audiokv.calibrate.prefilled import Clip, Loss, Prefilled, likelihood
 from edge_audiokv.errors import InputError
 from edge_audiokv.kv.controller import Controller
 from edge_audiokv.kv.policy import Policy
+from edge_audiokv.kv.shape import IntArray
 from edge_audiokv.kv.view import Kind
 from edge_audiokv.native.context import HeadwiseContext
 
@@ -76,9 +77,12 @@ class Summary:
 
 def one_shot(start: Prefilled, policy: Policy, share: float) -> Loss:
     """Cut the prompt to `share` of its rows and score the reference. 1 keeps all."""
-    if share >= 1 or not policy.evicts:
-        return start.loss(policy, None)
-    return start.loss(policy, start.targets(policy, share))
+    return start.loss(policy, cut_targets(start, policy, share))
+
+
+def cut_targets(start: Prefilled, policy: Policy, share: float) -> IntArray | None:
+    """Rows of each head [L, H] for `share` of all rows, or None to keep all."""
+    return None if share >= 1 or not policy.evicts else start.targets(policy, share)
 
 
 def stream(parts: Parts, clip: Clip, policy: Policy, share: float) -> Loss:
@@ -211,7 +215,7 @@ def append_points(path: Path, points: Iterable[Point]) -> None:
         os.fsync(file.fileno())
 
 
-def table(summaries: Sequence[Summary]) -> str:
+def table(summaries: Sequence[Summary], *, title: str = "") -> str:
     """A Markdown table a protocol: policies down, shares across, rise of the loss in percent."""
     out = []
     for protocol in dict.fromkeys(s.protocol for s in summaries):
@@ -220,7 +224,7 @@ def table(summaries: Sequence[Summary]) -> str:
         by = {(s.policy, s.share): s for s in mine}
         full = next((s for s in mine if s.share >= 1), mine[0])
         out.append(
-            f"### {protocol}: {full.n_clips} clips, {full.n_tokens} tokens, full cache"
+            f"### {title or protocol}: {full.n_clips} clips, {full.n_tokens} tokens, full cache"
             f" {full.nll:.3f} nats per token [{full.nll_low:.3f}, {full.nll_high:.3f}]\n"
         )
         heads = " | ".join(f"{share:.0%}" for share in shares)
