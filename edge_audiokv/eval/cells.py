@@ -8,7 +8,7 @@ from pathlib import Path
 from edge_audiokv.calibrate.clips import Join, spoken
 from edge_audiokv.calibrate.parts import Parts
 from edge_audiokv.calibrate.prefilled import Clip, Loss, Prefilled
-from edge_audiokv.eval.recall import Question, is_right
+from edge_audiokv.eval.questions import Question, is_right
 from edge_audiokv.eval.sweep import Point, cut_targets, one_shot, stream
 from edge_audiokv.eval.transcripts import runaway_tokens, transcribe
 from edge_audiokv.eval.wer import Hypothesis, Utterance, score_clip

@@ -22,7 +22,7 @@ from edge_audiokv.calibrate.parts import Parts, load_parts
 from edge_audiokv.calibrate.prefilled import Prefilled
 from edge_audiokv.errors import EdgeAudioKVError
 from edge_audiokv.eval.cells import answer, hear, lose, plain_texts
-from edge_audiokv.eval.recall import Question, questions
+from edge_audiokv.eval.questions import Question, questions
 from edge_audiokv.eval.suites import Cell, Suite
 from edge_audiokv.kv.policy import make_policy
 from edge_audiokv.kv.profile import HeadProfile, load_profile

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_audiokv.eval.recall import Question, is_right, questions
+from edge_audiokv.eval.questions import Question, is_right, questions
 
 TEXTS = ["the harbour was quiet", "a letter arrived from london", "nobody answered the letter"]
 
