@@ -33,6 +33,7 @@ from edge_audiokv.kv.policy import policies
 @click.option("--speaker", "speakers", multiple=True, help="Only these; may be repeated.")
 @click.option("--suites", "chosen", default="all", show_default=True, help="Comma-separated.")
 @click.option("--policies", "names", default="", help="Only these, comma-separated.")
+@click.option("--variant", "variants", multiple=True, help='As in "audiokv-edge window=32".')
 @click.option("--shares", default="", help="Only these, comma-separated, such as 0.4,0.2.")
 @click.option("--clips", type=int, help="At most so many clips of each suite.")
 @click.option("--profile", type=click.Path(path_type=Path, exists=True), help="Head profile.")
@@ -46,6 +47,7 @@ def main(
     speakers: tuple[str, ...],
     chosen: str,
     names: str,
+    variants: tuple[str, ...],
     shares: str,
     clips: int | None,
     profile: Path | None,
@@ -65,6 +67,7 @@ def main(
             names=tuple(filter(None, names.split(","))),
             shares=tuple(float(share) for share in filter(None, shares.split(","))),
             clips=clips,
+            variants=variants,
         )
         for name in wanted
     ]

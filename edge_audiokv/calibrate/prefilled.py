@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edge_audiokv.calibrate.parts import Parts
 from edge_audiokv.kv.budget import apart
 from edge_audiokv.kv.controller import Controller, ControllerSettings
+from edge_audiokv.kv.novelty import Novelty
 from edge_audiokv.kv.policy import Policy
 from edge_audiokv.kv.shape import FloatArray, IntArray
 from edge_audiokv.kv.view import Kind
@@ -92,8 +93,10 @@ class Prefilled:
         controller = Controller(
             policy, self.context.shape, self.context.capacity, settings=settings
         )
+        novelty = Novelty().measure(self.clip.embeddings) if controller.uses_novelty else None
         for kind, n_tokens, scores, counts in self._steps:
-            controller.appended(kind, n_tokens)
+            is_audio = kind is Kind.AUDIO
+            controller.appended(kind, n_tokens, novelty=novelty if is_audio else None)
             if scores is not None:
                 n_queries = min(n_tokens, self.context.score_window)
                 text = kind is not Kind.AUDIO

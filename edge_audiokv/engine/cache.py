@@ -14,6 +14,7 @@ from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.errors import NativeError
 from edge_audiokv.kv.budget import apart
 from edge_audiokv.kv.controller import Controller, Eviction
+from edge_audiokv.kv.novelty import Novelty
 from edge_audiokv.kv.policy import Policy, make_policy
 from edge_audiokv.kv.profile import load_profile
 from edge_audiokv.kv.shape import FloatArray, IntArray, Rows
@@ -66,11 +67,12 @@ class HeadCache:
         self.stats = CacheStats()
         self._n_generated = 0
         self._observing = True
+        self._novelty = Novelty()
 
     @property
     def nbytes(self) -> int:
         """Pools, scores, compute buffers and the controller's statistics."""
-        return self.context.nbytes + self.controller.nbytes
+        return self.context.nbytes + self.controller.nbytes + self._novelty.nbytes
 
     @property
     def full_pool_nbytes(self) -> int:
@@ -101,6 +103,7 @@ class HeadCache:
         """Forget everything; positions start at 0 again."""
         self.context.clear()
         self.controller.reset()
+        self._novelty.reset()
         self._n_generated = 0
 
     @contextmanager
@@ -131,7 +134,8 @@ class HeadCache:
                 following > 0 and self.controller.must_evict(after, following)
             )
             self.context.decode_embeddings(part, score=score)
-            self.controller.appended(Kind.AUDIO, len(part))
+            novelty = self._novelty.measure(part) if self.controller.uses_novelty else None
+            self.controller.appended(Kind.AUDIO, len(part), novelty=novelty)
             if score:
                 self.controller.observe(
                     self.context, n_queries=min(_SCORE_WINDOW, len(part)), text=False

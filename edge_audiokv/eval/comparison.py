@@ -24,7 +24,7 @@ from edge_audiokv.errors import EdgeAudioKVError
 from edge_audiokv.eval.cells import answer, hear, lose, plain_texts
 from edge_audiokv.eval.questions import Question, questions
 from edge_audiokv.eval.suites import Cell, Suite
-from edge_audiokv.kv.policy import make_policy
+from edge_audiokv.kv.policy import Policy, make_policy
 from edge_audiokv.kv.profile import HeadProfile, load_profile
 
 Key = tuple[str, str, float, str]  # clip, policy, share, question
@@ -116,7 +116,9 @@ def compare(
     inputs.directory.mkdir(parents=True, exist_ok=True)
     parts = load_parts(inputs.model)
     try:
-        _profile(inputs, parts)
+        profile = _profile(inputs, parts)
+        for name in {name for suite in suites for name, _ in suite.grid}:
+            variant(name, profile)  # a wrong option is told before anything is measured
         plans = {s: _planned(inputs, parts, s) for s in suites}
     finally:
         parts.close()
@@ -234,7 +236,7 @@ def _measure(task: Task) -> tuple[float, int]:
             if time.time() >= worker.deadline:
                 break
             before = time.time()
-            policy = make_policy(cell.policy, profile=worker.profile)
+            policy = variant(cell.policy, worker.profile)
             row: dict[str, Any] = {"policy": cell.policy, "share": cell.share, "clip": clip.id}
             try:
                 if start is not None and task.suite.kind == "recall":
@@ -249,6 +251,7 @@ def _measure(task: Task) -> tuple[float, int]:
                     row = asdict(point)
             except EdgeAudioKVError as error:
                 row |= {"question": cell.question, "error": str(error)}
+            row["policy"] = cell.policy
             row["took_s"] = round(time.time() - before, 3)
             _append(results_path(worker.inputs.directory, task.suite), row)
             n_cells += 1
@@ -256,6 +259,13 @@ def _measure(task: Task) -> tuple[float, int]:
         if start is not None:
             start.close()
     return time.time() - began, n_cells
+
+
+def variant(text: str, profile: HeadProfile | None) -> Policy:
+    """The policy of "NAME OPTION=VALUE ...". Raises PolicyError for what there is not."""
+    name, *options = text.split()
+    pairs = (option.partition("=") for option in options)
+    return make_policy(name, profile=profile, **{key: value for key, _, value in pairs})
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:

@@ -88,9 +88,20 @@ def suites(every: tuple[str, ...]) -> tuple[Suite, ...]:
 
 
 def narrowed(
-    suite: Suite, *, names: tuple[str, ...], shares: tuple[float, ...], clips: int | None
+    suite: Suite,
+    *,
+    names: tuple[str, ...] = (),
+    shares: tuple[float, ...] = (),
+    clips: int | None = None,
+    variants: tuple[str, ...] = (),
 ) -> Suite:
-    """The suite with only these policies and shares (empty: all) and at most `clips` clips."""
+    """The suite with only these policies and shares (empty: all), and at most `clips` clips.
+
+    `variants` are policies with options, such as "audiokv-edge window=32", at the suite's shares.
+    """
+    asked = tuple(dict.fromkeys(share for _, share in suite.grid))
+    suite = replace(suite, grid=(*grid(variants, asked), *suite.grid))
+    names = (*names, *variants) if names else names
 
     def kept(cells: Grid) -> Grid:
         return tuple(

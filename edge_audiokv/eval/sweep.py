@@ -24,6 +24,7 @@ from edge_audiokv.calibrate.parts import Parts
 from edge_audiokv.calibrate.prefilled import Clip, Loss, Prefilled, likelihood
 from edge_audiokv.errors import InputError
 from edge_audiokv.kv.controller import Controller
+from edge_audiokv.kv.novelty import Novelty
 from edge_audiokv.kv.policy import Policy
 from edge_audiokv.kv.shape import IntArray
 from edge_audiokv.kv.view import Kind
@@ -105,14 +106,15 @@ def stream(parts: Parts, clip: Clip, policy: Policy, share: float) -> Loss:
         )
     with HeadwiseContext(parts.model, capacity, n_threads=1, n_outputs=32) as context:
         controller = Controller(policy, context.shape, context.capacity)
-        probe = parts.after
+        probe, novelty = parts.after, Novelty()
         context.decode_tokens(parts.before, logits=False)
         controller.appended(Kind.PROMPT, len(parts.before))
         for at in range(0, len(clip.embeddings), CHUNK_TOKENS):
             part = clip.embeddings[at : at + CHUNK_TOKENS]
             controller.make_room(context, len(part) + len(probe))
             context.decode_embeddings(part, score=controller.uses_scores)
-            controller.appended(Kind.AUDIO, len(part))
+            new = novelty.measure(part) if controller.uses_novelty else None
+            controller.appended(Kind.AUDIO, len(part), novelty=new)
             if controller.uses_scores:
                 controller.observe(context, n_queries=min(32, len(part)), text=False)
             if controller.uses_scores and controller.must_evict(

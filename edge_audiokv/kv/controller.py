@@ -12,9 +12,10 @@ The engine drives it beside the cache:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_audiokv.errors import PolicyError
 from edge_audiokv.kv.merge import Merge
@@ -22,6 +23,8 @@ from edge_audiokv.kv.policy import Policy
 from edge_audiokv.kv.shape import FloatArray, IntArray, KVShape, Rows
 from edge_audiokv.kv.statistics import RowStatistics
 from edge_audiokv.kv.view import Cache, Kind, KindArray, KVView
+
+Item = TypeVar("Item", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,14 @@ class Controller:
             self.capacity, policy.needs, decay=self.settings.decay, n_window=policy.n_window
         )
         self._kinds = np.empty(256, np.int8)
+        self._novelty = np.empty(256 if "novelty" in policy.needs else 0, np.float16)
         self._n_positions = 0
         self._n_fresh = 0
 
     @property
     def nbytes(self) -> int:
-        """Bytes of statistics and position kinds."""
-        return self._statistics.nbytes + self._kinds.nbytes
+        """Bytes of statistics, position kinds and novelties."""
+        return self._statistics.nbytes + self._kinds.nbytes + self._novelty.nbytes
 
     @property
     def kind_of(self) -> KindArray:
@@ -89,13 +93,18 @@ class Controller:
 
     # --- what happened ----------------------------------------------------------------------------
 
-    def appended(self, kind: Kind, n_tokens: int) -> None:
-        """`n_tokens` of one kind were appended at the next positions."""
+    def appended(self, kind: Kind, n_tokens: int, *, novelty: FloatArray | None = None) -> None:
+        """`n_tokens` of one kind were appended at the next positions.
+
+        `novelty` [n_tokens] goes with audio if `uses_novelty` (novelty.py); without it each is 1.
+        """
         end = self._n_positions + n_tokens
         if end > self._kinds.size:
-            grown = np.empty(max(end, 2 * self._kinds.size), np.int8)
-            grown[: self._n_positions] = self.kind_of
-            self._kinds = grown
+            self._kinds = _grown(self._kinds, self._n_positions, end)
+        if self.uses_novelty:
+            if end > self._novelty.size:
+                self._novelty = _grown(self._novelty, self._n_positions, end)
+            self._novelty[self._n_positions : end] = 1.0 if novelty is None else novelty
         self._kinds[self._n_positions : end] = kind
         sinks = min(self.settings.n_sinks, end)
         self._kinds[self._n_positions : max(sinks, self._n_positions)] = Kind.SINK
@@ -132,6 +141,9 @@ class Controller:
             raise PolicyError(f"Positions from {from_position} cannot move by {delta}.")
         before, after = self.kind_of[: from_position + delta], self.kind_of[from_position:]
         kinds = np.concatenate([before, after])
+        if self.uses_novelty:
+            left = self._novelty[from_position : self._n_positions].copy()
+            self._novelty[from_position + delta : kinds.size] = left
         self._n_positions = kinds.size
         self._kinds[: kinds.size] = kinds
 
@@ -145,6 +157,11 @@ class Controller:
     def uses_scores(self) -> bool:
         """The policy looks at attention: prompts and some decode steps should be scored."""
         return bool(self.policy.needs & {"scores", "ema", "total", "variance"})
+
+    @property
+    def uses_novelty(self) -> bool:
+        """The policy looks at how much audio rows stand apart: give `appended` their novelty."""
+        return "novelty" in self.policy.needs
 
     def wants_scores(self, n_decoded: int) -> bool:
         """Score the decode step that follows `n_decoded` generated tokens."""
@@ -192,6 +209,7 @@ class Controller:
             positions=positions,
             kind_of=self.kind_of.copy(),
             targets=targets,
+            novelty_of=self._novelty[: self._n_positions].copy() if self.uses_novelty else None,
             n_fresh=self._n_fresh,
             read_keys=cache.read_keys,
             read_values=cache.read_values,
@@ -232,3 +250,10 @@ class Controller:
                 cure="Raise --mem or --kv-budget, or choose another --kv-policy.",
             )
         return self.evict(cache, self.targets(counts, incoming_tokens))
+
+
+def _grown(array: NDArray[Item], n_used: int, n_needed: int) -> NDArray[Item]:
+    """A longer copy of the used part, at least doubled."""
+    grown = np.empty(max(n_needed, 2 * array.size), array.dtype)
+    grown[:n_used] = array[:n_used]
+    return grown

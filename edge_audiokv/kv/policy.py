@@ -38,9 +38,9 @@ class Policy(ABC):
     """Base: uniform budgets, nothing smoothed, nothing protected, nothing merged.
 
     `needs` names what a view must carry: "scores" (the last scored batch), "ema", "total",
-    "variance" (statistics over observations), "keys", "values". `by_layer` says that the choice in
-    one layer depends on that layer alone: then an eviction takes a few layers at a time and needs
-    a fraction of the memory.
+    "variance" (statistics over observations), "novelty", "keys", "values". `by_layer` says
+    that the choice in one layer depends on that layer alone: then an eviction takes a few layers at
+    a time and needs a fraction of the memory.
     """
 
     name: ClassVar[str] = ""

@@ -59,6 +59,8 @@ class KVView:
                 number of text queries that saw a row, 0 for a row that none has seen
     total       sums over all observed queries (needs "total"); seen: queries a row was observed by
     variance    variance over observations (needs "variance")
+    novelty_of  novelty of each absolute position, float [P], 1 where it is not audio (needs
+                "novelty")
     n_fresh     rows that the last append brought (grace)
     first_layer the model's layer that layer 0 of this view is
     """
@@ -74,6 +76,7 @@ class KVView:
     total: FloatArray | None = None
     seen: FloatArray | None = None
     variance: FloatArray | None = None
+    novelty_of: NDArray[np.floating] | None = None
     n_fresh: int = 0
     first_layer: int = 0
     read_keys: Callable[[int, int], FloatArray] = field(default=_no_vectors, repr=False)
@@ -96,6 +99,14 @@ class KVView:
             return np.full(self.positions.shape, Kind.TEXT, np.int8)
         kinds = self.kind_of[np.clip(self.positions, 0, self.kind_of.size - 1)]
         return np.where(self.valid, kinds, np.int8(Kind.TEXT))
+
+    @cached_property
+    def novelty(self) -> FloatArray:
+        """Novelty of each row, float32 [L, H, T] (novelty.py); ones if the view carries none."""
+        if self.novelty_of is None or self.novelty_of.size == 0:
+            return np.ones(self.positions.shape, np.float32)
+        at = np.clip(self.positions, 0, self.novelty_of.size - 1)
+        return np.asarray(self.novelty_of[at], np.float32)
 
     @cached_property
     def rank_from_end(self) -> IntArray:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_audiokv.calibrate.clips import Join
+from edge_audiokv.errors import PolicyError
 from edge_audiokv.eval.comparison import (
     CELLS_A_TASK,
     Inputs,
@@ -17,6 +18,7 @@ from edge_audiokv.eval.comparison import (
     read_results,
     results_path,
     tasks_left,
+    variant,
 )
 from edge_audiokv.eval.suites import FULL, Cell, Suite, grid, narrowed, suites
 from edge_audiokv.kv.policy import policies
@@ -72,6 +74,14 @@ def test_every_policy_at_every_share_is_in_the_loss_suite():
     assert found["loss-25s"].grid_of(0)[0] == (FULL, 1.0)
     small = narrowed(found["words"], names=("snapkv",), shares=(0.4,), clips=2)
     assert small.grid == (("snapkv", 0.4),) and small.core == () and small.clips == 2
+    wide = narrowed(SUITE, names=("b",), variants=("snapkv window=8",), shares=(0.4,))
+    assert wide.grid == (("snapkv window=8", 0.4), ("b", 0.4))
+
+
+def test_a_variant_is_a_policy_with_options():
+    assert variant("snapkv window=8", None).window == 8
+    with pytest.raises(PolicyError, match="no option 'windows'"):
+        variant("snapkv windows=8", None)
 
 
 @pytest.mark.integration

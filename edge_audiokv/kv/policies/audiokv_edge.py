@@ -10,6 +10,9 @@ Differences from the paper, each with its reason:
   even floor, water-filled to the byte. The smaller the budget, the sharper: weights are raised to
   `temperature` at 40 %, less above, more below (0.5 to 2 times), as measured.
 - SSS runs over audio frames alone, on the time grid, with an AC cut-off and reflected ends.
+- Score = attention ** `attention` * novelty ** `novelty` (novelty.py; 1 for text). Most rows of an
+  audio encoder say nothing and resemble each other, and no text query is needed to see which; the
+  question's attention alone misses a third of what the answer will look at, novelty a sixth.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from edge_audiokv.kv.view import KVView
 class AudioKVEdge(Policy):
     name: ClassVar[str] = "audiokv-edge"
     by_layer: ClassVar[bool] = True
-    needs: ClassVar[frozenset[str]] = frozenset({"ema"})
+    needs: ClassVar[frozenset[str]] = frozenset({"ema", "novelty"})
 
     n_sinks: int = 4
     window: int = 64
@@ -43,6 +46,8 @@ class AudioKVEdge(Policy):
     gamma: float = 0.7
     alpha: float = 0.25
     taper: float = 0.05
+    novelty: float = 1.0
+    attention: float = 0.2
     table: str = "speech"
     loss_table: str = "loss"
     hit_share: float = 0.4
@@ -57,9 +62,12 @@ class AudioKVEdge(Policy):
         return np.where(seen, view.ema, mean).astype(np.float32)
 
     def smooth(self, view: KVView, scores: FloatArray) -> FloatArray:
-        return smooth_rows(
+        smooth = smooth_rows(
             scores, view.frames, gamma=self.gamma, alpha=self.alpha, taper=self.taper
         )
+        # Ringing below zero would turn the product around; what stands apart is not smeared.
+        paid = np.maximum(smooth, 0) ** self.attention
+        return np.asarray(paid * view.novelty**self.novelty, np.float32)
 
     def protect(self, view: KVView) -> Tiers:
         share = int(self.window_share * view.targets.min())
