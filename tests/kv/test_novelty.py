@@ -105,3 +105,28 @@ def test_ours_keeps_the_rows_that_stand_apart():
 
     rows = c.plan(c.view(Cache(), np.full((1, 2), 12, np.int32)))
     assert {4 + at for at in range(5, 40, 5)} <= set(rows.of(0, 0).tolist())
+
+
+def test_generated_text_gives_way_to_rows_that_carry_words_but_not_to_the_others():
+    c = Controller(make_policy("audiokv-edge", window=1, n_sinks=0), SHAPE, CAPACITY)
+    c.appended(Kind.AUDIO, 20, novelty=np.array([0.9, 0.05] * 10, np.float32))
+    c.appended(Kind.TEXT, 10)
+    c.appended(Kind.AUDIO, 1, novelty=np.ones(1, np.float32))
+    counts = np.full((1, 2), 31, np.int32)
+    c.observe_scores(np.full((1, 2, 31), 1 / 31, np.float32), counts, n_queries=1)
+
+    class Cache:
+        read_keys = read_values = None
+
+        def __init__(self):
+            self.counts = counts
+
+        def positions(self):
+            return np.tile(np.arange(31, dtype=np.int32), (1, 2, 1))
+
+    def kept(n_rows):
+        return set(c.plan(c.view(Cache(), np.full((1, 2), n_rows, np.int32))).of(0, 0).tolist())
+
+    words, text = set(range(4, 20, 2)), set(range(20, 30))  # the first four are the session's sinks
+    assert words <= kept(15) and not text <= kept(15)
+    assert words | text <= kept(25)

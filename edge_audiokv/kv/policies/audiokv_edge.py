@@ -27,7 +27,7 @@ from edge_audiokv.kv.profile import HeadProfile
 from edge_audiokv.kv.protect import combine, sinks, text, window
 from edge_audiokv.kv.shape import FloatArray, KVShape
 from edge_audiokv.kv.smoothing import smooth_rows
-from edge_audiokv.kv.view import KVView
+from edge_audiokv.kv.view import Kind, KVView
 
 
 @register
@@ -48,6 +48,7 @@ class AudioKVEdge(Policy):
     taper: float = 0.05
     novelty: float = 1.0
     attention: float = 0.2
+    text_novelty: float = 0.3
     table: str = "speech"
     loss_table: str = "loss"
     hit_share: float = 0.4
@@ -67,7 +68,8 @@ class AudioKVEdge(Policy):
         )
         # Ringing below zero would turn the product around; what stands apart is not smeared.
         paid = np.maximum(smooth, 0) ** self.attention
-        return np.asarray(paid * view.novelty**self.novelty, np.float32)
+        novelty = np.where(view.kinds == Kind.TEXT, np.float32(self.text_novelty), view.novelty)
+        return np.asarray(paid * novelty**self.novelty, np.float32)
 
     def protect(self, view: KVView) -> Tiers:
         share = int(self.window_share * view.targets.min())
