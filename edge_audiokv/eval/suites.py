@@ -60,7 +60,7 @@ def suites(every: tuple[str, ...]) -> tuple[Suite, ...]:
     """All suites; `every` are the names of all policies."""
     rest = tuple(name for name in (OURS, *every) if name != FULL)
     rest = tuple(dict.fromkeys(rest))
-    long_run = (OURS, "sparsemm", "snapkv", "streaming-llm")
+    streamed = (OURS, "audiokv", "sparsemm", "snapkv", "streaming-llm")
     return (
         Suite("loss-25s", "loss", "Loss, joins of 25 s", 25, 12, grid(rest, SHARES)),
         Suite(
@@ -73,16 +73,23 @@ def suites(every: tuple[str, ...]) -> tuple[Suite, ...]:
             wide=48,
             core=((OURS, 0.4), (OURS, 0.6)),
         ),
-        Suite("recall-45s", "recall", "Recall, joins of 45 s", 45, 8, grid(MAIN, LOWER)),
-        Suite("stream-90s", "stream", "Loss as a stream, joins of 90 s", 90, 3, grid(MAIN, LOWER)),
+        Suite(
+            "stream-90s",
+            "stream",
+            "Loss as a stream, joins of 90 s",
+            90,
+            2,
+            grid(streamed, (0.6, 0.4)),
+        ),
         Suite("loss-90s", "loss", "Loss, joins of 90 s", 90, 3, grid(rest, LOWER)),
+        Suite("recall-45s", "recall", "Recall, joins of 45 s", 45, 8, grid(MAIN, LOWER)),
         Suite(
             "stream-600s",
             "stream",
             "Loss as a stream, joins of 10 min",
             600,
             1,
-            grid(long_run, (0.4, 0.2)),
+            grid((OURS, "snapkv", "streaming-llm"), (0.2,)),
         ),
     )
 

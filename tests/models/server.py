@@ -48,8 +48,9 @@ def serve(data: bytes) -> Iterator[tuple[str, Faults]]:
                 faults.cuts -= 1
                 body = body[: faults.cut_after]
                 self.close_connection = True
-            self.wfile.write(body)
+            # Counted first: the client may be done before this thread goes on.
             faults.sent_bytes += len(body)
+            self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
