@@ -165,6 +165,11 @@ class Endpointer:
         return Segment(self._open.id, start, end, samples, cut=True)
 
     @property
+    def in_pause(self) -> bool:
+        """A segment is open and its last frames were silent: it may just have ended."""
+        return self._open is not None and self._position > self._voiced_end
+
+    @property
     def paused_segment(self) -> Segment | None:
         """The open speech exactly as it will end if the silence that has begun goes on.
 

@@ -12,8 +12,8 @@ import click
 from edge_audiokv.cli.options import engine_options, settings_from
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.eval.programme import Programme, noise_files
-from edge_audiokv.eval.soak import Soak, SoakReport, write_report
-from edge_audiokv.eval.wer import normalise, read_manifest
+from edge_audiokv.eval.soak import Soak, SoakReport, rehearse, write_report
+from edge_audiokv.eval.wer import read_manifest
 from edge_audiokv.units import format_clock
 
 _TOLD_EVERY = 10  # simulated minutes
@@ -79,7 +79,7 @@ def soak(
         speech_share=speech_share,
         seed=seed,
     )
-    normalise("")  # imported before the session measures what runs already
+    rehearse(programme)
     session = Session(engine, SessionSettings(context=context, report_interval_s=0))
     told = {
         "hours": hours,
@@ -117,10 +117,12 @@ def _on_minute(now: SoakReport, report: Path | None) -> None:
         write_report(now, report)
     if len(now.minutes) % _TOLD_EVERY:
         return
+    last = now.minutes[-1]
     left_s = now.wall_s * (now.planned_s / now.simulated_s - 1)
     click.echo(
         f"{format_clock(now.simulated_s)[:8]} of {format_clock(now.planned_s)[:8]}  "
-        f"RSS {now.minutes[-1].rss_bytes / 1e6:.0f} MB, peak {now.peak_rss_bytes / 1e6:.0f} MB of "
+        f"RSS {last.rss_bytes / 1e6:.1f} MB (no files {last.anonymous_bytes / 1e6:.1f}), ledger "
+        f"{last.ledger_bytes / 1e6:.1f} MB, peak {now.peak_rss_bytes / 1e6:.1f} MB of "
         f"{now.cap_bytes / 1e6:.0f} MB  WER {now.wer:.1%}  {format_clock(left_s)[:8]} left",
         err=True,
     )

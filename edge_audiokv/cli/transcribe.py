@@ -14,8 +14,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edge_audiokv.audio.endpoint import EndpointConfig, Segment
 from edge_audiokv.audio.file import FileSource
+from edge_audiokv.audio.opening import make_source
+from edge_audiokv.audio.source import AudioSource
 from edge_audiokv.cli.options import Seconds, engine_options, settings_from
 from edge_audiokv.engine.transcriber import Transcriber
+from edge_audiokv.errors import InputError
 from edge_audiokv.events import Final, Warned
 from edge_audiokv.kv.memory import peak_rss_bytes, rss_bytes
 from edge_audiokv.models.progress import progress_bar
@@ -26,6 +29,7 @@ from edge_audiokv.units import format_bytes
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @engine_options
+@click.option("--raw", metavar="FORMAT", help="FILE is raw PCM, such as s16le:16000.")
 @click.option(
     "-f",
     "--format",
@@ -49,6 +53,7 @@ from edge_audiokv.units import format_bytes
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 def transcribe(
     files: tuple[str, ...],
+    raw: str | None,
     format_name: str,
     output: str,
     max_segment_s: float,
@@ -58,8 +63,9 @@ def transcribe(
 ) -> None:
     """Transcribe recordings of any length.
 
-    FILE is anything libsndfile reads (WAV, FLAC, OGG, Opus, MP3), at any rate. Speech is found,
-    cut at pauses and decoded piece by piece; the result goes to standard output.
+    FILE is anything libsndfile reads (WAV, FLAC, OGG, Opus, MP3), at any rate, or - for standard
+    input. Speech is found, cut at pauses and decoded piece by piece; the result goes to standard
+    output.
 
     \b
     Examples:
@@ -67,25 +73,32 @@ def transcribe(
       edge-audiokv transcribe talk.flac --kv-budget 40% --verbose
       edge-audiokv transcribe a.wav b.wav --format srt -o all.srt
       edge-audiokv transcribe talk.mp3 --mem 600MB --format jsonl | head
+      ffmpeg -i film.mkv -f s16le -ac 1 -ar 16000 - | edge-audiokv transcribe - --raw s16le:16000
     """
     console = Console(stderr=True, quiet=quiet)
     settings = settings_from(values)
-    # A wrong path is told before seconds are spent on loading a model.
-    for name in files:
-        with FileSource(name):
-            pass
+    if files.count("-") > 1:
+        raise InputError("standard input can be read once.", cure="Name - once.")
+    sources = [make_source(name, raw=raw) for name in files]
     endpoint = EndpointConfig(max_segment_s=max_segment_s)
-    # The output first: a place that cannot be written is told before the model is loaded.
-    with open_output(output, format_name) as writer, ExitStack() as stack:
+    with ExitStack() as stack:
+        # Wrong paths, and places that cannot be written, are told before a model is loaded.
+        for name, source in zip(files, sources, strict=True):
+            if name == "-":
+                stack.enter_context(source)  # it cannot be opened again
+                continue
+            with source:
+                pass
+        writer = stack.enter_context(open_output(output, format_name))
         with progress_bar(Console(stderr=True, quiet=quiet)) as report:
             transcriber = stack.enter_context(
                 Transcriber(settings, endpoint=endpoint, progress=report)
             )
         # Several files make one timeline and one count, as if they had been joined.
         offset_s, count = 0.0, 0
-        for name in files:
-            with FileSource(name) as source:
-                for final in _with_progress(transcriber, source, console):
+        for name, source in zip(files, sources, strict=True):
+            with source:
+                for final in _with_progress(transcriber, source, Path(name).name, console):
                     writer.write(_moved(final, count, offset_s))
                     count += 1
                 for event in source.take_events():
@@ -98,12 +111,12 @@ def transcribe(
 
 
 def _with_progress(
-    transcriber: Transcriber, source: FileSource, console: Console
+    transcriber: Transcriber, source: AudioSource, name: str, console: Console
 ) -> Iterator[Final]:
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} s"),
+        TextColumn("{task.completed:.0f}{task.fields[of]} s"),
         TimeRemainingColumn(),
         TextColumn("[dim]{task.fields[text]}"),
         console=console,
@@ -111,7 +124,10 @@ def _with_progress(
         disable=not console.is_terminal,
     )
     with bar:
-        task = bar.add_task(Path(source.name).name, total=max(source.duration_s, 0.01), text="")
+        # What comes raw does not say how long it is.
+        total_s = max(source.duration_s, 0.01) if isinstance(source, FileSource) else None
+        of = f"/{total_s:.0f}" if total_s is not None else ""
+        task = bar.add_task(name, total=total_s, text="", of=of)
 
         def on_segment(segment: Segment) -> None:
             bar.update(task, completed=segment.start_s)

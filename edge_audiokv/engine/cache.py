@@ -88,8 +88,8 @@ class HeadCache:
         self.context.close()
 
     def warm_up(self) -> None:
-        """Decode sound, a question and a word once and forget them: what they need is touched then,
-        and can be measured. The cache must be empty.
+        """Decode sound, a question and a word, evict, and forget it all: what that needs is touched
+        then, and can be measured. The cache must be empty.
         """
         size = min(_BATCH_TOKENS, self.context.free_rows // 3)
         self.append_embeddings(np.zeros((size, self.context.model.n_embd), np.float32))
@@ -97,6 +97,8 @@ class HeadCache:
         self.append_generated([0])
         if self.context.n_outputs > 1:
             self.context.decode_tokens([0] * self.context.n_outputs, all_logits=True)
+        if self.controller.policy.evicts:
+            self.controller.evict(self.context, self.targets(0.5))
         self.clear()
 
     def clear(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 
 from edge_audiokv.audio.endpoint import Ended, Endpointer, Segment, Started
@@ -47,8 +48,9 @@ class Hearing:
             self.recognizer, interval_s=settings.partial_interval_s or float("inf")
         )
         self._report = report
-        # Told, but not in the memory yet: that work comes after everybody knows the text.
-        self._told: tuple[Heard, bool] | None = None
+        # Told, but not in the memory yet: that work comes after everybody knows the text. One at
+        # most, and a second for as long as it is being told.
+        self._told: deque[tuple[Heard, bool]] = deque()
         self._partial_end_s = 0.0
         self._reported_s = 0.0
         self._seen_evictions = 0
@@ -72,6 +74,7 @@ class Hearing:
     def flush(self) -> Iterator[Event]:
         """The sound is over: what is open ends here."""
         yield from self._news(self.endpointer.flush())
+        yield from self._catch_up()
 
     def abandon(self) -> None:
         """The open segment will never end: forget it, so that the next sound starts afresh."""
@@ -92,6 +95,9 @@ class Hearing:
         yield from self._news(self.endpointer.push(samples))
         if live:
             yield from self._partial()
+        # Somebody may wait for the end of a pause, nobody for the memory.
+        if not (live and self.endpointer.in_pause):
+            yield from self._catch_up()
         every_s = self.settings.report_interval_s
         if every_s and self.clock_s - self._reported_s >= every_s:
             self._reported_s = self.clock_s
@@ -118,14 +124,15 @@ class Hearing:
         yield Partial(draft.id, start_s, self._partial_end_s, draft.text, stable)
 
     def _end_segment(self, segment: Segment) -> Iterator[Event]:
+        if self.settings.context == "rolling":
+            yield from self._catch_up()
         heard, flags, listened = self._final(segment)
         self.n_segments += 1
         text = heard.decoded.text
-        self._told = heard, listened
+        self._told.append((heard, listened))
         yield Final(segment.id, segment.start_s, segment.end_s, text, flags)
-        # Nobody waits for this; a question that comes in between does it first.
-        self._remember()
-        yield from self._evictions()
+        if len(self._told) > 1:
+            yield from self._catch_up()
         question = spoken_question(text, self.settings.hotword)
         if question:
             try:
@@ -133,9 +140,15 @@ class Hearing:
             except InputError as error:
                 yield Warned(self.clock_s, str(error))
 
+    def _catch_up(self) -> Iterator[Event]:
+        """Put what was told into the memory."""
+        if self._told:
+            self._remember()
+            yield from self._evictions()
+
     def _remember(self) -> None:
-        if self._told is not None:
-            (heard, listened), self._told = self._told, None
+        while self._told:
+            heard, listened = self._told.popleft()
             self.memory.commit(heard.embeddings, heard.decoded, listened=listened)
             trim_heap()  # 0.3 ms, and 1 to 2 MB that would stay with the process
 

@@ -59,7 +59,8 @@ class Drafter:
         if paused is not None:
             known = self.draft is not None and self.draft.fits(paused)
             return None if known else self._decode(paused)
-        if not partials:
+        # In the first moments of a pause a partial would hold up the closing draft.
+        if not partials or endpointer.in_pause:
             return None
         segment = endpointer.open_segment
         if segment is None:

@@ -15,6 +15,7 @@ from edge_audiokv.engine.cache import (
     policy_of,
 )
 from edge_audiokv.engine.estimate import context_bytes, shape_of
+from edge_audiokv.engine.heap import trim_heap
 from edge_audiokv.engine.rolling import MAX_ANSWER_TOKENS, MAX_QUESTION_TOKENS
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.kv.memory import rss_bytes
@@ -178,7 +179,11 @@ def open_session_caches(runtime: Runtime, needs: SessionNeeds) -> SessionCaches:
         scratch.close()
         raise
     memory.warm_up()
-    grown_bytes = rss_bytes() - before_bytes - memory.context.pool_nbytes
+    trim_heap()
+    # The masks of a full cache are reserved and not yet touched: the segment's cache, which is
+    # small, shows how much of the compute buffers an empty one has used.
+    masks_bytes = max(0, memory.context.compute_nbytes - scratch.context.compute_nbytes)
+    grown_bytes = rss_bytes() - before_bytes - memory.context.pool_nbytes + masks_bytes
     ledger.add("KV pools", lambda: memory.context.pool_nbytes)
     ledger.add("compute", lambda: max(grown_bytes, memory.nbytes - memory.context.pool_nbytes))
     return SessionCaches(scratch, memory, needs.turn_tokens)

@@ -2,7 +2,7 @@
 
 The programme is made of blocks. Each is seeded by itself; every second one and the last repeat the
 first, sound for sound, so that word error rates at a session's begin and end differ by its age and
-by nothing else. Only the piece being played is in memory.
+by nothing else. Only the piece being played is in memory: the process is measured while it plays.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_audiokv.audio.file import read_all
+from edge_audiokv.audio.file import FileSource, read_all
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, Samples
 from edge_audiokv.errors import InputError
 from edge_audiokv.eval.wer import Utterance
@@ -40,6 +40,22 @@ class Piece:
     text: str = ""
     turn: int = -1
     last: bool = False
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """What will be said, and the pause after it; nothing is read yet."""
+
+    utterance: Utterance
+    gap_samples: int
+    backed: bool
+    seed: int
+
+    @property
+    def most_samples(self) -> int:
+        """At 16 kHz, gap included, with room for a resampler's rounding."""
+        with FileSource(self.utterance.path) as source:
+            return int((source.duration_s + 0.1) * SAMPLE_RATE_HZ) + self.gap_samples
 
 
 class Programme:
@@ -87,35 +103,41 @@ class Programme:
         left = int(self.block_s * SAMPLE_RATE_HZ)
         while True:
             turn = self._turn_of(rng)
-            spoken = sum(len(piece.samples) for piece in turn)
-            if spoken + 2 * _REST_S * SAMPLE_RATE_HZ > left:
+            most = sum(clip.most_samples for clip in turn)
+            if most + 2 * _REST_S * SAMPLE_RATE_HZ > left:
                 break
-            yield from turn
+            spoken = 0
+            for index, clip in enumerate(turn):
+                piece = self._spoken(clip, last=index == len(turn) - 1)
+                spoken += len(piece.samples)
+                yield piece
+                del piece
+            self._turn += 1
             left -= spoken
             wanted = spoken * (1 - self.speech_share) / self.speech_share * rng.uniform(0.5, 1.5)
             for piece in self._pause(rng, min(left, int(wanted + 2 * _REST_S * SAMPLE_RATE_HZ))):
-                yield piece
                 left -= len(piece.samples)
+                yield piece
         yield from _parts("silence", lambda n: _room_tone(rng, n), left)
 
-    def _turn_of(self, rng: np.random.Generator) -> list[Piece]:
+    def _turn_of(self, rng: np.random.Generator) -> list[_Clip]:
         """One to four clips that follow each other in the manifest, by one speaker."""
         start = int(rng.integers(len(self.utterances)))
         clips = self.utterances[start : start + int(rng.integers(1, _MAX_TURN_CLIPS + 1))]
-        clips = [clip for clip in clips if clip.speaker == clips[0].speaker]
-        backed = rng.random() < _BACKGROUND_SHARE
-        pieces = []
-        for index, clip in enumerate(clips):
-            samples = read_all(clip.path)
-            if backed:
-                samples = _mixed(samples, self._noise(rng, len(samples)))
-            gap = _room_tone(rng, int(rng.uniform(0.2, 0.7) * SAMPLE_RATE_HZ))
-            last = index == len(clips) - 1
-            pieces.append(
-                Piece("speech", np.concatenate([samples, gap]), clip.text, self._turn, last)
-            )
-        self._turn += 1
-        return pieces
+        backed = bool(rng.random() < _BACKGROUND_SHARE)
+        return [
+            _Clip(clip, int(gap_s * SAMPLE_RATE_HZ), backed, seed=int(rng.integers(2**32)))
+            for clip, gap_s in zip(clips, rng.uniform(0.2, 0.7, len(clips)), strict=True)
+            if clip.speaker == clips[0].speaker
+        ]
+
+    def _spoken(self, clip: _Clip, *, last: bool) -> Piece:
+        rng = np.random.default_rng(clip.seed)
+        samples = read_all(clip.utterance.path)
+        if clip.backed:
+            samples = _mixed(samples, self._noise(rng, len(samples)))
+        sound = np.concatenate([samples, _room_tone(rng, clip.gap_samples)])
+        return Piece("speech", sound, clip.utterance.text, self._turn, last)
 
     def _pause(self, rng: np.random.Generator, n_samples: int) -> Iterator[Piece]:
         rest = min(n_samples // 2, int(_REST_S * SAMPLE_RATE_HZ))

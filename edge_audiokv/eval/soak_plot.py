@@ -31,6 +31,8 @@ def plot_soak(report: SoakReport, path: Path) -> None:
     hours = np.array([minute.time_s / 3600 for minute in minutes])
     figure, (memory, errors, pace) = pyplot.subplots(3, 1, figsize=(9, 9), sharex=True)
     memory.plot(hours, [minute.rss_bytes / 1e6 for minute in minutes], label="RSS (kernel)")
+    anonymous_mb = [minute.anonymous_bytes / 1e6 for minute in minutes]
+    memory.plot(hours, anonymous_mb, lw=0.8, label="not mapped files")
     memory.plot(hours, [minute.ledger_bytes / 1e6 for minute in minutes], "--", label="ledger")
     memory.axhline(report.cap_bytes / 1e6, color="tab:red", label="--mem")
     memory.axhline(report.peak_rss_bytes / 1e6, color="grey", lw=0.8, ls=":", label="peak RSS")

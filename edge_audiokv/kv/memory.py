@@ -121,6 +121,19 @@ def rss_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+def anonymous_rss_bytes() -> int:
+    """Resident bytes that no file backs: heaps, arenas, pools. 0 where the kernel does not say.
+
+    The rest of `rss_bytes()` are mapped files: weights and libraries, which the kernel may drop.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
 def peak_rss_bytes() -> int:
     """Highest resident bytes of this process so far (VmHWM; elsewhere the resource module's)."""
     status = Path("/proc/self/status")

@@ -164,6 +164,16 @@ def test_start_is_told_while_speech_goes_on():
     assert endpointer.open_segment is None
 
 
+def test_a_pause_is_known_from_its_first_frame_to_its_end():
+    endpointer = Endpointer(LoudDetector(), EndpointConfig(silence_duration_ms=320))
+    known = []
+    for probability in [0] * 3 + [1] * 10 + [0] * 4 + [1] * 5 + [0] * 12:
+        endpointer.push(stream([probability]))
+        known.append(endpointer.in_pause)
+    # The last two frames lie behind the silence that ended the segment.
+    assert known == [False] * 13 + [True] * 4 + [False] * 5 + [True] * 9 + [False] * 3
+
+
 def test_long_speech_is_split_where_it_is_quietest():
     config = EndpointConfig(max_segment_s=5)
     rng = np.random.default_rng(1)

@@ -60,6 +60,46 @@ def test_a_pause_is_worked_on_before_it_ends_the_segment():
     assert [type(event).__name__ for event in events] == ["SpeechStarted", "Partial", "Final"]
 
 
+def test_partials_do_not_begin_in_a_pause():
+    # Words of 0.5 s with gaps too short to end them: partials come while somebody speaks.
+    hearing = scripted_hearing(Script("hello"), partial_interval_s=0.1)
+    sound = np.concatenate([np.concatenate([speech(0.5), silence(0.15)]) for _ in range(5)])
+    blocks = np.split(sound, range(1600, len(sound), 1600))
+    partials = 0
+    for block in blocks:
+        events = [*hearing.take(block, live=True)]
+        told = sum(isinstance(event, Partial) for event in events)
+        assert not (told and hearing.endpointer.in_pause)
+        partials += told
+    assert partials > 5
+
+
+@pytest.mark.parametrize("context", ["fresh", "rolling"])
+def test_the_memory_waits_for_the_end_of_a_pause(context):
+    # Cut at the gap when 5 s are full, and the rest has just paused: its text comes first.
+    hearing = scripted_hearing(Script("words"), context=context)
+    cache = hearing.caches.memory
+    sound = np.concatenate([speech(3), silence(0.2), speech(1.7), silence(2)])
+    waited, order = 0, []
+    for block in np.split(sound, range(1600, len(sound), 1600)):
+        before = cache.next_position
+        order += [event for event in hearing.take(block, live=True) if isinstance(event, Final)]
+        if context == "fresh" and len(order) == 1 and hearing.endpointer.in_pause:
+            assert cache.next_position == before == 0
+            waited += 1
+    hearing.ask("what?")
+    assert len(order) == 2 and not hearing._told
+    assert context == "rolling" or waited > 0
+    assert cache.next_position == hear_whole(sound, context)
+
+
+def hear_whole(sound: np.ndarray, context: str) -> int:
+    """Where the memory stands when the same sound was not live."""
+    hearing = scripted_hearing(Script("words"), context=context)
+    hear(hearing, sound)
+    return hearing.caches.memory.next_position
+
+
 def test_a_loop_in_rolling_context_is_said_again_without_it():
     hearing = scripted_hearing(Script("good text"), Script(LOOP), context="rolling")
     events = hear(hearing, speech(2), silence(1))

@@ -20,9 +20,8 @@ MEM_MB = 560
 
 
 def minutes(rss_mb: list[float]) -> list[Minute]:
-    return [
-        Minute(60.0 * (i + 1), int(mb * 1e6), 0, 0.0, 0.0, 0, 0, 0) for i, mb in enumerate(rss_mb)
-    ]
+    rest = (0, 0, 0.0, 0.0, 0, 0, 0)
+    return [Minute(60.0 * (i + 1), int(mb * 1e6), *rest) for i, mb in enumerate(rss_mb)]
 
 
 def test_slope_of_a_line() -> None:

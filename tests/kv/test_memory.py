@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import mmap
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_audiokv.errors import MemoryBudgetError
-from edge_audiokv.kv.memory import Ledger, peak_rss_bytes, plan_memory, rss_bytes
+from edge_audiokv.kv.memory import (
+    Ledger,
+    anonymous_rss_bytes,
+    peak_rss_bytes,
+    plan_memory,
+    rss_bytes,
+)
 
 PARTS = {"interpreter": 120_000_000, "weights": 98_000_000, "encoder": 60_000_000}
 
@@ -61,3 +71,18 @@ def test_the_kernel_sees_an_allocation() -> None:
     assert rss_bytes() - before_bytes > 40_000_000
     assert peak_rss_bytes() >= rss_bytes() - 1_000_000
     del block
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not tell them apart")
+def test_memory_of_ones_own_and_mapped_files_are_told_apart(tmp_path: Path) -> None:
+    before_bytes = anonymous_rss_bytes()
+    block = bytearray(b"x" * 50_000_000)
+    own_bytes = anonymous_rss_bytes() - before_bytes
+    assert own_bytes == pytest.approx(len(block), rel=0.05)
+    path = tmp_path / "weights"
+    path.write_bytes(block)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        total_bytes, before_bytes = rss_bytes(), anonymous_rss_bytes()
+        assert sum(mapped[:: mmap.PAGESIZE]) > 0
+        assert rss_bytes() - total_bytes > 40_000_000
+        assert anonymous_rss_bytes() - before_bytes < 5_000_000
