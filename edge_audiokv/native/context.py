@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import replace
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge_audiokv.errors import CacheFullError, MemoryBudgetError, ModelError, NativeError
 from edge_audiokv.kv.shape import FloatArray, IntArray, KVShape
+from edge_audiokv.lifetime import Loadable
 from edge_audiokv.native import bindings
 from edge_audiokv.native.model import Model
 from edge_audiokv.native.rows import CacheRows, int_pointer
@@ -37,7 +37,7 @@ def default_threads() -> int:
     return max(1, min(cores - 1, 8))
 
 
-class HeadwiseContext(CacheRows):
+class HeadwiseContext(CacheRows, Loadable):
     """One sequence over a head-wise cache of fixed size.
 
     `capacity` is rows per head, int32 [L, H] or one number for all. Capacities are rounded up to a
@@ -115,17 +115,6 @@ class HeadwiseContext(CacheRows):
         if self._ctx is not None:
             self.model.library.llama.llama_free(self._llama_ctx)
         self._ctx = None
-
-    def __enter__(self) -> Self:
-        return self.load()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def plan(self) -> tuple[IntArray, IntArray, int]:
         """What `load` will allocate: capacity [L, H], level [L, H], bytes of the K and V pools.

@@ -6,18 +6,18 @@ import ctypes
 import re
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from edge_audiokv.errors import ModelError, NativeError
 from edge_audiokv.kv.shape import KVShape
+from edge_audiokv.lifetime import Loadable
 from edge_audiokv.native import bindings
 from edge_audiokv.native.library import Library, load
 
 _ROPE_SECTIONS = {8: 4, 24: 4, 40: 4}  # M-RoPE, vision and interleaved M-RoPE: ids per position
 
 
-class Model:
+class Model(Loadable):
     """Weights of a GGUF file, with an optional LoRA adapter that every context of it applies.
 
     `n_gpu_layers` layers go to a GPU if the library was built for one. With `use_mmap` the weights
@@ -80,17 +80,6 @@ class Model:
         if self._model is not None and self._library is not None:
             self._library.llama.llama_model_free(self._model)
         self._model = self._adapter = None
-
-    def __enter__(self) -> Self:
-        return self.load()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def library(self) -> Library:

@@ -8,13 +8,13 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
 from edge_audiokv.errors import ModelError, NativeError
 from edge_audiokv.kv.shape import FloatArray, IntArray
+from edge_audiokv.lifetime import Loadable
 from edge_audiokv.native.library import directory, load
 
 ROW_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}  # enum ggml_type
@@ -63,7 +63,7 @@ def reference() -> Any:
     return unpatched() if has_unpatched() else load().llama
 
 
-class StockContext:
+class StockContext(Loadable):
     """A plain cache of `n_ctx` rows over its own copy of the weights, with fused attention."""
 
     def __init__(
@@ -119,17 +119,6 @@ class StockContext:
         if self._model is not None:
             self.llama.llama_model_free(self._model)
         self.ctx = self._model = None
-
-    def __enter__(self) -> Self:
-        return self.load()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def state_nbytes(self) -> int:
