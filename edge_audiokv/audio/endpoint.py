@@ -27,7 +27,8 @@ class EndpointConfig:
 
     threshold             probability from which a frame counts as voiced
     prefix_padding_ms     sound kept before the first voiced frame
-    silence_duration_ms   silence that ends a segment
+    silence_duration_ms   silence that ends a segment; one that is longer than half of the longest
+                          ends at ever shorter ones, down to suffix_padding_ms
     suffix_padding_ms     sound kept after the last voiced frame
     min_speech_ms         voiced time before anything is reported: shorter clicks are dropped
     max_segment_s         longest segment, at most 30 s; longer speech is split
@@ -222,11 +223,24 @@ class Endpointer:
             # Speech that only flickers must not outgrow the buffer while it waits.
             if self._open is None and (enough or self._position - begin >= self._max_samples // 2):
                 return [self._start(begin)]
-        elif inside and self._position - self._voiced_end >= self._silence:
+        elif inside and self._position - self._voiced_end >= self._needed_silence:
             self._voiced_start = None
             if self._open is not None:
                 return [self._end(self._voiced_end + self._suffix, cut=False)]
         return []
+
+    @property
+    def _needed_silence(self) -> int:
+        """Samples of silence that end the segment now.
+
+        From half of its greatest length on ever fewer, down to the padding: a short pause is a
+        better place to cut than the quietest point of a word, and the text comes sooner.
+        """
+        if self._open is None:
+            return self._silence
+        half = self._max_samples // 2
+        over = max(0, self._voiced_end - self._open.start_sample - half)
+        return self._silence - (self._silence - self._suffix) * min(over, half) // half
 
     def _start(self, sample: int) -> Started:
         self._open = Started(self._next_id, sample)

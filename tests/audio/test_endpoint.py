@@ -174,6 +174,16 @@ def test_a_pause_is_known_from_its_first_frame_to_its_end():
     assert known == [False] * 13 + [True] * 4 + [False] * 5 + [True] * 9 + [False] * 3
 
 
+def test_long_speech_ends_at_ever_shorter_pauses():
+    # Pauses of 320 ms: 480 ms are needed after 2 s of speech, under 300 after 8 of at most 10.
+    config = EndpointConfig(silence_duration_ms=480, suffix_padding_ms=160, max_segment_s=10)
+    sound = stream([1] * 60 + [0] * 10 + [1] * 180 + [0] * 10 + [1] * 60)
+    first, second = spoken(run(sound, config))
+    assert not first.cut and not second.cut
+    assert first.end_sample == (60 + 10 + 180 + 5) * FRAME_SAMPLES
+    assert second.end_sample == len(sound)
+
+
 def test_long_speech_is_split_where_it_is_quietest():
     config = EndpointConfig(max_segment_s=5)
     rng = np.random.default_rng(1)
