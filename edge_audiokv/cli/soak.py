@@ -45,7 +45,7 @@ _TOLD_EVERY = 10  # simulated minutes
 )
 @click.option("--json", "as_json", is_flag=True, help="The whole report as JSON on stdout.")
 @click.option(
-    "--report", type=click.Path(path_type=Path), help="JSON, anew every simulated minute."
+    "--report", type=click.Path(path_type=Path), help="JSON, anew every ten simulated minutes."
 )
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw it, also after Ctrl-C.")
 @engine_options
@@ -113,7 +113,8 @@ def soak(
 
 
 def _on_minute(now: SoakReport, report: Path | None) -> None:
-    if report is not None:
+    # The first minute shows that it can be written; later, what it takes to write it grows.
+    if report is not None and (len(now.minutes) == 1 or len(now.minutes) % _TOLD_EVERY == 0):
         write_report(now, report)
     if len(now.minutes) % _TOLD_EVERY:
         return
