@@ -38,7 +38,9 @@ class Loss:
     """Negative log-likelihood of the reference, in nats, of `n_tokens` tokens after the first.
 
     `hits` of them were the model's first choice; `kept_rows` of `full_rows`
-    rows stayed; `pool_bytes` is what the rows and the text's room take.
+    rows stayed; `pool_bytes` is what the rows and the text's room take. `divergence` is the sum of
+    KL(full cache || cut cache) over the same tokens, in nats: what the cut changed, without the
+    noise of which tokens the reference happens to hold.
     """
 
     nll: float
@@ -47,6 +49,7 @@ class Loss:
     kept_rows: int
     full_rows: int
     pool_bytes: int
+    divergence: float = 0.0
 
     @property
     def per_token(self) -> float:
@@ -72,12 +75,14 @@ class Prefilled:
         self.context.decode_embeddings(clip.embeddings, score=True)
         self._note(Kind.AUDIO, len(clip.embeddings), scored=True)
         self._heard = n_heard, len(self._steps)
+        self._full: FloatArray | None = None
         self.ask(parts.after)
 
     def ask(self, ids: list[int]) -> None:
         """Take back the last question and read `ids` in its place, scored."""
         n_heard, n_steps = self._heard
         del self._steps[n_steps:]
+        self._full = None
         self.context.truncate(n_heard)
         self.logits = self.context.decode_tokens(ids, score=True)
         self._note(Kind.PROMPT, len(ids), scored=True)
@@ -129,6 +134,8 @@ class Prefilled:
 
     def loss(self, policy: Policy, targets: IntArray | None) -> Loss:
         """Cut to `targets` [L, H] (None: keep all), then score the reference, teacher-forced."""
+        if self._full is None and targets is not None:
+            self.loss(policy, None)
         text_rows = len(self.clip.ids)
         with self.cut(policy, targets, n_text=text_rows, n_outputs=64) as context:
             full_rows, kept_rows = int(self.context.counts.sum()), int(context.counts.sum())
@@ -138,7 +145,10 @@ class Prefilled:
         if logits is None:
             return Loss(0.0, 0, 0, kept_rows, full_rows, held)
         nll, hits = likelihood(logits[:-1], self.clip.ids[1:])
-        return Loss(nll, text_rows - 1, hits, kept_rows, full_rows, held)
+        if targets is None:
+            self._full = logits[:-1]
+        apart_nats = 0.0 if self._full is None else divergence(self._full, logits[:-1])
+        return Loss(nll, text_rows - 1, hits, kept_rows, full_rows, held, apart_nats)
 
     def close(self) -> None:
         self.context.close()
@@ -161,3 +171,12 @@ def likelihood(logits: FloatArray, ids: list[int]) -> tuple[float, int]:
     picked = wide[np.arange(len(ids)), ids]
     hits = int((wide.argmax(axis=1) == np.asarray(ids)).sum())
     return float((log_sum - picked).sum()), hits
+
+
+def divergence(full: FloatArray, cut: FloatArray) -> float:
+    """Sum over tokens of KL(softmax(full) || softmax(cut)) in nats; logits float32 [T, V]."""
+    total = 0.0
+    for p, q in zip(full, cut, strict=True):  # one by one: V is large
+        p_log, q_log = (x - x.max() - np.log(np.exp(x - x.max()).sum()) for x in (p, q))
+        total += float((np.exp(p_log) * (p_log - q_log)).sum())
+    return max(0.0, total)

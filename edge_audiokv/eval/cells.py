@@ -122,6 +122,7 @@ def lose(
         loss.kept_rows,
         loss.full_rows,
         loss.pool_bytes,
+        loss.divergence,
     )
 
 

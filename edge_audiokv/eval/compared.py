@@ -13,7 +13,7 @@ from edge_audiokv.errors import InputError
 from edge_audiokv.eval.plot import Panel
 from edge_audiokv.eval.questions import CHANCE, KINDS
 from edge_audiokv.eval.suites import FULL, OURS, Suite
-from edge_audiokv.eval.sweep import RESAMPLES, Point, summarise, table
+from edge_audiokv.eval.sweep import RESAMPLES, Point, divergence_table, summarise, table
 from edge_audiokv.units import format_bytes
 
 Row = dict[str, Any]
@@ -72,7 +72,10 @@ def losses(suite: Suite, rows: Sequence[Row]) -> tuple[str, Panel] | None:
         if s.share < 1:
             lines.setdefault(s.policy, []).append((s.share, s.nll, s.nll_low, s.nll_high))
     panel = Panel(suite.title, "nats per token of the reference", full, lines, logarithmic=True)
-    return table(summaries, title=suite.title), panel
+    text = table(summaries, title=suite.title)
+    if suite.kind == "loss":
+        text += "\n" + divergence_table(summaries)
+    return text, panel
 
 
 def by_cell(rows: Sequence[Row]) -> Cells:

@@ -50,6 +50,7 @@ class Point:
     kept_rows: int
     full_rows: int
     pool_bytes: int
+    divergence: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Summary:
     """Nats per token over all clips, with a 95 % bootstrap interval over clips.
 
     `rise` is the loss above the full cache relative to it (0.01 = 1 %), with its own interval from
-    the same draws; `accuracy` the share of tokens that were the model's first choice.
+    the same draws; `accuracy` the share of tokens that were the model's first choice;
+    `divergence` KL(full || cut) per token in nats, of one-shot cuts.
     """
 
     protocol: str
@@ -74,6 +76,7 @@ class Summary:
     accuracy: float
     kept_share: float
     pool_bytes: int
+    divergence: float = 0.0
 
 
 def one_shot(start: Prefilled, policy: Policy, share: float) -> Loss:
@@ -191,6 +194,7 @@ def summarise(points: Sequence[Point], *, seed: int = 0) -> list[Summary]:
                     sum(p.hits for p in chosen) / int(tokens.sum()),
                     sum(p.kept_rows for p in chosen) / sum(p.full_rows for p in chosen),
                     int(np.mean([p.pool_bytes for p in chosen])),
+                    sum(p.divergence for p in chosen) / int(tokens.sum()),
                 )
             )
     return result
@@ -215,6 +219,30 @@ def append_points(path: Path, points: Iterable[Point]) -> None:
         file.write("".join(json.dumps(asdict(point)) + "\n" for point in points))
         file.flush()
         os.fsync(file.fileno())
+
+
+def divergence_table(summaries: Sequence[Summary]) -> str:
+    """A Markdown table: policies down, shares across, thousandths of a nat a token that a cut
+    changes.
+    """
+    shares = sorted({s.share for s in summaries if s.share < 1}, reverse=True)
+    by = {(s.policy, s.share): s.divergence for s in summaries}
+    names = sorted(
+        {s.policy for s in summaries if s.share < 1},
+        key=lambda name: np.mean([by[name, s] for s in shares if (name, s) in by]),
+    )
+    out = [
+        "KL divergence of the next token's distribution from the full cache's, 0.001 nats a token:",
+        "",
+        f"| policy | {' | '.join(f'{share:.0%}' for share in shares)} |",
+        f"|---|{'---|' * len(shares)}",
+    ]
+    for name in names:
+        cells = [by.get((name, share)) for share in shares]
+        out.append(
+            f"| {name} | {' | '.join('-' if c is None else f'{1e3 * c:.1f}' for c in cells)} |"
+        )
+    return "\n".join([*out, ""])
 
 
 def table(summaries: Sequence[Summary], *, title: str = "") -> str:

@@ -73,6 +73,10 @@ class Policy(ABC):
         """Power on the weights, for a budget of `share` of all rows that there can be."""
         return 1.0
 
+    def ceiling(self, share: float) -> float:
+        """Most that one head gets of the rows there can be, for a budget of `share` of all."""
+        return 1.0
+
     def budgets(
         self,
         total_rows: int,
@@ -92,16 +96,18 @@ class Policy(ABC):
         if weights is None:
             weights = np.ones((shape.n_layer, shape.n_kv_head), np.float32)
         floor_rows, floor_share = self.floor(total_rows / shape.n_head)
-        most_rows = np.broadcast_to(np.asarray(available), weights.shape).sum()
+        most_rows = np.broadcast_to(np.asarray(available), weights.shape).astype(np.int32)
+        share = min(1.0, total_rows / max(1, int(most_rows.sum())))
+        ceiling = np.ceil(most_rows * max(share, self.ceiling(share))).astype(np.int32)
         return allocate(
             weights,
             total_rows,
-            available=available,
+            available=np.minimum(most_rows, np.maximum(ceiling, least_rows)),
             floor_rows=max(
                 1, least_rows, min(floor_rows, total_rows // shape.n_head - row_multiple)
             ),
             floor_share=floor_share,
-            temperature=self.exponent(total_rows / max(1, int(most_rows))),
+            temperature=self.exponent(share),
             levels=levels,
             row_multiple=row_multiple,
         )

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from edge_audiokv.calibrate.heads import HitTable, hit_ratio
-from edge_audiokv.calibrate.prefilled import likelihood
+from edge_audiokv.calibrate.prefilled import divergence, likelihood
 from edge_audiokv.calibrate.sound import loud_frames
 
 
@@ -39,6 +40,16 @@ def test_likelihood_matches_a_plain_softmax():
     nll, hits = likelihood(logits, ids)
     np.testing.assert_allclose(nll, -np.log(softmax[np.arange(3), ids]).sum(), rtol=1e-5)
     assert hits == sum(int(row.argmax() == i) for row, i in zip(logits, ids, strict=True))
+
+
+def test_divergence_is_nought_for_equal_distributions_and_kl_for_others():
+    rng = np.random.default_rng(1)
+    full, cut = rng.standard_normal((2, 4, 9)).astype(np.float32)
+    p, q = (np.exp(x) / np.exp(x).sum(axis=1, keepdims=True) for x in (full, cut))
+    expected = (p * np.log(p / q)).sum()
+    np.testing.assert_allclose(divergence(full, cut), expected, rtol=1e-4)
+    # Logits are free up to a constant.
+    assert divergence(full, full + 3) == pytest.approx(0, abs=1e-5)
 
 
 def test_loud_frames_are_within_twenty_decibels_of_the_loudest():

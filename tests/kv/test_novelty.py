@@ -107,6 +107,30 @@ def test_ours_keeps_the_rows_that_stand_apart():
     assert {4 + at for at in range(5, 40, 5)} <= set(rows.of(0, 0).tolist())
 
 
+def test_ringing_of_the_smoother_does_not_drop_rows_that_carry_words():
+    c = Controller(make_policy("audiokv-edge", window=1, gamma=0.3), SHAPE, CAPACITY)
+    novelty = np.full(40, 0.05, np.float32)
+    novelty[5:40:5] = 0.9
+    c.appended(Kind.PROMPT, 4)
+    c.appended(Kind.AUDIO, 40, novelty=novelty)
+    counts = np.full((1, 2), 44, np.int32)
+    attention = np.full((1, 2, 44), 1e-6, np.float32)
+    attention[..., 20] = 1.0  # one spike rings below zero on both sides
+    c.observe_scores(attention, counts, n_queries=1)
+
+    class Cache:
+        read_keys = read_values = None
+
+        def __init__(self):
+            self.counts = counts
+
+        def positions(self):
+            return np.tile(np.arange(44, dtype=np.int32), (1, 2, 1))
+
+    rows = c.plan(c.view(Cache(), np.full((1, 2), 14, np.int32)))
+    assert {4 + at for at in range(5, 40, 5)} <= set(rows.of(0, 0).tolist())
+
+
 def test_generated_text_gives_way_to_rows_that_carry_words_but_not_to_the_others():
     c = Controller(make_policy("audiokv-edge", window=1, n_sinks=0), SHAPE, CAPACITY)
     c.appended(Kind.AUDIO, 20, novelty=np.array([0.9, 0.05] * 10, np.float32))

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from edge_audiokv.errors import PolicyError
 from edge_audiokv.kv import policy as module
 from edge_audiokv.kv.policy import Policy, make_policy, policies
+from edge_audiokv.kv.profile import HeadProfile
 from edge_audiokv.kv.shape import KVShape
 
 
@@ -69,3 +71,18 @@ def test_budgets_of_a_policy_without_weights_are_equal():
     shape = KVShape(4, 3, 3, 64)
     budgets = make_policy("snapkv").budgets(1200, shape, 1000)
     assert (budgets == 100).all()
+
+
+@pytest.mark.parametrize(("share", "most"), [(0.2, 0.6), (0.4, 0.7), (0.8, 0.9)])
+def test_no_head_of_ours_gets_more_than_its_reach_and_nothing_stays_unspent(share, most):
+    shape = KVShape(4, 3, 3, 64)
+    weights = np.full((4, 3), 1e-3, np.float32)
+    weights[0, 0] = 1.0
+    profile = HeadProfile("tiny", "", {"speech": weights, "loss": weights})
+    total = int(share * 12 * 1000)
+    policy = make_policy("audiokv-edge", profile=profile, reach=0.5)
+    rows = policy.budgets(total, shape, 1000)
+    assert rows.max() == rows[0, 0] <= np.ceil(1000 * most)
+    assert 0.97 * total <= rows.sum() <= total
+    whole = make_policy("audiokv-edge", profile=profile, reach=1.0)
+    assert whole.budgets(total, shape, 1000)[0, 0] > rows[0, 0]

@@ -8,7 +8,8 @@ Differences from the paper, each with its reason:
 - Budgets: hit ratios say where a head looks, the loss table what the text loses without it; the
   sum of both (each over its maximum, `hit_share` to hits) ranks heads better than either. Over an
   even floor, water-filled to the byte. The smaller the budget, the sharper: weights are raised to
-  `temperature` at 40 %, less above, more below (0.5 to 2 times), as measured.
+  `temperature` at 40 %, less above, more below (0.5 to 2 times), as measured. No head gets more
+  than its share and `reach` of the rest: what ranks last is worth more to the next head.
 - SSS runs over audio frames alone, on the time grid, with an AC cut-off and reflected ends.
 - Score = attention ** `attention` * novelty ** `novelty` (novelty.py; 1 for text). Most rows of an
   audio encoder say nothing and resemble each other, and no text query is needed to see which; the
@@ -42,12 +43,13 @@ class AudioKVEdge(Policy):
     window_share: float = 0.25
     text_share: float = 0.25
     floor_share: float = 0.1
-    temperature: float = 1.0
+    temperature: float = 0.5
+    reach: float = 0.5
     gamma: float = 0.7
     alpha: float = 0.25
     taper: float = 0.05
     novelty: float = 1.0
-    attention: float = 0.2
+    attention: float = 0.1
     text_novelty: float = 0.3
     table: str = "speech"
     loss_table: str = "loss"
@@ -66,8 +68,8 @@ class AudioKVEdge(Policy):
         smooth = smooth_rows(
             scores, view.frames, gamma=self.gamma, alpha=self.alpha, taper=self.taper
         )
-        # Ringing below zero would turn the product around; what stands apart is not smeared.
-        paid = np.maximum(smooth, 0) ** self.attention
+        # Ringing below zero would make nothing of rows that carry words.
+        paid = np.maximum(smooth, (1 - self.alpha) * scores) ** self.attention
         novelty = np.where(view.kinds == Kind.TEXT, np.float32(self.text_novelty), view.novelty)
         return np.asarray(paid * novelty**self.novelty, np.float32)
 
@@ -92,6 +94,9 @@ class AudioKVEdge(Policy):
 
     def floor(self, mean_rows: float) -> tuple[int, float]:
         return self.n_sinks + 1, self.floor_share
+
+    def ceiling(self, share: float) -> float:
+        return share + (1 - share) * self.reach
 
     def exponent(self, share: float) -> float:
         return min(2.0, max(0.5, self.temperature * 0.4 / max(share, 1e-6)))
