@@ -98,7 +98,7 @@ class Policy(ABC):
         floor_rows, floor_share = self.floor(total_rows / shape.n_head)
         most_rows = np.broadcast_to(np.asarray(available), weights.shape).astype(np.int32)
         share = min(1.0, total_rows / max(1, int(most_rows.sum())))
-        ceiling = np.ceil(most_rows * max(share, self.ceiling(share))).astype(np.int32)
+        ceiling = np.ceil(most_rows * max(share, self.ceiling(share)) - 1e-6).astype(np.int32)
         return allocate(
             weights,
             total_rows,
