@@ -38,7 +38,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     saved = state.load(args.checkpoint)
     run = replace(Run(Path()), data=Data(dev={c.name: str(c.resolve()) for c in args.corpora}))
-    listener = build_listener(run, saved)
+    listener = build_listener(saved)
     llm = Llama(int(saved["lora_rank"]))
     llm.load_lora(saved["lora"])
     _, sets = open_sets(run, listener)
@@ -80,7 +80,7 @@ def main() -> None:
         for row in odd:
             with torch.no_grad():
                 mel = some.mel(noise.audio(row))[None]
-                embeddings = listener.audio.project(listener.audio.encode(mel))[1][0]
+                embeddings = listener.audio.hear(listener.audio.encode(mel)).embeddings[0]
             prompt = torch.cat(prompter.prompt([embeddings], TRANSCRIBE))
             text = prompter.tokenizer.decode(llm.generate([prompt], 20)[0]).strip()
             spoke.append(text)

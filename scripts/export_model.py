@@ -14,9 +14,8 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder for both files")
     parser.add_argument("--entry", type=Path, help="model.toml whose sizes and hashes to renew")
-    parser.add_argument("--letters", action="store_true", help="second output: letters at 50 Hz")
     args = parser.parse_args()
-    files = export(args.checkpoint, args.out, args.letters)
+    files = export(args.checkpoint, args.out)
     for name, (size, digest) in files.items():
         print(f"{name}: {size / 1e6:.2f} MB, sha256 {digest}")
     print(

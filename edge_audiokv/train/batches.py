@@ -14,7 +14,8 @@ from torch import Tensor
 from edge_audiokv.train.augment import mask_features, mask_mel, vary
 from edge_audiokv.train.corpus import SAMPLE_RATE_HZ, SAMPLES_PER_TOKEN, Audio, Corpus
 from edge_audiokv.train.features import FeatureStore, whole_tokens
-from edge_audiokv.train.text import letters, load_tokenizer, plain
+from edge_audiokv.train.spelling import Spelling
+from edge_audiokv.train.text import plain
 from edge_audiokv.train.whisper import LogMel
 
 # Letters a second outside of this mean a wrong transcript or mostly silence.
@@ -29,8 +30,7 @@ class Batch:
     is_mel: bool
     tokens: Tensor
     texts: list[str]
-    pieces: list[list[int]]
-    letters: list[list[int]]
+    classes: list[list[int]]
 
     @property
     def seconds(self) -> float:
@@ -43,29 +43,26 @@ class SpeechSet:
     def __init__(
         self,
         corpus: Corpus,
-        vocabulary: list[int],
+        spelling: Spelling,
         stores: list[FeatureStore] | None = None,
         noise: Corpus | None = None,
         check_pace: bool = True,
-        merges: int = 0,
     ) -> None:
         self.corpus, self.noise, self.stores = corpus, noise, stores or []
         self._mel = LogMel()
-        classes = {token: i + 1 for i, token in enumerate(vocabulary)}
         texts = [plain(u.text) for u in corpus.utterances]
-        encoded = load_tokenizer(merges).encode_batch([" " + t for t in texts])
-        pieces = [[classes[t] for t in e.ids if t in classes] for e in encoded]
+        classes = [spelling.classes(t) for t in texts]
         low, high = LETTERS_PER_S if check_pace else (0.0, 1e9)
         usable = [
             i
             for i, utterance in enumerate(corpus.utterances)
-            if pieces[i]
+            if classes[i]
             and low < len(texts[i]) / utterance.duration_s < high
-            and len(pieces[i]) < 0.8 * utterance.samples / SAMPLES_PER_TOKEN
+            and len(classes[i]) < 0.8 * utterance.samples / SAMPLES_PER_TOKEN
         ]
         self.rows = usable
         self.texts = [texts[i] for i in usable]
-        self.pieces = [pieces[i] for i in usable]
+        self.classes = [classes[i] for i in usable]
         self.seconds = [corpus.utterances[i].duration_s for i in usable]
 
     def __len__(self) -> int:
@@ -140,8 +137,7 @@ class Mixture:
             not self.stored,
             torch.tensor([len(s) // step for s in sounds]),
             texts,
-            [self.sets[k].pieces[i] for k, i in places],
-            [letters(t) for t in texts],
+            [self.sets[k].classes[i] for k, i in places],
         )
 
     def stream(self, seconds: float, rng: random.Random) -> Iterator[Batch]:

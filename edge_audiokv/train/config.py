@@ -23,26 +23,26 @@ class Data:
     variations: dict[str, list[int]] = field(default_factory=dict)
     noise: str = ""
     dev: dict[str, str] = field(default_factory=dict)
-    vocabulary_texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class CtcStage:
-    """Projector (and encoder layers from `train_encoder_from`) under word-piece and letter CTC.
+    """Frame decoder, projector (and encoder layers from `train_encoder_from`) under word CTC.
 
     A stage ends after `minutes` of wall clock, or `max_steps` if that is above nought.
     """
 
     minutes: float = 60.0
     max_steps: int = 0
-    batch_s: float = 160.0
-    lr: float = 6e-4
+    batch_s: float = 80.0
+    lr: float = 3e-4
+    lr_projector: float = 1e-3
     lr_encoder: float = 2e-4
     warmup_steps: int = 60
     final_lr: float = 0.03
     train_encoder_from: int = 4
-    letter_weight: float = 0.3
-    negatives: int = 4000
+    copy_weight: float = 0.5
+    negatives: int = 6000
     log_every: int = 20
     evaluate_every_min: float = 8.0
     save_every_min: float = 3.0
@@ -61,11 +61,13 @@ class LlmStage:
     max_steps: int = 0
     batch_s: float = 90.0
     lr_lora: float = 5e-4
-    lr_audio: float = 2e-4
+    lr_audio: float = 1e-4
+    lr_projector: float = 4e-4
     warmup_steps: int = 30
     final_lr: float = 0.03
     lora_rank: int = 16
     ctc_weight: float = 0.2
+    copy_weight: float = 0.5
     ctc_batches: int = 2
     ctc_batch_s: float = 90.0
     train_encoder_from: int = 4
@@ -89,9 +91,6 @@ class Run:
     threads: int = 2
     device: str = "cpu"
     init: str = ""
-    blocks: int = 2
-    width: int = 512
-    piece_merges: int = 1500
     data: Data = field(default_factory=Data)
     ctc: CtcStage = field(default_factory=CtcStage)
     llm: LlmStage = field(default_factory=LlmStage)

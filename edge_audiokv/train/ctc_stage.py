@@ -1,4 +1,7 @@
-"""Stage one: the audio model learns to hear, under CTC over word pieces and over letters."""
+"""Stage one: the audio model learns to hear, under CTC over Whisper's words.
+
+The projector learns beside it to say the same in the LLM's input space.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,11 @@ import torch
 from edge_audiokv.train import state
 from edge_audiokv.train.batches import Batch
 from edge_audiokv.train.config import Run
-from edge_audiokv.train.listener import build_listener, ctc_losses, greedy_wer, hear, open_sets
+from edge_audiokv.train.listener import build_listener, greedy_wer, hear, open_sets, word_losses
 from edge_audiokv.train.schedule import Clock, Every, clip_and_step, set_rates
+
+# Where to look is learned faster than what it means: that, Whisper knows.
+HABITS = 10.0
 
 
 class CtcTrainer:
@@ -23,7 +29,7 @@ class CtcTrainer:
         resumed = state.load(self.target) if self.target.exists() else None
         first = resumed or (state.load(run.path(run.init)) if run.init else None)
         torch.manual_seed(run.seed)
-        self.listener = build_listener(run, first)
+        self.listener = build_listener(first)
         self.step = int(resumed["step"]) if resumed else 0
         self.clock = Clock(self.stage.minutes, float(resumed["used_s"]) if resumed else 0.0)
         torch.manual_seed(run.seed + self.step)
@@ -31,10 +37,22 @@ class CtcTrainer:
         self.train, self.dev = open_sets(run, self.listener)
         audio = self.listener.audio
         audio.encoder.freeze_below(self.stage.train_encoder_from)
-        audio.bridge.requires_grad_(False)
+        audio.projector.out.requires_grad_(False)
         self.tail = [p for p in audio.encoder.parameters() if p.requires_grad]
-        self.rest = [*audio.projector.parameters(), *self.listener.heads()]
-        groups = ((self.tail, self.stage.lr_encoder), (self.rest, self.stage.lr))
+        new = [*audio.projector.up.parameters(), *audio.projector.down.parameters()]
+        self.rest = [
+            *audio.decoder.weights(),
+            *audio.decoder.habits(),
+            *self.listener.heads(),
+            *new,
+        ]
+        groups = (
+            (self.tail, self.stage.lr_encoder),
+            (audio.decoder.weights(), self.stage.lr),
+            (audio.decoder.habits(), HABITS * self.stage.lr),
+            (new, self.stage.lr_projector),
+            (self.listener.heads(), self.stage.lr_projector),
+        )
         self.optimizer = torch.optim.AdamW(
             [{"params": params, "base": base, "lr": 0.0} for params, base in groups if params],
             betas=(0.9, 0.98),
@@ -68,13 +86,13 @@ class CtcTrainer:
         stage = self.stage
         set_rates(self.optimizer, self.step, self.clock.share, stage.warmup_steps, stage.final_lr)
         with torch.autocast("cpu", torch.bfloat16):
-            features, hidden, _ = hear(self.listener.audio, batch)
-            pieces, letters = ctc_losses(self.listener, batch, features, hidden, stage.negatives)
+            heard = hear(self.listener.audio, batch)
+            words, copies = word_losses(self.listener, batch, heard, stage.negatives)
         self.optimizer.zero_grad()
-        (pieces + stage.letter_weight * letters).backward()
+        (words + stage.copy_weight * copies).backward()
         clip_and_step(self.optimizer, self.tail, self.rest)
         self.step += 1
-        self.losses.add(batch.seconds, pieces=pieces, letters=letters)
+        self.losses.add(batch.seconds, ctc=words, copies=copies)
 
     def save(self) -> None:
         extra = {"step": self.step, "used_s": self.clock.used_s}

@@ -8,103 +8,105 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from edge_audiokv.errors import InputError
 from edge_audiokv.train import state
 from edge_audiokv.train.corpus import MAX_SAMPLES, SAMPLES_PER_TOKEN
+from edge_audiokv.train.frame_decoder import FrameDecoder
 from edge_audiokv.train.llama import MATRICES, to_interleaved
-from edge_audiokv.train.projector import AudioModel, LetterHead, Projector
+from edge_audiokv.train.projector import AudioModel, Projector
 from edge_audiokv.train.whisper import WhisperEncoder
 
 # Initialisers with fewer values stay float32; they weigh nothing and include the DFT's scales.
 HALF_FROM = 4096
+# Matrices of these parts are stored as int8 with one scale a row, the encoder's as float16: its
+# outlier channels do not bear int8.
+INT8_PARTS = ("audio.decoder.", "audio.projector.")
 Q_HEADS, KV_HEADS = 9, 3
+
+Array = npt.NDArray[np.float32]
 
 
 class Graph(nn.Module):
-    """Samples [1, N] -> embeddings [1, N/1280, 576], letter log-probabilities [1, N/320, 29]."""
+    """Samples [1, N] -> embeddings [1, N/1280, 576]."""
 
-    def __init__(self, audio: AudioModel, letters: LetterHead) -> None:
+    def __init__(self, audio: AudioModel) -> None:
         super().__init__()
-        self.audio, self.letters = audio, letters
+        self.audio = audio
 
-    def forward(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.audio.encode(self.audio.mel(samples))
-        _, embeddings = self.audio.project(features)
-        return embeddings, self.letters(features).log_softmax(-1)
+    def forward(self, samples: Tensor) -> Tensor:
+        return self.audio.hear(self.audio.encode(self.audio.mel(samples))).embeddings
 
 
-def export_onnx(saved: dict[str, Any], target: Path, with_letters: bool = False) -> None:
-    """Write the graph with float16 weights (cast back when loaded; arithmetic stays float32)."""
+def load_graph(saved: dict[str, Any]) -> Graph:
+    """The audio side of a checkpoint, ready to be traced or compared with."""
+    audio = AudioModel(WhisperEncoder(), FrameDecoder(), Projector())
+    audio.load_state_dict(saved["audio"])
+    return Graph(audio).float().eval()
+
+
+def int8_rows(matrix: Array) -> tuple[npt.NDArray[np.int8], Array]:
+    """(values [out, in], scales [out, 1]) whose product is nearest to a matrix, row by row."""
+    scale = np.maximum(np.abs(matrix).max(1, keepdims=True), 1e-12).astype(np.float32) / 127
+    return np.round(matrix / scale).astype(np.int8), scale
+
+
+def is_int8(name: str, values: npt.NDArray[np.generic]) -> bool:
+    return name.startswith(INT8_PARTS) and values.ndim == 2 and values.size >= HALF_FROM
+
+
+def export_onnx(saved: dict[str, Any], target: Path) -> None:
+    """Write the graph with small weights (cast back when loaded; arithmetic stays float32)."""
     import onnx
-    from onnx import numpy_helper
 
-    weights = saved["audio"]
-    width = weights["projector.stack.weight"].shape[0]
-    blocks = 1 + max(int(m[1]) for k in weights if (m := re.match(r"projector\.blocks\.(\d+)", k)))
-    audio = AudioModel(WhisperEncoder(), Projector(width=width, blocks=blocks))
-    audio.load_state_dict(weights)
-    letters = LetterHead()
-    letters.load_state_dict(saved["letters"])
-    graph = Graph(audio, letters).float().eval()
-    names = ["embeds", "letters"]
     part = target.with_suffix(".part.onnx")
     part.parent.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         torch.onnx.export(
-            graph,
+            load_graph(saved),
             (torch.randn(1, 100 * SAMPLES_PER_TOKEN) * 0.1,),
             str(part),
             input_names=["audio"],
-            output_names=names,
-            dynamic_axes={
-                "audio": {1: "samples"},
-                "embeds": {1: "tokens"},
-                "letters": {1: "steps"},
-            },
+            output_names=["embeds"],
+            dynamic_axes={"audio": {1: "samples"}, "embeds": {1: "tokens"}},
             opset_version=17,
+            # Keeps every weight under its own name; the runtime folds transposes when it loads.
+            do_constant_folding=False,
             dynamo=False,
         )
     model = onnx.load(str(part))
     part.unlink()
-    if not with_letters:
-        _drop_output(model, "letters")
-    kept, casts = [], []
-    for tensor in model.graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        if values.dtype == np.float32 and values.size >= HALF_FROM and values.shape[-1] != 400:
-            half = numpy_helper.from_array(values.astype(np.float16), tensor.name + "_f16")
-            cast = onnx.helper.make_node("Cast", [half.name], [tensor.name], to=1)
-            kept.append(half)
-            casts.append(cast)
-        else:
-            kept.append(tensor)
-    nodes = [*casts, *model.graph.node]
-    del model.graph.initializer[:], model.graph.node[:]
-    model.graph.initializer.extend(kept)
-    model.graph.node.extend(nodes)
+    _shrink(model)
     onnx.checker.check_model(model)
     onnx.save(model, str(part))
     part.replace(target)
 
 
-def _drop_output(model: Any, name: str) -> None:
-    """Remove an output and every node and weight that only it needs."""
-    kept = [o for o in model.graph.output if o.name != name]
-    del model.graph.output[:]
-    model.graph.output.extend(kept)
-    needed = {o.name for o in kept}
-    nodes = []
-    for node in reversed(list(model.graph.node)):
-        if needed & set(node.output):
-            needed |= set(node.input)
-            nodes.append(node)
-    weights = [w for w in model.graph.initializer if w.name in needed]
-    del model.graph.node[:], model.graph.initializer[:]
-    model.graph.node.extend(reversed(nodes))
-    model.graph.initializer.extend(weights)
+def _shrink(model: Any) -> None:
+    """Replace large float32 initialisers by small ones and the nodes that cast them back."""
+    from onnx import helper, numpy_helper
+
+    kept, nodes = [], []
+    for tensor in model.graph.initializer:
+        name, values = tensor.name, numpy_helper.to_array(tensor)
+        if is_int8(name, values):
+            rows, scale = int8_rows(values)
+            kept.append(numpy_helper.from_array(rows, f"{name}_i8"))
+            kept.append(numpy_helper.from_array(scale, f"{name}_scale"))
+            nodes.append(helper.make_node("Cast", [f"{name}_i8"], [f"{name}_f32"], to=1))
+            nodes.append(helper.make_node("Mul", [f"{name}_f32", f"{name}_scale"], [name]))
+        elif values.dtype == np.float32 and values.size >= HALF_FROM and values.shape[-1] != 400:
+            kept.append(numpy_helper.from_array(values.astype(np.float16), f"{name}_f16"))
+            nodes.append(helper.make_node("Cast", [f"{name}_f16"], [name], to=1))
+        else:
+            kept.append(tensor)
+    nodes += list(model.graph.node)
+    del model.graph.initializer[:], model.graph.node[:]
+    model.graph.initializer.extend(kept)
+    model.graph.node.extend(nodes)
 
 
 def export_lora(saved: dict[str, Any], target: Path) -> None:
@@ -139,12 +141,10 @@ def export_lora(saved: dict[str, Any], target: Path) -> None:
     part.replace(target)
 
 
-def export(
-    checkpoint: Path, folder: Path, with_letters: bool = False
-) -> dict[str, tuple[int, str]]:
+def export(checkpoint: Path, folder: Path) -> dict[str, tuple[int, str]]:
     """Both files into `folder`; returns name -> (bytes, sha256) for the catalog entry."""
     saved = state.load(checkpoint)
-    export_onnx(saved, folder / "encoder.onnx", with_letters)
+    export_onnx(saved, folder / "encoder.onnx")
     export_lora(saved, folder / "lora.gguf")
     return {f.name: describe(f) for f in (folder / "encoder.onnx", folder / "lora.gguf")}
 
@@ -169,21 +169,23 @@ def update_entry(entry: Path, files: dict[str, tuple[int, str]]) -> None:
 
 
 def parity(checkpoint: Path, graph: Path, seconds: float = 4.0) -> float:
-    """Largest difference between the graph and PyTorch on noise; a wrong export shows here."""
+    """Largest difference between the graph and PyTorch on noise; a wrong export shows here.
+
+    PyTorch computes with the weights as they were stored, so that rounding does not count.
+    """
     import onnxruntime as ort
 
-    saved = state.load(checkpoint)
-    weights = saved["audio"]
-    width = weights["projector.stack.weight"].shape[0]
-    blocks = len({k.split(".")[2] for k in weights if k.startswith("projector.blocks.")})
-    audio = AudioModel(WhisperEncoder(), Projector(width=width, blocks=blocks))
-    audio.load_state_dict(weights)
+    model = load_graph(state.load(checkpoint))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if is_int8(name, weight.numpy()):
+                rows, scale = int8_rows(weight.numpy())
+                weight.copy_(torch.from_numpy(rows * scale))
     tokens = min(MAX_SAMPLES, int(seconds * 16_000)) // SAMPLES_PER_TOKEN
     noise = np.random.default_rng(0).standard_normal((1, tokens * SAMPLES_PER_TOKEN)) * 0.1
     samples = noise.astype(np.float32)
     with torch.no_grad():
-        mel = audio.mel(torch.from_numpy(samples))
-        expected = audio.project(audio.encode(mel))[1].numpy()
+        expected = model(torch.from_numpy(samples)).numpy()
     session = ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
     got = session.run(["embeds"], {"audio": samples})[0]
     return float(np.abs(got - expected).max())

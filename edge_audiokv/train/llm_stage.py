@@ -16,15 +16,13 @@ from edge_audiokv.train import state
 from edge_audiokv.train.augment import NoiseSource
 from edge_audiokv.train.batches import Batch
 from edge_audiokv.train.config import Run
-from edge_audiokv.train.listener import build_listener, ctc_losses, hear, open_sets
+from edge_audiokv.train.listener import build_listener, hear, open_sets, word_losses
 from edge_audiokv.train.llama import Llama
 from edge_audiokv.train.prompts import Example, Prompter, examples_of, llm_loss
 from edge_audiokv.train.schedule import Clock, Every, clip_and_step, set_rates
 from edge_audiokv.train.text import TRANSCRIBE
 from edge_audiokv.train.transcribe import cut_loop, transcribe
 from edge_audiokv.train.wer import word_error_rate
-
-LETTER_SHARE = 0.3
 
 
 class LlmTrainer:
@@ -37,7 +35,7 @@ class LlmTrainer:
         start = run.path(run.init) if run.init else run.out_dir / "ctc.pt"
         first = resumed or state.load(start)
         torch.manual_seed(run.seed)
-        self.listener = build_listener(run, first)
+        self.listener = build_listener(first)
         self.llm = Llama(int(first.get("lora_rank", self.stage.lora_rank)))
         if "lora" in first:
             self.llm.load_lora(first["lora"])
@@ -50,11 +48,15 @@ class LlmTrainer:
         self.prompter = Prompter(self.llm)
         self.listener.audio.encoder.freeze_below(self.stage.train_encoder_from)
         self.lora = list(self.llm.lora_parameters())
-        self.rest = [p for p in self.listener.audio.parameters() if p.requires_grad]
+        audio = self.listener.audio
+        self.new = [*audio.projector.parameters()]
+        own = {id(p) for p in self.new}
+        self.rest = [p for p in audio.parameters() if p.requires_grad and id(p) not in own]
         self.heads = self.listener.heads()
         self.optimizers = {
             "lora": self._optimizer(self.lora, self.stage.lr_lora, 0.0),
-            "audio": self._optimizer([*self.rest, *self.heads], self.stage.lr_audio, 0.01),
+            "audio": self._optimizer(self.rest, self.stage.lr_audio, 0.01),
+            "projector": self._optimizer([*self.new, *self.heads], self.stage.lr_projector, 0.01),
         }
         if resumed:
             for name, optimizer in self.optimizers.items():
@@ -95,42 +97,46 @@ class LlmTrainer:
         state.draw_curves(self.log.path, self.out_dir / "llm.png")
         return self.target
 
-    def _hear(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """(piece loss, letter loss, embeddings [B, T, d])."""
+    def _hear(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(loss of both word heads, embeddings [B, T, d])."""
         with torch.autocast("cpu", torch.bfloat16):
-            features, hidden, embeddings = hear(self.listener.audio, batch)
-            losses = ctc_losses(self.listener, batch, features, hidden, self.stage.negatives)
-        return *losses, embeddings
+            heard = hear(self.listener.audio, batch)
+            words, copies = word_losses(self.listener, batch, heard, self.stage.negatives)
+        self.losses.add(0.0, ctc=words, copies=copies)
+        return words + self.stage.copy_weight * copies, heard.embeddings
+
+    def _step_audio(self) -> None:
+        clip_and_step(self.optimizers["audio"], self.rest)
+        clip_and_step(self.optimizers["projector"], self.new, self.heads)
 
     def learn_to_hear(self, batch: Batch) -> None:
         """One update of the audio side alone, from a batch that the LLM does not read."""
-        audio = self.optimizers["audio"]
-        audio.zero_grad()
-        pieces, letters, _ = self._hear(batch)
-        (pieces + LETTER_SHARE * letters).backward()
-        clip_and_step(audio, self.rest, self.heads)
+        for name in ("audio", "projector"):
+            self.optimizers[name].zero_grad()
+        self._hear(batch)[0].backward()
+        self._step_audio()
 
     def learn_to_answer(self, batch: Batch) -> None:
         """One update of the audio side and the LoRA, through the LLM."""
-        pieces, letters, embeddings = self._hear(batch)
+        loss, embeddings = self._hear(batch)
         examples = examples_of(batch, embeddings, self.prompter, self.stage.join_share, self.rng)
         share = self.stage.noise_share
         for _ in range(int(share) + (self.rng.random() < share % 1)):
             examples.append(self._nothing_said())
-        words = llm_loss(self.llm, examples)
+        answers = llm_loss(self.llm, examples)
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
-        (words + self.stage.ctc_weight * (pieces + LETTER_SHARE * letters)).backward()
+        (answers + self.stage.ctc_weight * loss).backward()
         clip_and_step(self.optimizers["lora"], self.lora)
-        clip_and_step(self.optimizers["audio"], self.rest, self.heads)
+        self._step_audio()
         self.step += 1
-        self.losses.add(batch.seconds, words=words, pieces=pieces, letters=letters)
+        self.losses.add(batch.seconds, answers=answers)
 
     def _nothing_said(self) -> Example:
         audio = self.listener.audio
         mel = self.train.sets[0].mel(self.noise.draw(self.rng))[None]
         with torch.autocast("cpu", torch.bfloat16):
-            sound = audio.project(audio.encode(mel))[1][0]
+            sound = audio.hear(audio.encode(mel)).embeddings[0]
         return self.prompter.example([sound], TRANSCRIBE, "")
 
     def save(self) -> None:

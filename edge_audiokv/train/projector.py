@@ -1,20 +1,20 @@
-"""From encoder features to LLM embeddings, and the CTC heads that teach the way there.
+"""From what the frame decoder heard to LLM embeddings, and the CTC heads that teach both.
 
-The word-piece head's output matrix is the LLM's own embedding table (centred, normalised, frozen)
-plus a trainable low-rank correction, so that hidden states come to lie where the LLM's tokens lie
-and near synonyms can still be told apart. The letter head listens to the encoder at 50 Hz.
+The hidden states lie in Whisper's output space; the projector carries them into the LLM's input
+space. Both spaces have a word head whose matrix is frozen (Whisper's token embeddings there, the
+LLM's own here), so that a place which says a word to Whisper's table says it to the LLM's as well.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge_audiokv.train.whisper import LogMel, WhisperEncoder, attend
-
-LETTERS = " abcdefghijklmnopqrstuvwxyz'"
-STACK = 4
+from edge_audiokv.train.frame_decoder import STACK, FrameDecoder
+from edge_audiokv.train.whisper import LogMel, WhisperEncoder
 
 
 def rms(x: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -23,70 +23,60 @@ def rms(x: Tensor, weight: Tensor | None = None) -> Tensor:
     return y if weight is None else y * weight.to(x.dtype)
 
 
-class RMSNorm(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return rms(x, self.weight)
-
-
-class ProjectorBlock(nn.Module):
-    """Depthwise convolution, attention and SwiGLU, each with its own residual."""
-
-    def __init__(self, width: int, heads: int, hidden: int, kernel: int = 7) -> None:
-        super().__init__()
-        self.heads = heads
-        self.conv_norm = RMSNorm(width)
-        self.depthwise = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
-        self.pointwise = nn.Linear(width, width)
-        self.attention_norm = RMSNorm(width)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.attention_out = nn.Linear(width, width, bias=False)
-        self.ffn_norm = RMSNorm(width)
-        self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
-
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        b, t, d = x.shape
-        y = self.conv_norm(x)
-        if mask is not None:
-            y = y * mask[:, 0, 0, :, None].to(y.dtype)
-        x = x + self.pointwise(F.silu(self.depthwise(y.transpose(1, 2)).transpose(1, 2)))
-        q, k, v = (
-            self.qkv(self.attention_norm(x))
-            .view(b, t, 3, self.heads, d // self.heads)
-            .permute(2, 0, 3, 1, 4)
-        )
-        y = attend(q, k, v, mask)
-        x = x + self.attention_out(y.transpose(1, 2).reshape(b, t, d))
-        gate, up = self.gate_up(self.ffn_norm(x)).chunk(2, -1)
-        y = self.down(F.silu(gate) * up)
-        return x + y
-
-
 class Projector(nn.Module):
-    """Features [B, 4T, 384] at 50 Hz -> hidden [B, T, 576] at 12.5 Hz."""
+    """Whisper's output space [.., 384] -> directions and embeddings of the LLM [.., 576]."""
+
+    def __init__(self, width: int = 384, hidden: int = 2048, out: int = 576) -> None:
+        super().__init__()
+        self.up = nn.Linear(width, hidden)
+        self.down = nn.Linear(hidden, out)
+        self.out = nn.Linear(out, out)
+
+    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        direction = rms(self.down(F.gelu(self.up(hidden))))
+        return direction, self.out(direction)
+
+    @torch.no_grad()
+    def start_at(self, mean_embedding: Tensor) -> None:
+        """Begin where text embeddings lie: their mean plus 0.13 of the direction."""
+        self.out.weight.copy_(0.13 * torch.eye(self.out.weight.shape[0]))
+        self.out.bias.copy_(mean_embedding)
+
+
+@dataclass
+class Heard:
+    """What the audio model makes of sound, one row every 80 ms.
+
+    hidden [B, T, 384] in Whisper's output space; direction [B, T, 576] in the LLM's, normalised;
+    embeddings [B, T, 576], what the LLM reads.
+    """
+
+    hidden: Tensor
+    direction: Tensor
+    embeddings: Tensor
+
+
+class AudioModel(nn.Module):
+    """Samples or log-mel -> encoder features -> what was heard."""
 
     def __init__(
-        self, features: int = 384, width: int = 512, blocks: int = 2, out: int = 576
+        self, encoder: WhisperEncoder, decoder: FrameDecoder, projector: Projector
     ) -> None:
         super().__init__()
-        self.norm_in = nn.LayerNorm(features)
-        self.stack = nn.Linear(features * STACK, width)
-        self.blocks = nn.ModuleList(ProjectorBlock(width, 8, 2 * width) for _ in range(blocks))
-        self.norm_out = RMSNorm(width)
-        self.out = nn.Linear(width, out)
+        self.mel = LogMel()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.projector = projector
 
-    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """`mask` [B, 1, 1, T] marks real tokens; None when nothing is padded."""
-        b, t, d = features.shape
-        x = self.stack(self.norm_in(features).reshape(b, t // STACK, d * STACK))
-        for block in self.blocks:
-            x = block(x, mask)
-        hidden: Tensor = self.out(self.norm_out(x))
-        return hidden
+    def encode(self, mel: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """mel [B, 80, 8T], `tokens` [B] lengths in 80 ms tokens -> features [B, 4T, 384]."""
+        features: Tensor = self.encoder(mel, _mask(tokens, mel.shape[2] // 2, STACK))
+        return features
+
+    def hear(self, features: Tensor, tokens: Tensor | None = None) -> Heard:
+        """features [B, 4T, 384] -> one row for every 80 ms."""
+        hidden = self.decoder(features, _mask(tokens, features.shape[1] // STACK, 1))
+        return Heard(hidden, *self.projector(hidden))
 
 
 def _mask(tokens: Tensor | None, steps: int, steps_per_token: int) -> Tensor | None:
@@ -96,70 +86,22 @@ def _mask(tokens: Tensor | None, steps: int, steps_per_token: int) -> Tensor | N
     return real[:, None, None, :]
 
 
-class AudioModel(nn.Module):
-    """Samples or log-mel -> (encoder features, projector hidden, LLM embeddings)."""
-
-    def __init__(self, encoder: WhisperEncoder, projector: Projector, llm_width: int = 576) -> None:
-        super().__init__()
-        self.mel = LogMel()
-        self.encoder = encoder
-        self.projector = projector
-        self.bridge = nn.Linear(llm_width, llm_width)
-
-    def encode(self, mel: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """mel [B, 80, 8T], `tokens` [B] lengths in 80 ms tokens -> features [B, 4T, 384]."""
-        features: Tensor = self.encoder(mel, _mask(tokens, mel.shape[2] // 2, STACK))
-        return features
-
-    def project(self, features: Tensor, tokens: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """features [B, 4T, 384] -> hidden [B, T, 576] and LLM embeddings [B, T, 576]."""
-        hidden = self.projector(features, _mask(tokens, features.shape[1] // STACK, 1))
-        return hidden, self.bridge(rms(hidden))
-
-    def start_bridge(self, mean_embedding: Tensor) -> None:
-        """Begin where text embeddings lie: their mean plus 0.13 of the normalised hidden state."""
-        with torch.no_grad():
-            self.bridge.weight.copy_(0.13 * torch.eye(self.bridge.weight.shape[0]))
-            self.bridge.bias.copy_(mean_embedding)
-
-
-class PieceHead(nn.Module):
-    """CTC logits over the LLM's word pieces; class 0 is blank."""
+class WordHead(nn.Module):
+    """CTC logits over a frozen table of token embeddings [C, width]; class 0 is blank."""
 
     table: Tensor
-    mean: Tensor
 
-    def __init__(self, embeddings: Tensor, pieces: list[int], rank: int = 64) -> None:
+    def __init__(self, table: Tensor, blank: Tensor, scale: float) -> None:
         super().__init__()
-        rows = embeddings[pieces].float()
-        mean = rows.mean(0)
-        rows = rows - mean
-        self.register_buffer("mean", mean, False)
-        self.register_buffer("table", rows / rows.norm(dim=-1, keepdim=True), False)
-        width = rows.shape[1]
-        self.blank = nn.Parameter(torch.randn(1, width) * 0.04)
-        self.bias = nn.Parameter(torch.zeros(len(pieces) + 1))
-        self.scale = nn.Parameter(torch.tensor(3.0))
-        self.delta_in = nn.Parameter(torch.randn(rank, width) / width**0.5)
-        self.delta_out = nn.Parameter(torch.zeros(len(pieces), rank))
+        self.register_buffer("table", table, False)
+        self.blank = nn.Parameter(blank.reshape(1, -1).clone())
+        self.bias = nn.Parameter(torch.zeros(len(table) + 1))
+        self.scale = nn.Parameter(torch.tensor(scale))
 
     def forward(self, hidden: Tensor, subset: Tensor | None = None) -> Tensor:
-        """hidden [B, T, d] -> [B, T, 1 + classes]; `subset` lists classes (from 1, ascending)."""
-        rows, delta, bias = self.table, self.delta_out, self.bias
+        """hidden [B, T, width] -> [B, T, 1 + C]; `subset` lists classes (from 1, ascending)."""
+        rows, bias = self.table, self.bias
         if subset is not None:
-            rows, delta = rows[subset - 1], delta[subset - 1]
-            bias = torch.cat([bias[:1], bias[subset]])
-        weight = torch.cat([self.blank, rows + delta @ self.delta_in]).to(hidden.dtype)
+            rows, bias = rows[subset - 1], torch.cat([bias[:1], bias[subset]])
+        weight = torch.cat([self.blank, rows]).to(hidden.dtype)
         return F.linear(hidden * self.scale.to(hidden.dtype), weight, bias.to(hidden.dtype))
-
-
-class LetterHead(nn.Module):
-    """CTC logits over letters at 50 Hz: [B, 4T, 384] -> [B, 4T, 29]; class 0 is blank."""
-
-    def __init__(self, features: int = 384) -> None:
-        super().__init__()
-        self.out = nn.Linear(features, len(LETTERS) + 1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.out(features)
-        return logits

@@ -42,7 +42,7 @@ def embed_all(listener: Listener, speech: Mixture) -> list[Tensor]:
         rows = list(range(at, min(at + 16, len(speech))))
         batch = speech.batch(rows)
         with torch.autocast("cpu", torch.bfloat16):
-            _, _, embeddings = hear(listener.audio, batch)
+            embeddings = hear(listener.audio, batch).embeddings
         out += [embeddings[i, :n] for i, n in enumerate(batch.tokens.tolist())]
     return out
 

@@ -25,12 +25,9 @@ WORDS = ("river", "garden", "seven", "window", "paper", "morning", "green", "let
 CONFIG = """
 out = "run"
 threads = 2
-width = 64
-blocks = 1
 [data]
 train = ["tones"]
 noise = "hiss"
-vocabulary_texts = ["words.txt"]
 [data.variations]
 tones = [0, 1]
 [data.dev]
@@ -38,7 +35,6 @@ tones = "few"
 [ctc]
 max_steps = {ctc_steps}
 batch_s = 30.0
-lr = 3e-3
 warmup_steps = 2
 log_every = 5
 [llm]
@@ -77,9 +73,8 @@ def chord(word: str) -> Audio:
 
 
 def make_data(folder: Path) -> None:
-    """Corpora `tones`, `few` and `hiss`, and the words' text."""
+    """Corpora `tones`, `few` and `hiss`."""
     rng = random.Random(0)
-    (folder / "words.txt").write_text(" ".join(WORDS))
     for name, size in (("tones", 24), ("few", 3)):
         writer = CorpusWriter(folder / name)
         for i in range(size):
@@ -106,7 +101,7 @@ def smoke(folder: Path) -> Outcome:
         train_ctc(run)
     train_llm(run)
     rows = [json.loads(line) for line in (run.out_dir / "ctc.jsonl").read_text().splitlines()]
-    losses = [row["loss_pieces"] for row in rows if "loss_pieces" in row]
+    losses = [row["loss_ctc"] for row in rows if "loss_ctc" in row]
     starts = [row["step"] for row in rows if "hours" in row]
     heard = [json.loads(line) for line in (run.out_dir / "llm.jsonl").read_text().splitlines()]
     export(run.out_dir / "llm.pt", folder / "model")
@@ -114,7 +109,7 @@ def smoke(folder: Path) -> Outcome:
     return Outcome(
         ctc_loss_first=losses[0],
         ctc_loss_last=losses[-1],
-        llm_loss_last=[row["loss_words"] for row in heard if "loss_words" in row][-1],
+        llm_loss_last=[row["loss_answers"] for row in heard if "loss_answers" in row][-1],
         resumed_from_step=starts[-1],
         last_step=rows[-1]["step"],
         onnx_difference=parity(run.out_dir / "llm.pt", folder / "model" / "encoder.onnx"),

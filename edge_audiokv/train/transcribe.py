@@ -24,7 +24,7 @@ def transcribe(
     for at in range(0, len(chosen), rows_at_once):
         batch = speech.batch(chosen[at : at + rows_at_once])
         with torch.autocast("cpu", torch.bfloat16):
-            _, _, embeddings = hear(listener.audio, batch)
+            embeddings = hear(listener.audio, batch).embeddings
         prompts = [
             torch.cat(prompter.prompt([embeddings[i, :n]], TRANSCRIBE))
             for i, n in enumerate(batch.tokens.tolist())
@@ -60,7 +60,7 @@ def nats_per_token(
     for at in range(0, len(rows), rows_at_once):
         batch = speech.batch(rows[at : at + rows_at_once])
         with torch.autocast("cpu", torch.bfloat16):
-            _, _, embeddings = hear(listener.audio, batch)
+            embeddings = hear(listener.audio, batch).embeddings
         examples = [
             prompter.example([embeddings[i, :n]], TRANSCRIBE, batch.texts[i])
             for i, n in enumerate(batch.tokens.tolist())

