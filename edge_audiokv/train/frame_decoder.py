@@ -1,4 +1,4 @@
-"""Whisper's text decoder read frame by frame: what would it say here, knowing nothing but the sound?
+"""Whisper's text decoder read frame by frame: what would it say here, from the sound alone?
 
 An autoregressive decoder asks for the next token; this one asks every 80 ms for the token at this
 place, all places at once. The weights are those of Whisper's decoder (Radford et al. 2022,
@@ -101,7 +101,7 @@ class FrameDecoderLayer(nn.Module):
 
 
 class FrameDecoder(nn.Module):
-    """Features [B, 4T, 384] at 50 Hz -> hidden [B, T, 384] at 12.5 Hz, in Whisper's output space."""
+    """Features [B, 4T, 384] at 50 Hz -> hidden [B, T, 384] at 12.5 Hz, Whisper's output space."""
 
     def __init__(self, width: int = 384, heads: int = 6, layers: int = 4) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class FrameDecoder(nn.Module):
 
     @torch.no_grad()
     def read(self, weights: Weights, features: Tensor) -> None:
-        """Take Whisper's decoder; `features` [T, 384] of any sound set what the start token says."""
+        """Take Whisper's decoder; `features` [T, 384] of a quiet sound set the start token."""
 
         def get(name: str) -> Tensor:
             return torch.from_numpy(np.asarray(weights[f"decoder/{name}"], dtype=np.float32))
@@ -165,9 +165,8 @@ class FrameDecoder(nn.Module):
             fill(layer.ffn_in, f"{at}/ffn/linear_0")
             fill(layer.ffn_out, f"{at}/ffn/linear_1")
             # The prompt as Whisper itself runs it, for the start token's key and value.
-            q, k, v = (
-                _split(p, layer.heads) for p in layer.qkv(layer.self_norm(states)).chunk(3, -1)
-            )
+            own = layer.qkv(layer.self_norm(states)).chunk(3, -1)
+            q, k, v = (_split(part, layer.heads) for part in own)
             layer.start_key.copy_(k[0, :, 0])
             layer.start_value.copy_(v[0, :, 0])
             heard = F.scaled_dot_product_attention(q, k, v, is_causal=True)

@@ -10,7 +10,6 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from edge_audiokv.train.packages import package_folder
 
-
 IM_END = 2
 CONTROL = 3  # token type of the GGUF
 HEAD = "<|im_start|>user\n"

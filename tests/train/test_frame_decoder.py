@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge_audiokv.train.frame_decoder import REACH, STACK, FrameDecoder, FrameDecoderLayer
+from edge_audiokv.train.frame_decoder import REACH, STACK, FrameDecoderLayer
 
 WIDTH, HEADS, FRAMES = 384, 6, 48
 
@@ -81,6 +81,6 @@ def test_it_starts_as_whispers_decoder_and_hears_words_before_any_training() -> 
     with torch.no_grad():
         heard = it.audio.hear(it.audio.encode(it.audio.mel(samples)))
         ranks = it.words(heard.hidden)[0, :, 1:].argsort(-1, descending=True).argsort(-1)
-    said = "the old man walked slowly down the road to the river".split()
+    said = ["the", "old", "man", "walked", "slowly", "down", "the", "road", "to", "the", "river"]
     best = [int(ranks[:, it.spelling.classes(word)[0] - 1].min()) for word in said]
     assert np.mean(np.array(best) < 5) > 0.7, list(zip(said, best, strict=True))
