@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from edge_audiokv.eval.tasks import TRANSCRIBE
 from edge_audiokv.train import state
 from edge_audiokv.train.config import Data, Run
 from edge_audiokv.train.corpus import Corpus
@@ -17,7 +18,6 @@ from edge_audiokv.train.listener import build_listener, greedy_wer, open_sets
 from edge_audiokv.train.llama import Llama
 from edge_audiokv.train.prompts import Prompter
 from edge_audiokv.train.recall import recall
-from edge_audiokv.train.text import TRANSCRIBE
 from edge_audiokv.train.transcribe import cut_loop, nats_per_token, transcribe
 from edge_audiokv.train.wer import word_error_rate
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edge_audiokv.eval.tasks import TRANSCRIBE
 from edge_audiokv.train import state
 from edge_audiokv.train.augment import NoiseSource
 from edge_audiokv.train.batches import Batch
@@ -20,7 +21,6 @@ from edge_audiokv.train.listener import build_listener, hear, open_sets, word_lo
 from edge_audiokv.train.llama import Llama
 from edge_audiokv.train.prompts import Example, Prompter, examples_of, llm_loss
 from edge_audiokv.train.schedule import Clock, Every, clip_and_step, set_rates
-from edge_audiokv.train.text import TRANSCRIBE
 from edge_audiokv.train.transcribe import cut_loop, transcribe
 from edge_audiokv.train.wer import word_error_rate
 

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edge_audiokv.eval.tasks import KINDS, TRANSCRIBE, Task, make_task, spoken_code
 from edge_audiokv.train.batches import Batch
 from edge_audiokv.train.llama import Llama
-from edge_audiokv.train.tasks import KINDS, Task, make_task, spoken_code
-from edge_audiokv.train.text import HEAD, IM_END, TAIL, TRANSCRIBE, load_tokenizer
+from edge_audiokv.train.text import HEAD, IM_END, TAIL, load_tokenizer
 
 # How often each task is drawn for a join; transcription twice as often as the rest.
 WEIGHTS = {

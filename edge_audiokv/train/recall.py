@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from edge_audiokv.eval.tasks import KINDS, Task, is_right, make_task
 from edge_audiokv.train.batches import Mixture
 from edge_audiokv.train.listener import Listener, hear
 from edge_audiokv.train.llama import Llama
 from edge_audiokv.train.prompts import Prompter
-from edge_audiokv.train.tasks import KINDS, Task, make_task
-from edge_audiokv.train.wer import edits
 
 
 @dataclass(frozen=True)
@@ -24,14 +23,6 @@ class Score:
     seconds: float
     tries: int
     right: int
-
-
-def is_right(task: Task, answer: str) -> bool:
-    """Exact for codes, words and yes/no; for a sentence at most half of its words wrong."""
-    if task.kind in ("mentioned", "earlier", "code"):
-        return answer.strip() == task.answer
-    said = task.answer.split()
-    return edits(said, answer.split()) <= 0.5 * len(said)
 
 
 @torch.no_grad()

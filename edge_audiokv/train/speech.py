@@ -17,10 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from edge_audiokv.errors import InputError, MissingExtraError
+from edge_audiokv.eval.tasks import DIGITS
 from edge_audiokv.train.corpus import SAMPLE_RATE_HZ, Audio
 from edge_audiokv.train.packages import package_folder
-
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 class Voice(Protocol):

@@ -14,7 +14,6 @@ IM_END = 2
 CONTROL = 3  # token type of the GGUF
 HEAD = "<|im_start|>user\n"
 TAIL = "\n{question}<|im_end|>\n<|im_start|>assistant\n"
-TRANSCRIBE = "Transcribe the audio."
 
 
 def plain(text: str) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from edge_audiokv.eval.tasks import TRANSCRIBE
 from edge_audiokv.train.batches import Mixture
 from edge_audiokv.train.listener import Listener, hear
 from edge_audiokv.train.llama import Llama
 from edge_audiokv.train.prompts import Prompter, llm_loss
-from edge_audiokv.train.text import TRANSCRIBE
 
 
 @torch.no_grad()

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_audiokv.eval.tasks import spoken_code
 from edge_audiokv.train.features import whole_tokens
 from edge_audiokv.train.speech import code_sentence, join_sentences, sentences
-from edge_audiokv.train.tasks import spoken_code
 from edge_audiokv.train.text import plain
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from edge_audiokv.train.tasks import KINDS, make_task, spoken_code
+from edge_audiokv.eval.tasks import KINDS, make_task, spoken_code
 
 TEXTS = [
     "the garden was green in the morning",

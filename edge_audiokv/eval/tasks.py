@@ -9,9 +9,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass
 
-from edge_audiokv.train.speech import DIGITS
-from edge_audiokv.train.text import TRANSCRIBE
-
+TRANSCRIBE = "Transcribe the audio."
 FIRST = "What was said first?"
 LAST = "What was said last?"
 REPEAT = 'Repeat the sentence with the word "{word}".'
@@ -20,6 +18,9 @@ EARLIER = 'Which word was said earlier, "{a}" or "{b}"?'
 CODE = "What is the code?"
 KINDS = ("transcribe", "first", "last", "repeat", "mentioned", "earlier", "code")
 MIN_LETTERS = 5
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+# Chance of tasks with two possible answers; the others have none worth naming.
+CHANCE = {"mentioned": 0.5, "earlier": 0.5}
 
 
 @dataclass(frozen=True)
@@ -86,3 +87,20 @@ def _unique_words(texts: list[str]) -> dict[str, int]:
     """Long words that one segment alone contains, and that segment."""
     holders = Counter(w for t in texts for w in set(t.split()) if len(w) >= MIN_LETTERS)
     return {w: i for i, t in enumerate(texts) for w in t.split() if holders.get(w, 0) == 1}
+
+
+def is_right(task: Task, answer: str) -> bool:
+    """Exact for codes, words and yes/no; for a sentence at most half of its words wrong."""
+    if task.kind in ("mentioned", "earlier", "code"):
+        return answer.strip() == task.answer
+    return _edits(task.answer.split(), answer.split()) <= 0.5 * len(task.answer.split())
+
+
+def _edits(said: list[str], heard: list[str]) -> int:
+    """Levenshtein distance in words."""
+    row = list(range(len(heard) + 1))
+    for i, word in enumerate(said, 1):
+        above, row[0] = row[0], i
+        for j, other in enumerate(heard, 1):
+            above, row[j] = row[j], min(above + (word != other), row[j] + 1, row[j - 1] + 1)
+    return row[-1]

@@ -1,0 +1,104 @@
+"""One cache that holds minutes of sound, for measuring what is still known of it.
+
+With `kv_share` below 1 the pools have that share of the rows from the start, and rows go while the
+sound is heard, as in a session: no question can be foreseen by what is evicted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from edge_audiokv.engine.cache import HeadCache, open_cache, policy_of
+from edge_audiokv.engine.decode import greedy
+from edge_audiokv.engine.estimate import shape_of
+from edge_audiokv.engine.guard import LoopGuard
+from edge_audiokv.engine.rolling import MAX_ANSWER_TOKENS, MAX_QUESTION_TOKENS
+from edge_audiokv.engine.runtime import Runtime
+from edge_audiokv.engine.settings import EngineSettings
+from edge_audiokv.errors import InputError
+from edge_audiokv.kv.shape import FloatArray
+from edge_audiokv.kv.view import Kind
+
+ROW_MULTIPLE = 64
+# Rows that every head keeps for the turn in progress, whatever the share.
+LEAST_ROWS = 640
+
+
+class LongContext:
+    """A runtime and one cache of `max_tokens` positions. `load()` does the work."""
+
+    def __init__(self, settings: EngineSettings, max_tokens: int) -> None:
+        self.settings, self.max_tokens = settings, max_tokens
+        self.runtime = Runtime(settings)
+        self._cache: HeadCache | None = None
+
+    def load(self) -> Self:
+        """Raises InputError if the model was not trained for so many positions."""
+        if self._cache is not None:
+            return self
+        runtime = self.runtime.load()
+        trained = runtime.model.n_ctx_train
+        if self.max_tokens > trained:
+            self.close()
+            raise InputError(
+                f"this needs {self.max_tokens} positions; the model knows {trained}.",
+                cure="Use less sound.",
+            )
+        policy, shape = policy_of(runtime), shape_of(runtime.find())
+        rows, share = self.max_tokens, self.settings.kv_share
+        capacity = np.full((shape.n_layer, shape.n_kv_head), rows, np.int32)
+        if share < 1 and policy.evicts:
+            wanted = int(share * rows * shape.n_head)
+            capacity = policy.budgets(
+                wanted, shape, rows, row_multiple=ROW_MULTIPLE, least_rows=LEAST_ROWS
+            )
+        self._cache = open_cache(runtime, capacity, policy, max_tokens=rows)
+        return self
+
+    @property
+    def cache(self) -> HeadCache:
+        self.load()
+        if self._cache is None:
+            raise RuntimeError("load() left no cache")
+        return self._cache
+
+    def close(self) -> None:
+        if self._cache is not None:
+            self._cache.close()
+        self._cache = None
+        self.runtime.close()
+
+    def listen(self, sounds: Sequence[FloatArray]) -> None:
+        """Forget all and hear embeddings [T_i, n_embd] one after another in a single turn."""
+        cache, template, model = self.cache, self.runtime.template, self.runtime.model
+        cache.clear()
+        cache.append_tokens(template.before_ids(model), Kind.PROMPT)
+        for sound in sounds:
+            cache.append_embeddings(sound)
+        cache.make_room(MAX_QUESTION_TOKENS + MAX_ANSWER_TOKENS)
+
+    def ask(self, question: str) -> str:
+        """The answer about what was heard, which stays as it was."""
+        cache, model = self.cache, self.runtime.model
+        start = cache.next_position
+        guard = LoopGuard(0.0, slack_tokens=MAX_ANSWER_TOKENS - 1)
+        with cache.unobserved():
+            logits = cache.ask(self.runtime.template.after_ids(model, question))
+            text = greedy(cache, model, logits, guard).text
+        cache.truncate(start)
+        return text
+
+    def __enter__(self) -> Self:
+        return self.load()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,176 @@
+"""What is still known of minutes of sound: questions with exact answers, over joined clips.
+
+Every join is heard once and asked about several times. The same questions are asked with the sound
+replaced by noise of the same mean and spread: a model that does as well there has not listened.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+from edge_audiokv.audio.file import read_all
+from edge_audiokv.calibrate.clips import spoken
+from edge_audiokv.errors import InputError
+from edge_audiokv.eval.long_context import LongContext
+from edge_audiokv.eval.tasks import CHANCE, Task, is_right, make_task
+from edge_audiokv.eval.wer import Utterance
+from edge_audiokv.kv.shape import FloatArray
+
+# Positions beside the sound: the prompt, a question and its answer.
+SPARE_TOKENS = 320
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One question, what was answered with the sound and with noise in its place.
+
+    `depth` is where the answer lies, from 0 (first segment) to 1 (last); -1: nowhere.
+    """
+
+    kind: str
+    question: str
+    wanted: str
+    heard: str
+    deaf: str
+    right: bool
+    right_deaf: bool
+    depth: float
+    audio_s: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """Right answers of a kind with the sound and with noise; 95 % Wilson intervals."""
+
+    kind: str
+    tries: int
+    right: float
+    right_low: float
+    right_high: float
+    deaf: float
+    deaf_low: float
+    deaf_high: float
+    chance: float | None
+
+
+def wilson(right: int, tries: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927)."""
+    if not tries:
+        return 0.0, 1.0
+    z, share = 1.96, right / tries
+    centre = share + z * z / (2 * tries)
+    spread = z * sqrt(share * (1 - share) / tries + z * z / (4 * tries * tries))
+    scale = 1 + z * z / tries
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def draw_join(
+    durations_s: Sequence[float], seconds: float, rng: random.Random
+) -> tuple[list[int], float]:
+    """Clips in random order until `seconds` are reached, and their length."""
+    order = rng.sample(range(len(durations_s)), len(durations_s))
+    group, total = [], 0.0
+    while order and total < seconds:
+        group.append(order.pop())
+        total += durations_s[group[-1]]
+    return group, total
+
+
+def recall(
+    context: LongContext,
+    clips: Sequence[Utterance],
+    *,
+    seconds: float,
+    joins: int,
+    kinds: Sequence[str],
+    seed: int = 0,
+    on_reply: Callable[[Reply], None] | None = None,
+) -> list[Reply]:
+    """Hear `joins` joins of about `seconds` and ask one question of each kind about each.
+
+    Raises InputError if all clips together are shorter than a join.
+    """
+    rng, noise = random.Random(seed), np.random.default_rng(seed)
+    encoder = context.runtime.encoder
+    sounds = [encoder.encode(read_all(clip.path)) for clip in clips]
+    texts = [spoken(clip.text) for clip in clips]
+    durations_s = [len(sound) / encoder.tokens_per_second for sound in sounds]
+    if sum(durations_s) < seconds:
+        raise InputError(
+            f"all clips together last {sum(durations_s):.0f} s, less than {seconds:g} s.",
+            cure="Ask for shorter joins or use more clips.",
+        )
+    every = np.concatenate(sounds)
+    mean, spread = every.mean(axis=0), every.std(axis=0)
+    others = sorted({word for text in texts for word in text.split()})
+    replies = []
+    for _ in range(joins):
+        group, total_s = draw_join(durations_s, seconds, rng)
+        inside = [texts[i] for i in group]
+        made = [make_task(inside, kind, rng, others) for kind in kinds]
+        tasks = [task for task in made if task is not None]
+        heard = _answers(context, [sounds[i] for i in group], tasks)
+        hiss: list[FloatArray] = [
+            (mean + spread * noise.standard_normal(sounds[i].shape)).astype(np.float32)
+            for i in group
+        ]
+        deaf = _answers(context, hiss, tasks)
+        for task, answer, blind in zip(tasks, heard, deaf, strict=True):
+            depth = task.segment / max(1, len(group) - 1) if task.segment >= 0 else -1.0
+            reply = Reply(
+                task.kind,
+                task.question,
+                task.answer,
+                answer,
+                blind,
+                is_right(task, answer),
+                is_right(task, blind),
+                depth,
+                total_s,
+            )
+            replies.append(reply)
+            if on_reply is not None:
+                on_reply(reply)
+    return replies
+
+
+def _answers(
+    context: LongContext, sounds: Sequence[FloatArray], tasks: Sequence[Task]
+) -> list[str]:
+    context.listen(sounds)
+    return [context.ask(task.question) for task in tasks]
+
+
+def summarise(replies: Sequence[Reply]) -> list[Score]:
+    """One score for each kind, in the order of asking."""
+    scores = []
+    for kind in dict.fromkeys(reply.kind for reply in replies):
+        mine = [reply for reply in replies if reply.kind == kind]
+        right, deaf = sum(r.right for r in mine), sum(r.right_deaf for r in mine)
+        scores.append(
+            Score(
+                kind,
+                len(mine),
+                right / len(mine),
+                *wilson(right, len(mine)),
+                deaf / len(mine),
+                *wilson(deaf, len(mine)),
+                CHANCE.get(kind),
+            )
+        )
+    return scores
+
+
+def to_dict(replies: Sequence[Reply], **more: Any) -> dict[str, Any]:
+    """JSON-ready: scores first, then every reply."""
+    return {
+        **more,
+        "scores": [asdict(score) for score in summarise(replies)],
+        "replies": [asdict(reply) for reply in replies],
+    }
