@@ -38,7 +38,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     saved = state.load(args.checkpoint)
     run = replace(Run(Path()), data=Data(dev={c.name: str(c.resolve()) for c in args.corpora}))
-    listener = build_listener(saved)
+    listener = build_listener(run, saved)
     llm = Llama(int(saved["lora_rank"]))
     llm.load_lora(saved["lora"])
     _, sets = open_sets(run, listener)

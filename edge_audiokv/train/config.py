@@ -23,6 +23,7 @@ class Data:
     variations: dict[str, list[int]] = field(default_factory=dict)
     noise: str = ""
     dev: dict[str, str] = field(default_factory=dict)
+    vocabulary_texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,10 @@ class CtcStage:
     max_steps: int = 0
     batch_s: float = 80.0
     lr: float = 3e-4
-    lr_projector: float = 1e-3
     lr_encoder: float = 2e-4
     warmup_steps: int = 60
     final_lr: float = 0.03
     train_encoder_from: int = 4
-    copy_weight: float = 0.5
-    negatives: int = 6000
     log_every: int = 20
     evaluate_every_min: float = 8.0
     save_every_min: float = 3.0
@@ -67,13 +65,11 @@ class LlmStage:
     final_lr: float = 0.03
     lora_rank: int = 16
     ctc_weight: float = 0.2
-    copy_weight: float = 0.5
     ctc_batches: int = 2
     ctc_batch_s: float = 90.0
     train_encoder_from: int = 4
     join_share: float = 0.3
     noise_share: float = 0.5
-    negatives: int = 3000
     log_every: int = 10
     evaluate_every_min: float = 12.0
     evaluate_utterances: int = 40
@@ -91,6 +87,7 @@ class Run:
     threads: int = 2
     device: str = "cpu"
     init: str = ""
+    vocabulary_size: int = 12_000
     data: Data = field(default_factory=Data)
     ctc: CtcStage = field(default_factory=CtcStage)
     llm: LlmStage = field(default_factory=LlmStage)

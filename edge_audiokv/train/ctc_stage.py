@@ -1,7 +1,4 @@
-"""Stage one: the audio model learns to hear, under CTC over Whisper's words.
-
-The projector learns beside it to say the same in the LLM's input space.
-"""
+"""Stage one: the audio model learns to hear, under CTC over Whisper's words."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import torch
 from edge_audiokv.train import state
 from edge_audiokv.train.batches import Batch
 from edge_audiokv.train.config import Run
-from edge_audiokv.train.listener import build_listener, greedy_wer, hear, open_sets, word_losses
+from edge_audiokv.train.listener import build_listener, greedy_wer, hear, open_sets, word_loss
 from edge_audiokv.train.schedule import Clock, Every, clip_and_step, set_rates
 
 # Where to look is learned faster than what it means: that, Whisper knows.
@@ -29,7 +26,7 @@ class CtcTrainer:
         resumed = state.load(self.target) if self.target.exists() else None
         first = resumed or (state.load(run.path(run.init)) if run.init else None)
         torch.manual_seed(run.seed)
-        self.listener = build_listener(first)
+        self.listener = build_listener(run, first)
         self.step = int(resumed["step"]) if resumed else 0
         self.clock = Clock(self.stage.minutes, float(resumed["used_s"]) if resumed else 0.0)
         torch.manual_seed(run.seed + self.step)
@@ -37,21 +34,13 @@ class CtcTrainer:
         self.train, self.dev = open_sets(run, self.listener)
         audio = self.listener.audio
         audio.encoder.freeze_below(self.stage.train_encoder_from)
-        audio.projector.out.requires_grad_(False)
         self.tail = [p for p in audio.encoder.parameters() if p.requires_grad]
-        new = [*audio.projector.up.parameters(), *audio.projector.down.parameters()]
-        self.rest = [
-            *audio.decoder.weights(),
-            *audio.decoder.habits(),
-            *self.listener.heads(),
-            *new,
-        ]
+        words = [audio.projector.blank, audio.projector.bias, audio.projector.scale]
+        self.rest = [*audio.decoder.parameters(), *words]
         groups = (
             (self.tail, self.stage.lr_encoder),
             (audio.decoder.weights(), self.stage.lr),
-            (audio.decoder.habits(), HABITS * self.stage.lr),
-            (new, self.stage.lr_projector),
-            (self.listener.heads(), self.stage.lr_projector),
+            ([*audio.decoder.habits(), *words], HABITS * self.stage.lr),
         )
         self.optimizer = torch.optim.AdamW(
             [{"params": params, "base": base, "lr": 0.0} for params, base in groups if params],
@@ -87,12 +76,12 @@ class CtcTrainer:
         set_rates(self.optimizer, self.step, self.clock.share, stage.warmup_steps, stage.final_lr)
         with torch.autocast("cpu", torch.bfloat16):
             heard = hear(self.listener.audio, batch)
-            words, copies = word_losses(self.listener, batch, heard, stage.negatives)
+            loss = word_loss(batch, heard)
         self.optimizer.zero_grad()
-        (words + stage.copy_weight * copies).backward()
+        loss.backward()
         clip_and_step(self.optimizer, self.tail, self.rest)
         self.step += 1
-        self.losses.add(batch.seconds, ctc=words, copies=copies)
+        self.losses.add(batch.seconds, ctc=loss)
 
     def save(self) -> None:
         extra = {"step": self.step, "used_s": self.clock.used_s}
@@ -100,11 +89,7 @@ class CtcTrainer:
         state.save(self.target, {**self.listener.state(), **extra, **moments})
 
     def measure(self) -> None:
-        found = {
-            f"wer_{name}_{head}": rate
-            for name, speech in self.dev.items()
-            for head, rate in greedy_wer(self.listener, speech).items()
-        }
+        found = {f"wer_{n}": greedy_wer(self.listener, speech) for n, speech in self.dev.items()}
         self.log.write(step=self.step, **found)
 
 

@@ -17,7 +17,7 @@ from edge_audiokv.train import state
 from edge_audiokv.train.augment import NoiseSource
 from edge_audiokv.train.batches import Batch
 from edge_audiokv.train.config import Run
-from edge_audiokv.train.listener import build_listener, hear, open_sets, word_losses
+from edge_audiokv.train.listener import build_listener, hear, open_sets, word_loss
 from edge_audiokv.train.llama import Llama
 from edge_audiokv.train.prompts import Example, Prompter, examples_of, llm_loss
 from edge_audiokv.train.schedule import Clock, Every, clip_and_step, set_rates
@@ -35,7 +35,7 @@ class LlmTrainer:
         start = run.path(run.init) if run.init else run.out_dir / "ctc.pt"
         first = resumed or state.load(start)
         torch.manual_seed(run.seed)
-        self.listener = build_listener(first)
+        self.listener = build_listener(run, first)
         self.llm = Llama(int(first.get("lora_rank", self.stage.lora_rank)))
         if "lora" in first:
             self.llm.load_lora(first["lora"])
@@ -49,14 +49,13 @@ class LlmTrainer:
         self.listener.audio.encoder.freeze_below(self.stage.train_encoder_from)
         self.lora = list(self.llm.lora_parameters())
         audio = self.listener.audio
-        self.new = [*audio.projector.parameters()]
+        self.new = [p for p in audio.projector.parameters() if p.requires_grad]
         own = {id(p) for p in self.new}
         self.rest = [p for p in audio.parameters() if p.requires_grad and id(p) not in own]
-        self.heads = self.listener.heads()
         self.optimizers = {
             "lora": self._optimizer(self.lora, self.stage.lr_lora, 0.0),
             "audio": self._optimizer(self.rest, self.stage.lr_audio, 0.01),
-            "projector": self._optimizer([*self.new, *self.heads], self.stage.lr_projector, 0.01),
+            "projector": self._optimizer(self.new, self.stage.lr_projector, 0.01),
         }
         if resumed:
             for name, optimizer in self.optimizers.items():
@@ -98,16 +97,16 @@ class LlmTrainer:
         return self.target
 
     def _hear(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(loss of both word heads, embeddings [B, T, d])."""
+        """(CTC loss, embeddings [B, T, d])."""
         with torch.autocast("cpu", torch.bfloat16):
             heard = hear(self.listener.audio, batch)
-            words, copies = word_losses(self.listener, batch, heard, self.stage.negatives)
-        self.losses.add(0.0, ctc=words, copies=copies)
-        return words + self.stage.copy_weight * copies, heard.embeddings
+            loss = word_loss(batch, heard)
+        self.losses.add(0.0, ctc=loss)
+        return loss, heard.embeddings
 
     def _step_audio(self) -> None:
         clip_and_step(self.optimizers["audio"], self.rest)
-        clip_and_step(self.optimizers["projector"], self.new, self.heads)
+        clip_and_step(self.optimizers["projector"], self.new)
 
     def learn_to_hear(self, batch: Batch) -> None:
         """One update of the audio side alone, from a batch that the LLM does not read."""

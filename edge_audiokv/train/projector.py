@@ -1,8 +1,9 @@
-"""From what the frame decoder heard to LLM embeddings, and the CTC heads that teach both.
+"""From what the frame decoder heard to LLM embeddings: words believed become words read.
 
-The hidden states lie in Whisper's output space; the projector carries them into the LLM's input
-space. Both spaces have a word head whose matrix is frozen (Whisper's token embeddings there, the
-LLM's own here), so that a place which says a word to Whisper's table says it to the LLM's as well.
+Hidden states lie in Whisper's output space, so Whisper's own token embeddings (frozen) tell which
+words a place may say. The LLM reads the same words from its own embedding table (frozen), weighted
+by how far they are believed: a rare word arrives as itself, however seldom it was trained on. A
+thin linear path beside it carries what words do not say.
 """
 
 from __future__ import annotations
@@ -16,43 +17,49 @@ from torch import Tensor, nn
 from edge_audiokv.train.frame_decoder import STACK, FrameDecoder
 from edge_audiokv.train.whisper import LogMel, WhisperEncoder
 
+# Likeliest words of a place that the LLM reads.
+LIKELIEST = 8
+
 
 def rms(x: Tensor, weight: Tensor | None = None) -> Tensor:
-    """RMS norm over the last axis, spelled out so that ONNX export needs no new operator."""
+    """RMS norm over the last axis."""
     y = x * torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + 1e-6).to(x.dtype)
     return y if weight is None else y * weight.to(x.dtype)
 
 
 class Projector(nn.Module):
-    """Whisper's output space [.., 384] -> directions and embeddings of the LLM [.., 576]."""
+    """Hidden [B, T, 384] -> logits of blank and C words [B, T, 1 + C], embeddings [B, T, 576]."""
 
-    def __init__(self, width: int = 384, hidden: int = 2048, out: int = 576) -> None:
+    def __init__(self, classes: int, width: int = 384, out: int = 576) -> None:
         super().__init__()
-        self.up = nn.Linear(width, hidden)
-        self.down = nn.Linear(hidden, out)
-        self.out = nn.Linear(out, out)
+        self.table = nn.Parameter(torch.zeros(classes, width), requires_grad=False)
+        self.rows = nn.Parameter(torch.zeros(classes, out), requires_grad=False)
+        self.blank = nn.Parameter(torch.zeros(1, width))
+        self.bias = nn.Parameter(torch.zeros(classes + 1))
+        self.scale = nn.Parameter(torch.ones(1))
+        self.nothing = nn.Parameter(torch.zeros(out))
+        self.beside = nn.Linear(width, out)
+        nn.init.zeros_(self.beside.weight)
+        nn.init.zeros_(self.beside.bias)
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        direction = rms(self.down(F.gelu(self.up(hidden))))
-        return direction, self.out(direction)
-
-    @torch.no_grad()
-    def start_at(self, mean_embedding: Tensor) -> None:
-        """Begin where text embeddings lie: their mean plus 0.13 of the direction."""
-        self.out.weight.copy_(0.13 * torch.eye(self.out.weight.shape[0]))
-        self.out.bias.copy_(mean_embedding)
+        weight = torch.cat([self.blank, self.table]).to(hidden.dtype)
+        logits = F.linear(hidden * self.scale.to(hidden.dtype), weight, self.bias.to(hidden.dtype))
+        belief = logits.float().softmax(-1)
+        likeliest, words = belief[..., 1:].topk(min(LIKELIEST, len(self.table)), dim=-1)
+        read = (likeliest[..., None, :] @ self.rows[words].float())[..., 0, :]
+        silent = belief[..., :1] * self.nothing
+        return logits, read + silent + self.beside(hidden).float()
 
 
 @dataclass
 class Heard:
     """What the audio model makes of sound, one row every 80 ms.
 
-    hidden [B, T, 384] in Whisper's output space; direction [B, T, 576] in the LLM's, normalised;
-    embeddings [B, T, 576], what the LLM reads.
+    logits [B, T, 1 + C] of blank and words; embeddings [B, T, 576], what the LLM reads.
     """
 
-    hidden: Tensor
-    direction: Tensor
+    logits: Tensor
     embeddings: Tensor
 
 
@@ -76,7 +83,7 @@ class AudioModel(nn.Module):
     def hear(self, features: Tensor, tokens: Tensor | None = None) -> Heard:
         """features [B, 4T, 384] -> one row for every 80 ms."""
         hidden = self.decoder(features, _mask(tokens, features.shape[1] // STACK, 1))
-        return Heard(hidden, *self.projector(hidden))
+        return Heard(*self.projector(hidden))
 
 
 def _mask(tokens: Tensor | None, steps: int, steps_per_token: int) -> Tensor | None:
@@ -84,24 +91,3 @@ def _mask(tokens: Tensor | None, steps: int, steps_per_token: int) -> Tensor | N
         return None
     real = torch.arange(steps)[None] < steps_per_token * tokens[:, None]
     return real[:, None, None, :]
-
-
-class WordHead(nn.Module):
-    """CTC logits over a frozen table of token embeddings [C, width]; class 0 is blank."""
-
-    table: Tensor
-
-    def __init__(self, table: Tensor, blank: Tensor, scale: float) -> None:
-        super().__init__()
-        self.register_buffer("table", table, False)
-        self.blank = nn.Parameter(blank.reshape(1, -1).clone())
-        self.bias = nn.Parameter(torch.zeros(len(table) + 1))
-        self.scale = nn.Parameter(torch.tensor(scale))
-
-    def forward(self, hidden: Tensor, subset: Tensor | None = None) -> Tensor:
-        """hidden [B, T, width] -> [B, T, 1 + C]; `subset` lists classes (from 1, ascending)."""
-        rows, bias = self.table, self.bias
-        if subset is not None:
-            rows, bias = rows[subset - 1], torch.cat([bias[:1], bias[subset]])
-        weight = torch.cat([self.blank, rows]).to(hidden.dtype)
-        return F.linear(hidden * self.scale.to(hidden.dtype), weight, bias.to(hidden.dtype))

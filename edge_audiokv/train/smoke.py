@@ -25,9 +25,11 @@ WORDS = ("river", "garden", "seven", "window", "paper", "morning", "green", "let
 CONFIG = """
 out = "run"
 threads = 2
+vocabulary_size = 200
 [data]
 train = ["tones"]
 noise = "hiss"
+vocabulary_texts = ["words.txt"]
 [data.variations]
 tones = [0, 1]
 [data.dev]
@@ -75,6 +77,7 @@ def chord(word: str) -> Audio:
 def make_data(folder: Path) -> None:
     """Corpora `tones`, `few` and `hiss`."""
     rng = random.Random(0)
+    (folder / "words.txt").write_text(" ".join(WORDS))
     for name, size in (("tones", 24), ("few", 3)):
         writer = CorpusWriter(folder / name)
         for i in range(size):

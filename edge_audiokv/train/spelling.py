@@ -7,8 +7,8 @@ Whisper writes names with a capital, so a word takes its capitalised token where
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,24 +21,34 @@ from edge_audiokv.train.whisper import tiny_en_folder, tiny_en_weights
 WORDS_ONLY = re.compile(r"^ ?[A-Za-z]?[a-z']*$")
 
 
-class Spelling:
-    """Class 0 is CTC's blank; class i is token `tokens[i - 1]`. Needs Whisper's tokenizer."""
+LETTERS = "abcdefghijklmnopqrstuvwxyz'"
 
-    def __init__(self, folder: Path | None = None) -> None:
-        path = (folder or tiny_en_folder()) / "tokenizer.json"
-        self.tokenizer = Tokenizer.from_file(str(path))
-        written = {i: self.tokenizer.decode([i]) for i in range(self.tokenizer.get_vocab_size())}
-        self.tokens = [i for i, text in sorted(written.items()) if text and WORDS_ONLY.match(text)]
-        self.class_of = {token: i + 1 for i, token in enumerate(self.tokens)}
+
+class Spelling:
+    """Class 0 is CTC's blank; class i is token `tokens[i - 1]` of Whisper's vocabulary."""
+
+    def __init__(self, tokens: list[int]) -> None:
+        self.tokenizer = load_whisper_tokenizer()
+        self.tokens = tokens
+        written = [self.tokenizer.decode([t]) for t in tokens]
+        self._class_of = {text: i + 1 for i, text in enumerate(written)}
         self._word = cache(self._spell)
 
     def _spell(self, word: str) -> tuple[int, ...]:
-        def ids(text: str) -> list[int]:
-            found: list[int] = self.tokenizer.encode(" " + text, add_special_tokens=False).ids
-            return found
+        forms = [self._fewest(" " + word), self._fewest(" " + word.capitalize())]
+        return min((f for f in forms if f), key=len, default=())
 
-        shortest = min(ids(word), ids(word.capitalize()), key=len)
-        return tuple(self.class_of[i] for i in shortest)
+    def _fewest(self, text: str) -> tuple[int, ...]:
+        """Fewest classes whose texts make up `text`; () if none do."""
+        best: list[tuple[int, ...] | None] = [()]
+        for end in range(1, len(text) + 1):
+            options = [
+                (*before, self._class_of[text[start:end]])
+                for start in range(end)
+                if (before := best[start]) is not None and text[start:end] in self._class_of
+            ]
+            best.append(min(options, key=len) if options else None)
+        return best[-1] or ()
 
     def classes(self, text: str) -> list[int]:
         """Classes of plain text, word by word."""
@@ -49,23 +59,52 @@ class Spelling:
         return plain(self.tokenizer.decode([self.tokens[c - 1] for c in classes]))
 
 
+@cache
+def load_whisper_tokenizer() -> Tokenizer:
+    """tiny.en's byte-level BPE."""
+    return Tokenizer.from_file(str(tiny_en_folder() / "tokenizer.json"))
+
+
+def common_tokens(texts: list[str], size: int) -> list[int]:
+    """The `size` tokens of words that plain texts use most, ascending; letters are always there.
+
+    Where the texts use fewer, the vocabulary's own order, frequent first, fills up.
+    """
+    tokenizer = load_whisper_tokenizer()
+
+    def ids(text: str) -> list[int]:
+        found: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+        return found
+
+    words = Counter(word for text in texts for word in plain(text).split())
+    counts: Counter[int] = Counter()
+    for word, times in words.items():
+        for token in min(ids(" " + word), ids(" " + word.capitalize()), key=len):
+            counts[token] += times
+    chosen = {t for letter in LETTERS for t in (*ids(letter), *ids(" " + letter))}
+    for token in (*(t for t, _ in counts.most_common()), *range(tokenizer.get_vocab_size())):
+        if len(chosen) == size:
+            break
+        if WORDS_ONLY.match(tokenizer.decode([token])):
+            chosen.add(token)
+    return sorted(chosen)
+
+
 def whisper_table(tokens: list[int]) -> Tensor:
     """Rows [len(tokens), 384] of tiny.en's token embeddings, float32."""
     table = tiny_en_weights()["decoder/embeddings/weight"]
     return torch.from_numpy(np.asarray(table[tokens], dtype=np.float32))
 
 
-def llm_table(spelling: Spelling, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-    """(directions [classes, 576] of the same words in the LLM, mean [576]) from its embeddings.
+def llm_table(tokens: list[int], embeddings: Tensor) -> Tensor:
+    """Rows [len(tokens), 576] of the same words in the LLM's embedding table.
 
     A word that is one token of the LLM, in lower case or as it stands, takes that token's row; any
-    other the mean of its pieces. Rows are centred and normalised.
+    other the mean of its pieces.
     """
+    written = [load_whisper_tokenizer().decode([t]) for t in tokens]
     tokenizer = load_tokenizer()
-    written = [spelling.tokenizer.decode([t]) for t in spelling.tokens]
     small = [e.ids for e in tokenizer.encode_batch([w.lower() for w in written])]
     as_is = [e.ids for e in tokenizer.encode_batch(written)]
     chosen = [b if len(b) < len(a) else a for a, b in zip(small, as_is, strict=True)]
-    mean = embeddings[sorted({i for ids in chosen for i in ids})].mean(0)
-    rows = torch.stack([embeddings[ids].mean(0) for ids in chosen]) - mean
-    return rows / rows.norm(dim=-1, keepdim=True), mean
+    return torch.stack([embeddings[ids].mean(0) for ids in chosen])

