@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from edge_audiokv.cli.evaluate_context import noise_command, recall_command, rolling_command
 from edge_audiokv.cli.options import engine_options, settings_from
 from edge_audiokv.eval.anchor import NAME as ANCHOR_NAME
 from edge_audiokv.eval.anchor import WhisperAnchor
@@ -33,6 +34,10 @@ from edge_audiokv.eval.wer import (
 @click.group("eval")
 def evaluate() -> None:
     """Measure a model on recordings whose text is known."""
+
+
+for _command in (recall_command, rolling_command, noise_command):
+    evaluate.add_command(_command)
 
 
 @evaluate.command("wer")

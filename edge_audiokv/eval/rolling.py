@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_audiokv.audio.file import read_all
-from edge_audiokv.engine.rolling import RollingMemory
+from edge_audiokv.engine.rolling import MAX_ANSWER_TOKENS, MAX_QUESTION_TOKENS, RollingMemory
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.eval.long_context import LongContext
 from edge_audiokv.eval.wer import (
@@ -54,7 +54,8 @@ def compare(
     """Hear all clips both ways; those that begin after `context_s` of sound are scored."""
     fresh, rolled = [], []
     with ExitStack() as stack:
-        alone = stack.enter_context(LongContext(settings, MAX_TURN_TOKENS))
+        single_tokens = MAX_TURN_TOKENS + MAX_QUESTION_TOKENS + MAX_ANSWER_TOKENS
+        alone = stack.enter_context(LongContext(settings, single_tokens))
         long = LongContext(settings, 0)
         long.max_tokens = alone.runtime.model.n_ctx_train
         stack.enter_context(long)

