@@ -35,7 +35,7 @@ class CtcTrainer:
         audio = self.listener.audio
         audio.encoder.freeze_below(self.stage.train_encoder_from)
         self.tail = [p for p in audio.encoder.parameters() if p.requires_grad]
-        words = [audio.projector.blank, audio.projector.bias, audio.projector.scale]
+        words = [audio.words.blank, audio.words.bias, audio.words.scale]
         self.rest = [*audio.decoder.parameters(), *words]
         groups = (
             (self.tail, self.stage.lr_encoder),

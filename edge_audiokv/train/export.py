@@ -17,14 +17,19 @@ from edge_audiokv.train import state
 from edge_audiokv.train.corpus import MAX_SAMPLES, SAMPLES_PER_TOKEN
 from edge_audiokv.train.frame_decoder import FrameDecoder
 from edge_audiokv.train.llama import MATRICES, to_interleaved
-from edge_audiokv.train.projector import AudioModel, Projector
+from edge_audiokv.train.projector import AudioModel, Projector, Words
 from edge_audiokv.train.whisper import WhisperEncoder
 
 # Initialisers with fewer values stay float32; they weigh nothing and include the DFT's scales.
 HALF_FROM = 4096
-# Matrices of these parts are stored as int8 with one scale a row: the features keep a cosine of
-# 0.9998. Arithmetic stays float32, which int8 arithmetic would not bear (outlier channels).
-INT8_PARTS = ("audio.encoder.", "audio.decoder.", "audio.projector.")
+# Matrices of these parts are stored as int8 with one scale a row.
+INT8_PARTS = (
+    "audio.encoder.",
+    "audio.decoder.",
+    "audio.projector.",
+    "audio.words.",
+    "audio.bridge.",
+)
 Q_HEADS, KV_HEADS = 9, 3
 
 Array = npt.NDArray[np.float32]
@@ -43,7 +48,7 @@ class Graph(nn.Module):
 
 def load_graph(saved: dict[str, Any]) -> Graph:
     """The audio side of a checkpoint, ready to be traced or compared with."""
-    audio = AudioModel(WhisperEncoder(), FrameDecoder(), Projector(len(saved["tokens"])))
+    audio = AudioModel(WhisperEncoder(), FrameDecoder(), Projector(), Words(len(saved["tokens"])))
     audio.load_state_dict(saved["audio"])
     return Graph(audio).float().eval()
 
@@ -86,35 +91,49 @@ def export_onnx(saved: dict[str, Any], target: Path) -> None:
 
 
 def _shrink(model: Any) -> None:
-    """Replace large float32 initialisers by small ones and the nodes that cast them back."""
+    """Store large float32 initialisers small.
+
+    int8 matrices stay int8 in memory, too: onnxruntime does not fold DequantizeLinear. They are
+    turned here, once, the way that MatMul wants them. The rest is float16, cast back when loaded.
+    """
     from onnx import helper, numpy_helper
 
-    looked_up = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
-    kept, nodes, tables = [], [], set()
-    for tensor in model.graph.initializer:
-        name, values = tensor.name, numpy_helper.to_array(tensor)
-        if is_int8(name, values):
-            rows, scale = int8_rows(values)
+    stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    int8 = {name for name, values in stored.items() if is_int8(name, values)}
+    kept, nodes = [], []
+
+    def dequantize(name: str, out: str, turned: bool) -> Any:
+        rows, scale = int8_rows(stored[name])
+        values = np.ascontiguousarray(rows.T) if turned else rows
+        kept.append(numpy_helper.from_array(values, f"{out}_i8"))
+        kept.append(numpy_helper.from_array(scale[:, 0], f"{out}_scale"))
+        inputs = [f"{out}_i8", f"{out}_scale"]
+        return helper.make_node("DequantizeLinear", inputs, [out], axis=int(turned))
+
+    for node in model.graph.node:
+        name = node.input[0] if node.input else ""
+        if name in int8 and node.op_type == "Transpose":
+            nodes.append(dequantize(name, node.output[0], True))
+        elif name in int8 and node.op_type == "Gather":
+            rows, scale = int8_rows(stored[name])
             kept.append(numpy_helper.from_array(rows, f"{name}_i8"))
             kept.append(numpy_helper.from_array(scale, f"{name}_scale"))
-            if name in looked_up:
-                tables.add(name)
-                continue
-            nodes.append(helper.make_node("Cast", [f"{name}_i8"], [f"{name}_f32"], to=1))
-            nodes.append(helper.make_node("Mul", [f"{name}_f32", f"{name}_scale"], [name]))
-        elif values.dtype == np.float32 and values.size >= HALF_FROM and values.shape[-1] != 400:
-            kept.append(numpy_helper.from_array(values.astype(np.float16), f"{name}_f16"))
-            nodes.append(helper.make_node("Cast", [f"{name}_f16"], [name], to=1))
-        else:
-            kept.append(tensor)
-    for node in model.graph.node:
-        if node.op_type == "Gather" and node.input[0] in tables:
             nodes += _int8_lookup(node)
         else:
             nodes.append(node)
+    used = {name for node in nodes for name in node.input}
+    casts = [dequantize(name, name, False) for name in sorted(int8 & used)]
+    for name, values in stored.items():
+        if name in int8:
+            continue
+        if values.dtype == np.float32 and values.size >= HALF_FROM and values.shape[-1] != 400:
+            kept.append(numpy_helper.from_array(values.astype(np.float16), f"{name}_f16"))
+            casts.append(helper.make_node("Cast", [f"{name}_f16"], [name], to=1))
+        elif name in used:
+            kept.append(numpy_helper.from_array(values, name))
     del model.graph.initializer[:], model.graph.node[:]
     model.graph.initializer.extend(kept)
-    model.graph.node.extend(nodes)
+    model.graph.node.extend([*casts, *nodes])
 
 
 def _int8_lookup(gather: Any) -> list[Any]:
@@ -208,6 +227,9 @@ def parity(checkpoint: Path, graph: Path, seconds: float = 4.0) -> float:
     samples = noise.astype(np.float32)
     with torch.no_grad():
         expected = model(torch.from_numpy(samples)).numpy()
-    session = ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    # By default onnxruntime multiplies in int8; what is checked here is the graph.
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "0")
+    session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     got = session.run(["embeds"], {"audio": samples})[0]
     return float(np.abs(got - expected).max())

@@ -15,7 +15,7 @@ from edge_audiokv.train.ctc import compact_ctc, greedy
 from edge_audiokv.train.features import FeatureStore, feature_stem
 from edge_audiokv.train.frame_decoder import FrameDecoder
 from edge_audiokv.train.llama import embedding_table
-from edge_audiokv.train.projector import AudioModel, Heard, Projector
+from edge_audiokv.train.projector import AudioModel, Heard, Projector, Words
 from edge_audiokv.train.spelling import (
     Spelling,
     common_tokens,
@@ -29,6 +29,8 @@ from edge_audiokv.train.whisper import load_tiny_en, tiny_en_weights
 # What Whisper itself writes where nobody speaks.
 QUIET_TOKENS = ('"', "[", "(", "-")
 BLANK_BIAS = 2.0
+# Length of a believed word in the embeddings; token embeddings themselves stand 2.4 off their mean.
+CONTRAST = 8.0
 
 
 @dataclass
@@ -53,21 +55,21 @@ def build_listener(run: Run, saved: dict[str, Any] | None) -> Listener:
         tokens = common_tokens(texts, run.vocabulary_size)
     else:
         tokens = saved["tokens"]
-    audio = AudioModel(load_tiny_en(), FrameDecoder(), Projector(len(tokens)))
+    words = Words(len(tokens))
+    audio = AudioModel(load_tiny_en(), FrameDecoder(), Projector(), words)
     listener = Listener(audio, Spelling(tokens))
     if saved is not None:
         listener.restore(saved)
         return listener
     quiet = [load_whisper_tokenizer().token_to_id(t) for t in QUIET_TOKENS]
-    projector = audio.projector
+    rows = llm_table(tokens, embedding_table())
+    words.read(whisper_table(tokens), rows, CONTRAST)
     with torch.no_grad():
         silence = audio.encode(audio.mel(torch.zeros(1, 4 * 16_000)))[0]
-        projector.table.copy_(whisper_table(tokens))
-        projector.rows.copy_(llm_table(tokens, embedding_table()))
-        projector.blank.copy_(whisper_table(quiet).mean(0, keepdim=True))
-        projector.nothing.copy_(projector.rows.mean(0))
-        projector.bias[0] = BLANK_BIAS
+        words.blank.copy_(whisper_table(quiet).mean(0, keepdim=True))
+        words.bias[0] = BLANK_BIAS
     audio.decoder.read(tiny_en_weights(), silence)
+    audio.start_bridge(rows.mean(0))
     return listener
 
 

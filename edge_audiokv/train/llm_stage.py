@@ -49,7 +49,8 @@ class LlmTrainer:
         self.listener.audio.encoder.freeze_below(self.stage.train_encoder_from)
         self.lora = list(self.llm.lora_parameters())
         audio = self.listener.audio
-        self.new = [p for p in audio.projector.parameters() if p.requires_grad]
+        parts = (audio.projector, audio.bridge, audio.words)
+        self.new = [p for part in parts for p in part.parameters() if p.requires_grad]
         own = {id(p) for p in self.new}
         self.rest = [p for p in audio.parameters() if p.requires_grad and id(p) not in own]
         self.optimizers = {

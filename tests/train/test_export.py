@@ -7,8 +7,12 @@ import pytest
 import torch
 
 from edge_audiokv.errors import InputError
-from edge_audiokv.train.export import export_lora, update_entry
+from edge_audiokv.train import state
+from edge_audiokv.train.export import export_lora, export_onnx, int8_rows, parity, update_entry
+from edge_audiokv.train.frame_decoder import FrameDecoder
 from edge_audiokv.train.llama import MATRICES, to_halves
+from edge_audiokv.train.projector import AudioModel, Projector, Words
+from edge_audiokv.train.whisper import WhisperEncoder
 
 ENTRY = """name = "m"
 [[file]]
@@ -56,3 +60,29 @@ def test_an_adapter_is_read_back_with_its_rows_in_llama_order(tmp_path: Path) ->
 def test_a_checkpoint_without_adapter_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no LoRA"):
         export_lora({}, tmp_path / "lora.gguf")
+
+
+def test_int8_rows_are_the_nearest_with_one_scale_a_row() -> None:
+    matrix = np.random.default_rng(0).standard_normal((5, 70)).astype(np.float32)
+    matrix[3] = 0.0
+    rows, scale = int8_rows(matrix)
+    assert rows.dtype == np.int8 and scale.shape == (5, 1)
+    assert (np.abs(rows * scale - matrix) <= scale / 2 + 1e-7).all()
+
+
+def test_the_graph_is_small_and_says_what_the_model_says(tmp_path: Path) -> None:
+    import onnx
+
+    torch.manual_seed(0)
+    words = Words(60)
+    words.read(torch.randn(60, 384), torch.randn(60, 576), 8.0)
+    audio = AudioModel(WhisperEncoder(), FrameDecoder(), Projector(), words)
+    state.save(tmp_path / "x.pt", {"audio": audio.state_dict(), "tokens": list(range(60))})
+    export_onnx(state.load(tmp_path / "x.pt"), tmp_path / "encoder.onnx")
+    assert parity(tmp_path / "x.pt", tmp_path / "encoder.onnx", seconds=2.4) < 1e-3
+    graph = onnx.load(str(tmp_path / "encoder.onnx")).graph
+    largest = {t.data_type for t in graph.initializer if np.prod(t.dims) >= 200_000}
+    assert onnx.TensorProto.FLOAT not in largest
+    assert (tmp_path / "encoder.onnx").stat().st_size < 1.15 * sum(
+        p.numel() for p in audio.parameters()
+    )
