@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,9 @@ def export_onnx(saved: dict[str, Any], target: Path) -> None:
 
     part = target.with_suffix(".part.onnx")
     part.parent.mkdir(parents=True, exist_ok=True)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # The tracer is the older of torch's two exporters, and the one that needs no more packages.
+        warnings.simplefilter("ignore")
         torch.onnx.export(
             load_graph(saved),
             (torch.randn(1, 100 * SAMPLES_PER_TOKEN) * 0.1,),
