@@ -64,6 +64,14 @@ def is_int8(name: str, values: npt.NDArray[np.generic]) -> bool:
     return name.startswith(INT8_PARTS) and values.ndim == 2 and values.size >= HALF_FROM
 
 
+def as_stored(name: str, values: Array) -> Array:
+    """Values after the rounding that storing costs."""
+    if is_int8(name, values):
+        rows, scale = int8_rows(values)
+        return rows * scale
+    return values.astype(np.float16).astype(np.float32) if values.size >= HALF_FROM else values
+
+
 def export_onnx(saved: dict[str, Any], target: Path) -> None:
     """Write the graph with small weights (cast back when loaded; arithmetic stays float32)."""
     import onnx
@@ -221,10 +229,7 @@ def parity(checkpoint: Path, graph: Path, seconds: float = 4.0) -> float:
     model = load_graph(state.load(checkpoint))
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            values = weight.detach().numpy()
-            if is_int8(name, values):
-                rows, scale = int8_rows(values)
-                weight.copy_(torch.from_numpy(rows * scale))
+            weight.copy_(torch.from_numpy(as_stored(name, weight.numpy())))
     tokens = min(MAX_SAMPLES, int(seconds * 16_000)) // SAMPLES_PER_TOKEN
     noise = np.random.default_rng(0).standard_normal((1, tokens * SAMPLES_PER_TOKEN)) * 0.1
     samples = noise.astype(np.float32)
