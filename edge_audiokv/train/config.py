@@ -87,7 +87,7 @@ class Run:
     threads: int = 2
     device: str = "cpu"
     init: str = ""
-    vocabulary_size: int = 11_000
+    vocabulary_size: int = 9_500
     data: Data = field(default_factory=Data)
     ctc: CtcStage = field(default_factory=CtcStage)
     llm: LlmStage = field(default_factory=LlmStage)

@@ -54,14 +54,15 @@ def load_graph(saved: dict[str, Any]) -> Graph:
     return Graph(audio).float().eval()
 
 
-def int8_rows(matrix: Array) -> tuple[npt.NDArray[np.int8], Array]:
-    """(values [out, in], scales [out, 1]) whose product is nearest to a matrix, row by row."""
-    scale = np.maximum(np.abs(matrix).max(1, keepdims=True), 1e-12).astype(np.float32) / 127
-    return np.round(matrix / scale).astype(np.int8), scale
+def int8_rows(values: Array) -> tuple[npt.NDArray[np.int8], Array]:
+    """(int8 [out, ..], scales [out, 1, ..]) whose product is nearest to `values`, row by row."""
+    others = tuple(range(1, values.ndim))
+    scale = np.maximum(np.abs(values).max(others, keepdims=True), 1e-12).astype(np.float32) / 127
+    return np.round(values / scale).astype(np.int8), scale
 
 
 def is_int8(name: str, values: npt.NDArray[np.generic]) -> bool:
-    return name.startswith(INT8_PARTS) and values.ndim == 2 and values.size >= HALF_FROM
+    return name.startswith(INT8_PARTS) and values.ndim >= 2 and values.size >= HALF_FROM
 
 
 def as_stored(name: str, values: Array) -> Array:
@@ -117,7 +118,7 @@ def _shrink(model: Any) -> None:
         rows, scale = int8_rows(stored[name])
         values = np.ascontiguousarray(rows.T) if turned else rows
         kept.append(numpy_helper.from_array(values, f"{out}_i8"))
-        kept.append(numpy_helper.from_array(scale[:, 0], f"{out}_scale"))
+        kept.append(numpy_helper.from_array(scale.reshape(-1), f"{out}_scale"))
         inputs = [f"{out}_i8", f"{out}_scale"]
         return helper.make_node("DequantizeLinear", inputs, [out], axis=int(turned))
 
