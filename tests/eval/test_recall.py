@@ -56,8 +56,8 @@ def test_the_rise_is_paired() -> None:
     def score(said: str, heard: str):  # type: ignore[no-untyped-def]
         return score_clip(Utterance("x", Path("x"), said, ""), Hypothesis(heard))
 
-    fresh = [score("red green blue grey", "red green blue grey"), score("one two", "one")]
-    rolled = [score("red green blue grey", "red green blue"), score("one two", "one")]
+    fresh = [score("red green blue grey", "red green blue grey"), score("black white", "black")]
+    rolled = [score("red green blue grey", "red green blue"), score("black white", "black")]
     rise, low, high = paired_rise(fresh, rolled)
     assert rise == pytest.approx(1 / 6) and low == 0.0 and high == pytest.approx(1 / 4)
 
