@@ -87,6 +87,13 @@ def test_a_stream_stays_in_its_pool(parts, clip):
     assert np.isfinite(loss.nll)
 
 
+def test_the_shipped_profile_was_made_with_the_shipped_weights(parts):
+    profile = load_profile(parts.local.profile_path)
+    profile.check(parts.model.shape, parts.local.model_hash)
+    assert profile.model_hash == parts.local.model_hash
+    assert {"speech", "loss"} <= set(profile.tables)
+
+
 def test_calibrate_makes_a_profile_of_the_heads_that_listen(parts, clip, tmp_path):
     entry = json.loads(DATA.read_text().splitlines()[0])
     words = entry["text"].split()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import shutil
 from collections import namedtuple
 from collections.abc import Iterator
@@ -97,7 +98,7 @@ def test_what_is_missing_is_fetched_once(
     assert local.encoder_path == tmp_path / "toy" / "encoder.onnx" and local.lora_path is None
     assert seen[0] == ("fetch tiny.gguf", 0, len(weights))
     assert seen[-1] == ("fetch tiny.gguf", len(weights), len(weights))
-    assert local.model_hash == local.gguf.model_hash
+    assert len(local.model_hash) == 16
     assert download.is_present(entry)
     download.ensure(entry)
     assert len(served[1].requests) == 1
@@ -224,13 +225,23 @@ def test_remove_frees_what_was_fetched_and_nothing_else(
     assert download.remove(entry, []) == 0
 
 
-def test_the_default_model_names_llm_and_adapter_in_its_hash(tmp_path: Path) -> None:
-    entry = catalog.resolve()
-    local = download.LocalModel(
-        entry=entry,
-        encoder_path=entry.directory / "encoder.onnx",
-        gguf_path=write_gguf(tmp_path / "tiny.gguf"),
-        lora_path=entry.directory / "lora.gguf",
-        profile_path=None,
-    )
-    assert local.model_hash != local.gguf.model_hash and len(local.model_hash) == 16
+@pytest.mark.parametrize("changed", ["encoder.onnx", "tiny.gguf", "lora.gguf", None])
+def test_new_weights_of_any_part_give_a_new_hash(tmp_path: Path, changed: str | None) -> None:
+    hashes = []
+    for version in (1, 2):
+        home = tmp_path / str(version)
+        home.mkdir()
+        for number, name in enumerate(("encoder.onnx", "tiny.gguf", "lora.gguf")):
+            seed = version if name == changed else 1
+            (home / name).write_bytes(random.Random(10 * number + seed).randbytes(5000))
+        hashes.append(
+            download.LocalModel(
+                entry=catalog.resolve(),
+                encoder_path=home / "encoder.onnx",
+                gguf_path=home / "tiny.gguf",
+                lora_path=home / "lora.gguf",
+                profile_path=None,
+            ).model_hash
+        )
+    assert (hashes[0] == hashes[1]) is (changed is None)
+    assert all(len(name) == 16 for name in hashes)
