@@ -1,11 +1,10 @@
-"""Add word times to a manifest by forced alignment with a checkpoint's CTC head.
+"""Add word times to a manifest by forced alignment with a training checkpoint's word posteriors.
 
-Needs torch (to read the checkpoint) and gguf (to read the LLM's token embeddings), which the
-training extras bring. The CTC head's matrix is the LLM's embedding matrix, centred and normalised;
-its input is the projector's hidden state, recovered from the shipped encoder's output by inverting
-its last linear layer. Confidence of a word is the least posterior of its tokens.
+Needs the training packages (torch, tokenizers, Whisper's weights). Texts are spelled as in
+training; the best CTC path of a text says where each word lies. The confidence of a word is the
+least posterior of its tokens.
 
-    python scripts/align_words.py --checkpoint checkpoint.pt --manifest data/manifest.jsonl \
+    python scripts/align_words.py --checkpoint llm.pt --manifest data/manifest.jsonl \
         -o data/words.jsonl
 """
 
@@ -13,8 +12,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -22,49 +22,48 @@ import numpy as np
 from edge_audiokv.audio.file import read_all
 from edge_audiokv.calibrate.alignment import ctc_words, log_softmax
 from edge_audiokv.calibrate.clips import read_entries, spoken
-from edge_audiokv.calibrate.parts import Parts, load_parts
 from edge_audiokv.errors import InputError
+from edge_audiokv.kv.shape import FloatArray
+
+if TYPE_CHECKING:
+    from edge_audiokv.train.listener import Listener
+
+PLACE_S = 0.08  # one place of the audio model
 
 
-class CTCHead:
-    """Posteriors over blank and a restricted LLM vocabulary, float32 [T, 1 + V]."""
+def open_listener(checkpoint: Path) -> Listener:
+    """The audio side of a checkpoint."""
+    from edge_audiokv.train import state
+    from edge_audiokv.train.config import Run
+    from edge_audiokv.train.listener import build_listener
 
-    def __init__(self, checkpoint: Path, gguf_path: Path) -> None:
-        import gguf
-        import torch
-
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=False)
-        head, audio = saved["ctc"], saved["audio"]
-        reader = gguf.GGUFReader(str(gguf_path))
-        tensor = next(t for t in reader.tensors if t.name == "token_embd.weight")
-        embedding = gguf.dequantize(tensor.data, tensor.tensor_type)
-        vocabulary = np.asarray(saved["vocab"])
-        rows = embedding[vocabulary].astype(np.float32)
-        rows -= rows.mean(axis=0)
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        self.matrix = np.concatenate([head["blank"].float().numpy(), rows])
-        self.bias = head["bias"].float().numpy()
-        self.scale = float(head["scale"])
-        self.post = audio["post.weight"].float().numpy()
-        self.post_bias = audio["post.bias"].float().numpy()
-        self.label_of = {int(token): i + 1 for i, token in enumerate(vocabulary)}
-
-    def log_probs(self, embeddings: np.ndarray) -> np.ndarray:
-        hidden = np.linalg.solve(self.post, (embeddings - self.post_bias).T).T
-        return log_softmax(self.scale * hidden @ self.matrix.T + self.bias)
+    return build_listener(Run(folder=checkpoint.parent), state.load(checkpoint))
 
 
-def align(parts: Parts, head: CTCHead, audio: np.ndarray, text: str) -> list[dict[str, Any]]:
-    """Word dictionaries of one clip. Raises InputError if the text cannot be aligned."""
+def posteriors(listener: Listener, audio: FloatArray) -> FloatArray:
+    """Log posteriors [T, 1 + C] of blank and words, from samples [N] at 16 kHz."""
+    import torch
+
+    from edge_audiokv.train.features import whole_tokens
+
+    samples = torch.from_numpy(np.ascontiguousarray(whole_tokens(audio)))[None]
+    with torch.no_grad():
+        heard = listener.audio.hear(listener.audio.encode(listener.audio.mel(samples)))
+        return log_softmax(heard.logits[0].float().numpy())
+
+
+def timed_words(
+    log_probs: FloatArray, text: str, spell: Callable[[str], list[int]]
+) -> list[dict[str, Any]]:
+    """Words with times of one clip; `spell` gives the classes of a word.
+
+    Raises InputError if a word cannot be spelled or the text does not fit the sound.
+    """
     words = spoken(text).split()
-    labels = []
-    for word in words:
-        ids = parts.model.tokenize(" " + word, special=False)
-        if any(token not in head.label_of for token in ids):
-            raise InputError(f"{word!r} is spelt with tokens that the CTC head does not know.")
-        labels.append([head.label_of[token] for token in ids])
-    posteriors = head.log_probs(parts.encoder.encode(audio))
-    found = ctc_words(posteriors, words, labels, frame_s=1 / parts.encoder.tokens_per_second)
+    labels = [spell(word) for word in words]
+    if missing := [word for word, classes in zip(words, labels, strict=True) if not classes]:
+        raise InputError(f"{missing[0]!r} cannot be spelled in the checkpoint's vocabulary.")
+    found = ctc_words(log_probs, words, labels, frame_s=PLACE_S)
     return [
         {
             "text": word.text,
@@ -79,17 +78,16 @@ def align(parts: Parts, head: CTCHead, audio: np.ndarray, text: str) -> list[dic
 @click.command(help=__doc__)
 @click.option("--checkpoint", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--manifest", type=click.Path(path_type=Path, exists=True), required=True)
-@click.option("--model", default="smollm2-audio", show_default=True)
 @click.option("--limit", type=int, default=10**9, help="At most so many clips.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
-def main(checkpoint: Path, manifest: Path, model: str, limit: int, output: Path) -> None:
-    parts = load_parts(model)
-    head = CTCHead(checkpoint, parts.local.gguf_path)
+def main(checkpoint: Path, manifest: Path, limit: int, output: Path) -> None:
+    listener = open_listener(checkpoint)
     lines, skipped = [], 0
     for entry in read_entries(manifest)[:limit]:
         path = (manifest.parent / entry["path"]).resolve()
         try:
-            entry["words"] = align(parts, head, read_all(path), entry["text"])
+            log_probs = posteriors(listener, read_all(path))
+            entry["words"] = timed_words(log_probs, entry["text"], listener.spelling.classes)
         except InputError as error:
             click.echo(f"{entry.get('id')}: {error}", err=True)
             skipped += 1
