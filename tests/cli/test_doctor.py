@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+# Imported before anything is replaced: doctor imports it late, and it would keep the stand-in.
+import edge_audiokv.audio.microphone  # noqa: F401
 from edge_audiokv.audio.portaudio import InputDevice, OnFrames
 from edge_audiokv.cli import checks
 from edge_audiokv.cli.main import main
