@@ -7,7 +7,6 @@ sound is heard, as in a session: no question can be foreseen by what is evicted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -22,13 +21,14 @@ from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import InputError
 from edge_audiokv.kv.shape import FloatArray
 from edge_audiokv.kv.view import Kind
+from edge_audiokv.lifetime import Loadable
 
 ROW_MULTIPLE = 64
 # Rows that every head keeps for the turn in progress, whatever the share.
 LEAST_ROWS = 640
 
 
-class LongContext:
+class LongContext(Loadable):
     """A runtime and one cache of `max_tokens` positions. `load()` does the work."""
 
     def __init__(self, settings: EngineSettings, max_tokens: int) -> None:
@@ -91,14 +91,3 @@ class LongContext:
             text = greedy(cache, model, logits, guard).text
         cache.truncate(start)
         return text
-
-    def __enter__(self) -> Self:
-        return self.load()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
