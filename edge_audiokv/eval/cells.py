@@ -8,8 +8,8 @@ from pathlib import Path
 from edge_audiokv.calibrate.clips import Join, spoken
 from edge_audiokv.calibrate.parts import Parts
 from edge_audiokv.calibrate.prefilled import Clip, Loss, Prefilled
-from edge_audiokv.eval.questions import Question, is_right
 from edge_audiokv.eval.sweep import Point, cut_targets, one_shot, stream
+from edge_audiokv.eval.tasks import Task, is_right
 from edge_audiokv.eval.transcripts import runaway_tokens, transcribe
 from edge_audiokv.eval.wer import Hypothesis, Utterance, score_clip
 from edge_audiokv.kv.policy import Policy
@@ -83,8 +83,8 @@ def hear(start: Prefilled, policy: Policy, share: float) -> Heard:
     )
 
 
-def answer(start: Prefilled, question: Question, policy: Policy, share: float) -> Answered:
-    """Answer `question`, which `start` was asked, from the cut prompt."""
+def answer(start: Prefilled, task: Task, policy: Policy, share: float) -> Answered:
+    """Answer the question of `task`, which `start` was asked, from the cut prompt."""
     clip = start.clip
     targets = cut_targets(start, policy, share)
     said = transcribe(start, policy, targets, max_tokens=ANSWER_TOKENS)
@@ -93,10 +93,10 @@ def answer(start: Prefilled, question: Question, policy: Policy, share: float) -
         share,
         clip.id,
         round(clip.audio_s, 2),
-        question.kind,
-        question.text,
+        task.kind,
+        task.question,
         said.guarded,
-        is_right(question, said.guarded),
+        is_right(task, said.guarded),
         said.kept_rows,
         said.full_rows,
         said.kept_rows * start.context.shape.row_bytes,

@@ -22,8 +22,9 @@ from edge_audiokv.calibrate.parts import Parts, load_parts
 from edge_audiokv.calibrate.prefilled import Prefilled
 from edge_audiokv.errors import EdgeAudioKVError
 from edge_audiokv.eval.cells import answer, hear, lose, plain_texts
-from edge_audiokv.eval.questions import Question, questions
 from edge_audiokv.eval.suites import Cell, Suite
+from edge_audiokv.eval.tasks import Task as Question
+from edge_audiokv.eval.tasks import make_tasks
 from edge_audiokv.kv.policy import Policy, make_policy
 from edge_audiokv.kv.profile import HeadProfile, load_profile
 
@@ -171,7 +172,7 @@ def _planned(inputs: Inputs, parts: Parts, suite: Suite) -> list[tuple[Join, lis
     )
     if suite.kind != "recall":
         return [(join, [""]) for join in found]
-    return [(join, [q.text for q in _questions(inputs, join)]) for join in found]
+    return [(join, [q.question for q in _questions(inputs, join)]) for join in found]
 
 
 def _questions(inputs: Inputs, join: Join) -> list[Question]:
@@ -183,7 +184,7 @@ def _questions(inputs: Inputs, join: Join) -> list[Question]:
         for word in spoken(entry["text"]).split()
     ]
     seed = random.Random(join.id).randrange(1 << 30)
-    return questions(plain_texts(join), others, seed=seed)
+    return make_tasks(plain_texts(join), others, seed=seed)
 
 
 def _profile(inputs: Inputs, parts: Parts) -> HeadProfile | None:
@@ -230,7 +231,7 @@ def _measure(task: Task) -> tuple[float, int]:
     n_cells, last = 0, ""
     by_text: dict[str, Question] = {}
     if task.suite.kind == "recall":
-        by_text = {q.text: q for q in _questions(worker.inputs, task.join)}
+        by_text = {q.question: q for q in _questions(worker.inputs, task.join)}
     try:
         for cell in task.cells:
             if time.time() >= worker.deadline:

@@ -6,7 +6,9 @@ The question always comes after the sound, so that nothing can know it while the
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 TRANSCRIBE = "Transcribe the audio."
@@ -40,7 +42,9 @@ def spoken_code(text: str) -> str:
     return "".join(digits) if "code" in words and len(digits) >= 3 else ""
 
 
-def make_task(texts: list[str], kind: str, rng: random.Random, others: list[str]) -> Task | None:
+def make_task(
+    texts: Sequence[str], kind: str, rng: random.Random, others: Sequence[str]
+) -> Task | None:
     """One task over plain segment texts, or None where the segments do not allow this kind.
 
     `others` are words to ask about that were not said. Yes and no are equally likely, and so are
@@ -49,9 +53,9 @@ def make_task(texts: list[str], kind: str, rng: random.Random, others: list[str]
     if kind == "transcribe":
         return Task(kind, TRANSCRIBE, " ".join(texts))
     if kind == "first":
-        return Task(kind, FIRST, texts[0], 0)
+        return _first(texts)
     if kind == "last":
-        return Task(kind, LAST, texts[-1], len(texts) - 1)
+        return _last(texts)
     if kind == "code":
         found = [(i, spoken_code(t)) for i, t in enumerate(texts) if spoken_code(t)]
         if len(found) != 1:
@@ -59,41 +63,92 @@ def make_task(texts: list[str], kind: str, rng: random.Random, others: list[str]
         return Task(kind, CODE, found[0][1], found[0][0])
     places = _unique_words(texts)
     if kind == "mentioned":
-        said = {w for t in texts for w in t.split()}
-        absent = [w for w in others if w not in said and len(w) >= MIN_LETTERS]
+        absent = _absent_words(texts, others)
         if rng.random() < 0.5:
-            if not places:
-                return None
-            word = rng.choice(sorted(places))
-            return Task(kind, MENTIONED.format(word=word), "yes", places[word])
-        if not absent:
-            return None
-        return Task(kind, MENTIONED.format(word=rng.choice(absent)), "no")
+            return _said(rng.choice(sorted(places)), places) if places else None
+        return _unsaid(rng.choice(absent)) if absent else None
     if kind == "repeat":
-        if not places:
-            return None
-        word = rng.choice(sorted(places))
-        return Task(kind, REPEAT.format(word=word), texts[places[word]], places[word])
+        return _repeat(rng.choice(sorted(places)), texts, places) if places else None
     if len(set(places.values())) < 2:
         return None
     a, b = rng.sample(sorted(places), 2)
     while places[a] == places[b]:
         a, b = rng.sample(sorted(places), 2)
+    return _earlier(a, b, places)
+
+
+def make_tasks(texts: Sequence[str], others: Sequence[str], *, seed: int = 0) -> list[Task]:
+    """One task of each kind but transcribe and code (of `mentioned` a yes and a no), for a seed.
+
+    Saved results of the comparison are found again by these questions: the order of draws is part
+    of its format. Kinds that the texts do not allow are left out.
+    """
+    rng = random.Random(seed)
+    found = [_first(texts), _last(texts)]
+    places = _unique_words(texts)
+    if places:
+        found.append(_repeat(rng.choice(sorted(places)), texts, places))
+        found.append(_said(rng.choice(sorted(places)), places))
+    absent = sorted(set(_absent_words(texts, others)))
+    if absent:
+        found.append(_unsaid(rng.choice(absent)))
+    if len(set(places.values())) > 1:
+        a = b = rng.choice(sorted(places))
+        while places[a] == places[b]:
+            b = rng.choice(sorted(places))
+        found.append(_earlier(a, b, places))
+    return found
+
+
+def _first(texts: Sequence[str]) -> Task:
+    return Task("first", FIRST, texts[0], 0)
+
+
+def _last(texts: Sequence[str]) -> Task:
+    return Task("last", LAST, texts[-1], len(texts) - 1)
+
+
+def _repeat(word: str, texts: Sequence[str], places: dict[str, int]) -> Task:
+    return Task("repeat", REPEAT.format(word=word), texts[places[word]], places[word])
+
+
+def _said(word: str, places: dict[str, int]) -> Task:
+    return Task("mentioned", MENTIONED.format(word=word), "yes", places[word])
+
+
+def _unsaid(word: str) -> Task:
+    return Task("mentioned", MENTIONED.format(word=word), "no")
+
+
+def _earlier(a: str, b: str, places: dict[str, int]) -> Task:
     answer = a if places[a] < places[b] else b
     return Task("earlier", EARLIER.format(a=a, b=b), answer, places[answer])
 
 
-def _unique_words(texts: list[str]) -> dict[str, int]:
+def _absent_words(texts: Sequence[str], others: Sequence[str]) -> list[str]:
+    said = {w for t in texts for w in t.split()}
+    return [w for w in others if w not in said and len(w) >= MIN_LETTERS]
+
+
+def _unique_words(texts: Sequence[str]) -> dict[str, int]:
     """Long words that one segment alone contains, and that segment."""
     holders = Counter(w for t in texts for w in set(t.split()) if len(w) >= MIN_LETTERS)
     return {w: i for i, t in enumerate(texts) for w in t.split() if holders.get(w, 0) == 1}
 
 
 def is_right(task: Task, answer: str) -> bool:
-    """Exact for codes, words and yes/no; for a sentence at most half of its words wrong."""
+    """Exact for codes, words and yes/no; for a sentence at most half of its words wrong.
+
+    Case and punctuation do not count: models other than the default one write them.
+    """
+    said, heard = _words(task.answer), _words(answer)
     if task.kind in ("mentioned", "earlier", "code"):
-        return answer.strip() == task.answer
-    return _edits(task.answer.split(), answer.split()) <= 0.5 * len(task.answer.split())
+        return heard == said
+    return _edits(said, heard) <= 0.5 * len(said)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[\w']+", text.lower())
 
 
 def _edits(said: list[str], heard: list[str]) -> int:

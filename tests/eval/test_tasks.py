@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from edge_audiokv.eval.tasks import KINDS, make_task, spoken_code
+from edge_audiokv.eval.tasks import KINDS, Task, is_right, make_task, make_tasks, spoken_code
 
 TEXTS = [
     "the garden was green in the morning",
@@ -65,3 +65,47 @@ def test_only_a_sentence_about_a_code_holds_one() -> None:
     assert spoken_code("my code is zero zero nine") == "009"
     assert spoken_code("seven one four two") == ""
     assert spoken_code("the code is lost") == ""
+
+
+def test_the_questions_of_a_seed_never_change() -> None:
+    # Saved results of the comparison are found again by these very texts.
+    assert [(t.question, t.answer, t.segment) for t in make_tasks(TEXTS, OTHERS, seed=3)] == [
+        ("What was said first?", TEXTS[0], 0),
+        ("What was said last?", TEXTS[2], 2),
+        ('Repeat the sentence with the word "green".', TEXTS[0], 0),
+        ('Was the word "seven" said?', "yes", 1),
+        ('Was the word "elephant" said?', "no", -1),
+        ('Which word was said earlier, "morning" or "remember"?', "morning", 0),
+    ]
+
+
+def test_a_no_is_asked_only_about_long_words_that_were_not_said() -> None:
+    for seed in range(20):
+        found = make_tasks(TEXTS, ["cat", "garden", "elephant"], seed=seed)
+        asked = [t.question for t in found if t.kind == "mentioned" and t.answer == "no"]
+        assert asked == ['Was the word "elephant" said?']
+
+
+def test_tasks_that_the_texts_do_not_allow_are_left_out() -> None:
+    assert {t.kind for t in make_tasks(["a b c"], [])} == {"first", "last"}
+    assert "earlier" not in {t.kind for t in make_tasks(["one sentence alone"], [])}
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "said", "right"),
+    [
+        ("mentioned", "yes", "Yes.", True),
+        ("mentioned", "yes", "yes it was", False),
+        ("mentioned", "yes", "", False),
+        ("earlier", "letter", "london", False),
+        ("code", "7142", "7142.", True),
+        ("code", "7142", "7143", False),
+        ("first", "the harbour was quiet", "The harbour is quiet!", True),
+        ("first", "the harbour was quiet", "nobody saw a letter", False),
+        ("last", "the harbour was quiet", "", False),
+    ],
+)
+def test_sentences_may_be_half_wrong_and_words_not_at_all(
+    kind: str, answer: str, said: str, right: bool
+) -> None:
+    assert is_right(Task(kind, "?", answer), said) is right
