@@ -135,7 +135,7 @@ def engine_options(command: Command) -> Command:
             "-t",
             "--threads",
             type=click.IntRange(1, 64),
-            help="Threads; default: cores, at most 4.",
+            help="Threads; default: physical cores, at most 4.",
         ),
         _option(
             "--provider",

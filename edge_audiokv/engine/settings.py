@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from edge_audiokv.kv.memory import total_memory_bytes
+from edge_audiokv.native.threads import default_threads
 from edge_audiokv.units import parse_bytes
 
 DEFAULT_MEM = "2GB"
@@ -24,7 +24,7 @@ class EngineSettings:
     kv_options  options of the policy, by name
     type_k      rows of keys: f16, q8_0 or q4_0
     type_v      rows of values: f16, q8_0 or q4_0
-    threads     threads for encoder and LLM; None takes the machine's cores, at most 4
+    threads     threads for encoder and LLM; None takes `default_threads`: physical cores, at most 4
     provider    where onnxruntime runs the encoder: cpu, cuda, tensorrt, coreml
     """
 
@@ -45,15 +45,5 @@ class EngineSettings:
 
     @property
     def n_threads(self) -> int:
-        """Threads to use. The models are small: more than four only wait for each other."""
-        if self.threads is not None:
-            return max(1, self.threads)
-        return max(
-            1,
-            min(
-                4,
-                len(os.sched_getaffinity(0))
-                if hasattr(os, "sched_getaffinity")
-                else os.cpu_count() or 1,
-            ),
-        )
+        """Threads to use."""
+        return default_threads() if self.threads is None else max(1, self.threads)

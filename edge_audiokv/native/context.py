@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from edge_audiokv.errors import CacheFullError, MemoryBudgetError, ModelError, NativeError
@@ -21,20 +20,9 @@ from edge_audiokv.lifetime import Loadable
 from edge_audiokv.native import bindings
 from edge_audiokv.native.model import Model
 from edge_audiokv.native.rows import CacheRows, int_pointer
+from edge_audiokv.native.threads import default_threads
 
 _ROW_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}  # enum ggml_type
-
-
-def default_threads() -> int:
-    """One physical core less than this process may use, 1 to 8.
-
-    The one left over serves capture, encoder and other programs: threads of one decode meet some
-    900 times a token, so a core that is taken away holds up all the others.
-    """
-    cores = psutil.cpu_count(logical=False) or 1
-    if hasattr(psutil.Process, "cpu_affinity"):
-        cores = min(cores, len(psutil.Process().cpu_affinity()))
-    return max(1, min(cores - 1, 8))
 
 
 class HeadwiseContext(CacheRows, Loadable):
@@ -44,7 +32,8 @@ class HeadwiseContext(CacheRows, Loadable):
     multiple of 64 rows (256 on a GPU) and to at most `max_levels` different ones; `plan` tells the
     result before anything is allocated. `n_batch` is the micro-batch in tokens. `score_window` is
     the most query positions that a scored batch averages over, 0 to go without scores. `n_outputs`
-    is the most logit rows one micro-batch can give (memory: n_outputs * V * 8 bytes).
+    is the most logit rows one micro-batch can give (memory: n_outputs * V * 8 bytes). Without `n_threads`
+    it takes `default_threads`.
     Everything is allocated by `load`; nothing grows later.
     """
 
