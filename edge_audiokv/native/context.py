@@ -32,8 +32,8 @@ class HeadwiseContext(CacheRows, Loadable):
     multiple of 64 rows (256 on a GPU) and to at most `max_levels` different ones; `plan` tells the
     result before anything is allocated. `n_batch` is the micro-batch in tokens. `score_window` is
     the most query positions that a scored batch averages over, 0 to go without scores. `n_outputs`
-    is the most logit rows one micro-batch can give (memory: n_outputs * V * 8 bytes). Without `n_threads`
-    it takes `default_threads`.
+    is the most logit rows one micro-batch can give (memory: n_outputs * V * 8 bytes).
+    Without `n_threads` it takes `default_threads`.
     Everything is allocated by `load`; nothing grows later.
     """
 
