@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from edge_audiokv.cli.evaluate_common import (
+    counted,
+    json_option,
+    limit_option,
+    manifest_option,
+    show,
+    speaker_option,
+)
 from edge_audiokv.cli.evaluate_context import noise_command, recall_command, rolling_command
 from edge_audiokv.cli.options import engine_options, settings_from
 from edge_audiokv.eval.anchor import NAME as ANCHOR_NAME
@@ -41,21 +46,16 @@ for _command in (recall_command, rolling_command, noise_command):
 
 
 @evaluate.command("wer")
-@click.option(
-    "--manifest",
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help='JSON lines with "path" (relative to the file), "text" and maybe "speaker".',
-)
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many clips.")
-@click.option("--speaker", "speakers", multiple=True, help="Only this speaker; repeatable.")
+@manifest_option
+@limit_option
+@speaker_option
 @click.option(
     "--whole-clips",
     is_flag=True,
     help="Decode each clip (at most 30 s) at once, without speech detection.",
 )
 @click.option("--anchor", is_flag=True, help="Whisper tiny.en on the same clips, side by side.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every clip.")
+@json_option
 @engine_options
 def wer_command(
     manifest: Path,
@@ -97,10 +97,7 @@ def wer_command(
         reports.append(_measure(settings.model, clips, hear))
         if whisper is not None:
             reports.append(_measure(ANCHOR_NAME, clips, whisper))
-    if as_json:
-        click.echo(json.dumps([report.to_dict() for report in reports], ensure_ascii=False))
-    else:
-        click.echo("\n".join(report_lines(reports)))
+    show([report.to_dict() for report in reports], report_lines(reports), as_json=as_json)
 
 
 def report_lines(reports: Sequence[WerReport]) -> list[str]:
@@ -128,22 +125,12 @@ def report_lines(reports: Sequence[WerReport]) -> list[str]:
 
 
 def _measure(name: str, clips: Sequence[Utterance], transcribe: Transcribe) -> WerReport:
-    console = Console(stderr=True)
     edits = words = 0
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
-        task = bar.add_task(name, total=len(clips))
+    with counted(len(clips), name) as advance:
 
         def on_clip(score: ClipScore) -> None:
             nonlocal edits, words
             edits, words = edits + score.edits, words + score.words
-            bar.update(task, advance=1, description=f"{name} {edits / max(1, words):.1%}")
+            advance(f"{name} {edits / max(1, words):.1%}")
 
         return evaluate_clips(name, clips, transcribe, on_clip=on_clip)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from edge_audiokv.cli.evaluate_common import (
+    counted,
+    json_option,
+    limit_option,
+    manifest_option,
+    show,
+    speaker_option,
+)
 from edge_audiokv.cli.options import engine_options, settings_from
 from edge_audiokv.errors import InputError
 from edge_audiokv.eval.noise import hear_noise
@@ -21,21 +25,11 @@ from edge_audiokv.eval.rolling import Comparison
 from edge_audiokv.eval.tasks import KINDS
 from edge_audiokv.eval.wer import ClipScore, read_manifest
 
-_MANIFEST = click.option(
-    "--manifest",
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help='JSON lines with "path" (relative to the file), "text" and maybe "speaker".',
-)
-_SPEAKER = click.option("--speaker", "speakers", multiple=True, help="Only this; repeatable.")
-_LIMIT = click.option("--limit", type=click.IntRange(min=1), help="Only the first so many clips.")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, with every answer.")
-
 
 @click.command("recall")
-@_MANIFEST
-@_SPEAKER
-@_LIMIT
+@manifest_option
+@speaker_option
+@limit_option
 @click.option("--seconds", default=300.0, show_default=True, help="Length of a join of clips.")
 @click.option("--joins", default=40, show_default=True, help="How many; one question a kind each.")
 @click.option(
@@ -45,7 +39,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, with e
     help=f"Comma-separated, of {', '.join(KINDS[1:])}.",
 )
 @click.option("--seed", default=0, show_default=True, help="Which joins and questions.")
-@_JSON
+@json_option
 @engine_options
 def recall_command(
     manifest: Path,
@@ -85,7 +79,7 @@ def recall_command(
     # A join is at most one clip (30 s) longer than asked for.
     tokens = int((seconds + 30) * 12.5) + SPARE_TOKENS
     replies: list[Reply] = []
-    with LongContext(settings, tokens) as context, _bar(joins * len(wanted), "asked") as advance:
+    with LongContext(settings, tokens) as context, counted(joins * len(wanted), "asked") as advance:
 
         def on_reply(reply: Reply) -> None:
             replies.append(reply)
@@ -100,11 +94,9 @@ def recall_command(
             seed=seed,
             on_reply=on_reply,
         )
-    if as_json:
-        more = {"model": settings.model, "seconds": seconds, "policy": settings.kv_policy}
-        click.echo(json.dumps(to_dict(replies, **more, kv_share=settings.kv_share)))
-    else:
-        click.echo("\n".join(recall_lines(summarise(replies))))
+    more = {"model": settings.model, "seconds": seconds, "policy": settings.kv_policy}
+    document = to_dict(replies, **more, kv_share=settings.kv_share)
+    show(document, recall_lines(summarise(replies)), as_json=as_json)
 
 
 def recall_lines(scores: Sequence[Score]) -> list[str]:
@@ -123,11 +115,11 @@ def recall_lines(scores: Sequence[Score]) -> list[str]:
 
 
 @click.command("rolling")
-@_MANIFEST
-@_SPEAKER
-@_LIMIT
+@manifest_option
+@speaker_option
+@limit_option
 @click.option("--context-s", default=300.0, show_default=True, help="Sound heard before scoring.")
-@_JSON
+@json_option
 @engine_options
 def rolling_command(
     manifest: Path,
@@ -152,7 +144,7 @@ def rolling_command(
     settings = settings_from(values)
     clips = read_manifest(manifest, speakers=speakers, limit=limit)
     edits = [0, 0, 1]
-    with _bar(len(clips), "heard") as advance:
+    with counted(len(clips), "heard") as advance:
 
         def on_clip(fresh: ClipScore, rolled: ClipScore) -> None:
             edits[0] += fresh.edits
@@ -165,7 +157,7 @@ def rolling_command(
         raise InputError(
             f"the clips last less than {context_s:g} s.", cure="Lower --context-s or use more."
         )
-    click.echo(json.dumps(asdict(found)) if as_json else "\n".join(rolling_lines(found)))
+    show(asdict(found), rolling_lines(found), as_json=as_json)
 
 
 def rolling_lines(found: Comparison) -> list[str]:
@@ -183,8 +175,8 @@ def rolling_lines(found: Comparison) -> list[str]:
 
 @click.command("noise")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@_LIMIT
-@_JSON
+@limit_option
+@json_option
 @engine_options
 def noise_command(paths: tuple[Path, ...], limit: int | None, as_json: bool, **values: Any) -> None:
     """Words made up out of sounds in which nobody speaks, without speech detection.
@@ -198,15 +190,13 @@ def noise_command(paths: tuple[Path, ...], limit: int | None, as_json: bool, **v
     """
     settings = settings_from(values)
     files = sound_files(paths)[:limit]
-    with _bar(len(files), "heard") as advance:
+    with counted(len(files), "heard") as advance:
         report = hear_noise(settings, files, on_clip=lambda text: advance(text[:30]))
-    if as_json:
-        click.echo(json.dumps(asdict(report)))
-        return
-    click.echo(
+    line = (
         f"words in {report.with_words} of {report.clips} clips: {report.share:.1%} "
         f"[{report.low:.1%}, {report.high:.1%}]; loops or runaway text in {report.guarded}"
     )
+    show(asdict(report), [line], as_json=as_json)
 
 
 def sound_files(paths: Sequence[Path]) -> list[Path]:
@@ -221,19 +211,3 @@ def sound_files(paths: Sequence[Path]) -> list[Path]:
     if not found:
         raise InputError("there are no sound files.", cure="Name files or a folder of them.")
     return found
-
-
-@contextmanager
-def _bar(total: int, verb: str) -> Iterator[Any]:
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
-        task = bar.add_task(verb, total=total)
-        yield lambda text: bar.update(task, advance=1, description=text)
