@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -13,12 +10,7 @@ from edge_audiokv.kv.shape import KVShape, Rows
 from edge_audiokv.kv.statistics import RowStatistics
 from edge_audiokv.kv.view import Kind
 
-_spec = importlib.util.spec_from_file_location(
-    "fake_cache", Path(__file__).with_name("fake_cache.py")
-)
-assert _spec is not None and _spec.loader is not None
-fake_cache = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(fake_cache)
+from . import fake_cache
 
 SHAPE = KVShape(2, 2, 3, 32)
 CAPACITY = np.array([[64, 128], [128, 64]], np.int32)

@@ -11,8 +11,35 @@ from edge_audiokv.kv.policy import make_policy
 from edge_audiokv.kv.shape import KVShape
 from edge_audiokv.kv.view import Kind
 
+from . import fake_cache
+
 SHAPE = KVShape(1, 2, 1, 4)
 CAPACITY = np.full((1, 2), 64, np.int32)
+# 40 audio rows after a prompt of 4: every fifth carries a word.
+SPEECH = np.where(np.arange(40) % 5, 0.05, 0.9).astype(np.float32)
+SPEECH[0] = 0.05
+WORDS = {4 + at for at in range(5, 40, 5)}
+
+
+def heard(*parts, attention=None, **options):
+    """A controller and a cache after `parts` (kind, novelty or rows); attention [T], or even."""
+    c = Controller(make_policy("audiokv-edge", window=1, **options), SHAPE, CAPACITY)
+    cache = fake_cache.NumpyCache(SHAPE, CAPACITY)
+    for kind, rows in parts:
+        novelty = None if isinstance(rows, int) else np.asarray(rows, np.float32)
+        n_rows = rows if novelty is None else len(novelty)
+        c.appended(kind, n_rows, novelty=novelty)
+        cache.append(n_rows)
+    n_rows = cache.next_position
+    scores = np.full(n_rows, 1 / n_rows) if attention is None else attention
+    c.observe_scores(np.tile(scores, (1, 2, 1)).astype(np.float32), cache.counts, n_queries=1)
+    return c, cache
+
+
+def kept(c, cache, n_rows):
+    """Positions that the first head keeps when every head is cut to `n_rows`."""
+    targets = np.full((1, 2), n_rows, np.int32)
+    return set(c.plan(c.view(cache, targets)).of(0, 0).tolist())
 
 
 def test_by_hand():
@@ -65,92 +92,33 @@ def test_the_controller_keeps_novelties_beside_the_positions():
     c.appended(Kind.AUDIO, 4, novelty=values)
     c.appended(Kind.TEXT, 600)
 
-    class Cache:
-        counts = np.array([[3, 3]], np.int32)
-        read_keys = read_values = None
-
-        def positions(self):
-            return np.array([[[0, 4, 6], [1, 2, 700]]], np.int32)
-
-    def novelty():
-        return c.view(Cache(), CAPACITY).novelty.tolist()
+    cache = fake_cache.NumpyCache(SHAPE, CAPACITY)
+    cache.heads = [[[0, 4, 6], [1, 2, 700]]]
 
     c.appended(Kind.TEXT, 200)
-    assert novelty() == [[[1, 0.5, 1], [1, 1, 1]]]
+    assert c.view(cache, CAPACITY).novelty.tolist() == [[[1, 0.5, 1], [1, 1, 1]]]
     c.shift(-1, from_position=4)  # position 3 is gone, 4 is 3
-    assert c.view(Cache(), CAPACITY).novelty_of[:7].tolist() == [1, 1, 1, 0.5, 0.75, 1, 1]
+    assert c.view(cache, CAPACITY).novelty_of[:7].tolist() == [1, 1, 1, 0.5, 0.75, 1, 1]
     c.truncate(4, CAPACITY)
     c.appended(Kind.AUDIO, 1, novelty=np.array([0.125], np.float32))
-    assert c.view(Cache(), CAPACITY).novelty_of.tolist() == [1, 1, 1, 0.5, 0.125]
+    assert c.view(cache, CAPACITY).novelty_of.tolist() == [1, 1, 1, 0.5, 0.125]
     assert not Controller(make_policy("snapkv"), SHAPE, CAPACITY).uses_novelty
 
 
 def test_ours_keeps_the_rows_that_stand_apart():
-    c = Controller(make_policy("audiokv-edge", window=1), SHAPE, CAPACITY)
-    novelty = np.full(40, 0.05, np.float32)
-    novelty[5:40:5] = 0.9
-    c.appended(Kind.PROMPT, 4)
-    c.appended(Kind.AUDIO, 40, novelty=novelty)
-    counts = np.full((1, 2), 44, np.int32)
-    c.observe_scores(np.full((1, 2, 44), 1 / 44, np.float32), counts, n_queries=1)
-
-    class Cache:
-        read_keys = read_values = None
-
-        def __init__(self):
-            self.counts = counts
-
-        def positions(self):
-            return np.tile(np.arange(44, dtype=np.int32), (1, 2, 1))
-
-    rows = c.plan(c.view(Cache(), np.full((1, 2), 12, np.int32)))
-    assert {4 + at for at in range(5, 40, 5)} <= set(rows.of(0, 0).tolist())
+    assert kept(*heard((Kind.PROMPT, 4), (Kind.AUDIO, SPEECH)), 12) >= WORDS
 
 
 def test_ringing_of_the_smoother_does_not_drop_rows_that_carry_words():
-    c = Controller(make_policy("audiokv-edge", window=1, gamma=0.3), SHAPE, CAPACITY)
-    novelty = np.full(40, 0.05, np.float32)
-    novelty[5:40:5] = 0.9
-    c.appended(Kind.PROMPT, 4)
-    c.appended(Kind.AUDIO, 40, novelty=novelty)
-    counts = np.full((1, 2), 44, np.int32)
-    attention = np.full((1, 2, 44), 1e-6, np.float32)
-    attention[..., 20] = 1.0  # one spike rings below zero on both sides
-    c.observe_scores(attention, counts, n_queries=1)
-
-    class Cache:
-        read_keys = read_values = None
-
-        def __init__(self):
-            self.counts = counts
-
-        def positions(self):
-            return np.tile(np.arange(44, dtype=np.int32), (1, 2, 1))
-
-    rows = c.plan(c.view(Cache(), np.full((1, 2), 14, np.int32)))
-    assert {4 + at for at in range(5, 40, 5)} <= set(rows.of(0, 0).tolist())
+    attention = np.full(44, 1e-6)
+    attention[20] = 1.0  # one spike rings below zero on both sides
+    parts = (Kind.PROMPT, 4), (Kind.AUDIO, SPEECH)
+    assert kept(*heard(*parts, attention=attention, gamma=0.3), 14) >= WORDS
 
 
 def test_generated_text_gives_way_to_rows_that_carry_words_but_not_to_the_others():
-    c = Controller(make_policy("audiokv-edge", window=1, n_sinks=0), SHAPE, CAPACITY)
-    c.appended(Kind.AUDIO, 20, novelty=np.array([0.9, 0.05] * 10, np.float32))
-    c.appended(Kind.TEXT, 10)
-    c.appended(Kind.AUDIO, 1, novelty=np.ones(1, np.float32))
-    counts = np.full((1, 2), 31, np.int32)
-    c.observe_scores(np.full((1, 2, 31), 1 / 31, np.float32), counts, n_queries=1)
-
-    class Cache:
-        read_keys = read_values = None
-
-        def __init__(self):
-            self.counts = counts
-
-        def positions(self):
-            return np.tile(np.arange(31, dtype=np.int32), (1, 2, 1))
-
-    def kept(n_rows):
-        return set(c.plan(c.view(Cache(), np.full((1, 2), n_rows, np.int32))).of(0, 0).tolist())
-
+    parts = (Kind.AUDIO, [0.9, 0.05] * 10), (Kind.TEXT, 10), (Kind.AUDIO, [1.0])
+    c, cache = heard(*parts, n_sinks=0)
     words, text = set(range(4, 20, 2)), set(range(20, 30))  # the first four are the session's sinks
-    assert words <= kept(15) and not text <= kept(15)
-    assert words | text <= kept(25)
+    assert words <= kept(c, cache, 15) and not text <= kept(c, cache, 15)
+    assert words | text <= kept(c, cache, 25)

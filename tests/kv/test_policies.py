@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,12 +14,7 @@ from edge_audiokv.kv.profile import HeadProfile
 from edge_audiokv.kv.shape import KVShape
 from edge_audiokv.kv.view import Kind
 
-_spec = importlib.util.spec_from_file_location(
-    "fake_cache", Path(__file__).with_name("fake_cache.py")
-)
-assert _spec is not None and _spec.loader is not None
-fake_cache = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(fake_cache)
+from . import fake_cache
 
 NAMES = list(policies())
 
