@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from edge_audiokv.calibrate.clips import joins
+from edge_audiokv.calibrate.clips import plan_joins
 from edge_audiokv.calibrate.parts import load_parts
 from edge_audiokv.calibrate.prefilled import Prefilled
 from edge_audiokv.kv.budget import apart
@@ -50,7 +50,7 @@ def main(
 ) -> None:
     parts = load_parts(model)
     policy = make_policy(name, profile=None if profile is None else load_profile(profile))
-    clip, _ = next(joins(parts, manifest, seconds=seconds, limit=1))
+    clip = next(plan_joins(parts, manifest, seconds=seconds, limit=1)).encode(parts)
     began = time.process_time()
     start = Prefilled(parts, clip)
     prefill_s = time.process_time() - began

@@ -139,26 +139,3 @@ def plan_joins(
         if made >= limit:
             return
         group, n_tokens = [], 0
-
-
-def joins(
-    parts: Parts,
-    manifest: Path,
-    *,
-    seconds: float,
-    limit: int,
-    speakers: tuple[str, ...] = (),
-    shuffle_seed: int | None = None,
-    with_words: bool = False,
-) -> Iterator[tuple[Clip, list[Word]]]:
-    """The joins of `plan_joins`, encoded; with `with_words` the manifest's word times come too."""
-    for join in plan_joins(
-        parts,
-        manifest,
-        seconds=seconds,
-        limit=limit,
-        speakers=speakers,
-        shuffle_seed=shuffle_seed,
-    ):
-        words = join.words(parts) if with_words else []
-        yield join.encode(parts), words

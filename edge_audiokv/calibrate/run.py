@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_audiokv.calibrate.clips import joins
+from edge_audiokv.calibrate.clips import plan_joins
 from edge_audiokv.calibrate.heads import HitTable, count_hits
 from edge_audiokv.calibrate.parts import Parts
 from edge_audiokv.calibrate.prefilled import Prefilled
@@ -48,12 +48,13 @@ class Calibration:
 
     def hits(self, manifest: Path, n_clips: int, min_confidence: float) -> None:
         """Add single utterances with word times to the speech table."""
-        clips = joins(self.parts, manifest, seconds=0, limit=n_clips, with_words=True)
-        for done, (clip, words) in enumerate(clips, 1):
-            if clip.id not in self.speech.seen:
+        joins = plan_joins(self.parts, manifest, seconds=0, limit=n_clips)
+        for done, join in enumerate(joins, 1):
+            if join.id not in self.speech.seen:
+                words = join.words(self.parts)
                 count_hits(
                     self.parts,
-                    clip,
+                    join.encode(self.parts),
                     words,
                     self.speech,
                     min_confidence=min_confidence,
@@ -81,16 +82,17 @@ class Calibration:
 
     def losses(self, manifest: Path, n_clips: int, seconds: float, low_share: float) -> None:
         """Add joins of `seconds` to the loss table."""
-        clips = joins(self.parts, manifest, seconds=seconds, limit=n_clips, shuffle_seed=0)
+        joins = plan_joins(self.parts, manifest, seconds=seconds, limit=n_clips, shuffle_seed=0)
         n_head = self.parts.model.shape.n_head
-        for index, (clip, _) in enumerate(clips):
-            if clip.id in self.loss.seen:
+        for index, join in enumerate(joins):
+            if join.id in self.loss.seen:
                 continue
             steps = count(index * n_head + 1)
 
             def step(steps: Iterator[int] = steps) -> None:
                 self.report("loss", next(steps), n_clips * n_head)
 
+            clip = join.encode(self.parts)
             with Prefilled(self.parts, clip, n_threads=self.n_threads) as start:
                 measure_loss(start, self.loss, low_share=low_share, each=step)
             self._save()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edge_audiokv.calibrate.clips import joins
+from edge_audiokv.calibrate.clips import plan_joins
 from edge_audiokv.calibrate.parts import Parts, load_parts
 from edge_audiokv.calibrate.prefilled import Clip, Prefilled
 from edge_audiokv.cli.calibrate import calibrate
@@ -34,7 +34,7 @@ def parts() -> Iterator[Parts]:
 
 @pytest.fixture(scope="module")
 def clip(parts: Parts) -> Clip:
-    return next(joins(parts, DATA, seconds=6, limit=1))[0]
+    return next(plan_joins(parts, DATA, seconds=6, limit=1)).encode(parts)
 
 
 @pytest.fixture(scope="module")
