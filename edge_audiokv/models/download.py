@@ -17,7 +17,8 @@ from .entry import ModelEntry, ModelFile
 from .fingerprint import fingerprint
 from .gguf import GGUFHeader, read_header
 from .http import fetch_url
-from .merge import merge, merged_path
+from .merge import merge
+from .merged import claim, merged_path
 from .package import fetch_from_package
 
 Progress = Callable[[str, int, int], None]
@@ -106,6 +107,7 @@ def _ensure_merged(local: LocalModel, kind: str, progress: Progress | None) -> P
     # By content: a retrained adapter has the old one's header and size.
     path = merged_path(fingerprint(base), fingerprint(lora), kind)
     if path.is_file():
+        claim(local.entry, path)
         return path
 
     def report(done: int, total: int) -> None:
@@ -121,6 +123,7 @@ def _ensure_merged(local: LocalModel, kind: str, progress: Progress | None) -> P
             f"Cannot write {path}: {error.strerror or error}.",
             cure="Free some space, or set EDGE_AUDIOKV_CACHE to a directory that you may write.",
         ) from None
+    claim(local.entry, path)
     return path
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError
-from .cache import cache_directory
-
-
-def merged_path(base_hash: str, lora_hash: str, kind: str) -> Path:
-    """Where the merged file of these two lies or will lie; their hashes name it."""
-    name = sha256(f"{base_hash}:{lora_hash}:{kind}".encode()).hexdigest()[:12]
-    return cache_directory() / "merged" / name / f"merged.{kind}.gguf"
 
 
 def merge(base: Path, lora: Path, out: Path, progress: Callable[[int, int], None]) -> None:

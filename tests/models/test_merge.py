@@ -115,7 +115,7 @@ def test_a_retrained_adapter_of_the_same_shape_is_merged_anew(
     (home / "model.toml").write_text(TOML, encoding="utf-8")
     (home / "encoder.onnx").write_bytes(b"onnx")
     write_base(home / "base.gguf", np.zeros((96, 64), np.float32))
-    headers, merged = set(), []
+    headers, merged, held = set(), [], []
     for scale in (1.0, 3.0):
         a, b = np.full((4, 64), scale, np.float32), np.ones((96, 4), np.float32)
         write_lora(home / "lora.gguf", "blk.0.attn_q.weight", a, b, alpha=4.0)
@@ -124,5 +124,7 @@ def test_a_retrained_adapter_of_the_same_shape_is_merged_anew(
         assert path is not None
         tensor = gguf.GGUFReader(str(path)).tensors[0]
         merged.append(float(gguf.dequantize(tensor.data, tensor.tensor_type).mean()))
+        held.append(sorted(file.parent.name for file in (tmp_path / "cache").rglob("*.gguf")))
     assert len(headers) == 1  # the headers alone would have given the first file again
     np.testing.assert_allclose(merged, [4.0, 12.0], rtol=1e-3)
+    assert [len(names) for names in held] == [1, 1] and held[0] != held[1]
