@@ -132,6 +132,11 @@ def engine_options(command: Command) -> Command:
             help="Type of the value rows.",
         ),
         _option(
+            "--word-weight",
+            type=click.FloatRange(0, 10),
+            help="How much the encoder's own words count; default: the model's, 0: LLM alone.",
+        ),
+        _option(
             "-t",
             "--threads",
             type=click.IntRange(1, 64),
@@ -152,7 +157,8 @@ def engine_options(command: Command) -> Command:
 
 def settings_from(values: dict[str, Any]) -> EngineSettings:
     """EngineSettings from a command's keyword arguments; takes its own out of `values`."""
-    names = ("model", "mem", "kv_policy", "kv_share", "type_k", "type_v", "threads", "provider")
+    names = ["model", "mem", "kv_policy", "kv_share", "type_k", "type_v"]
+    names += ["word_weight", "threads", "provider"]
     options = dict(_parse_option(text) for text in values.pop("kv_options"))
     return EngineSettings(kv_options=options, **{name: values.pop(name) for name in names})
 

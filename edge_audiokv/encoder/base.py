@@ -1,4 +1,4 @@
-"""What every audio encoder does: mono float32 audio in, LLM embeddings out."""
+"""What every audio encoder does: mono float32 audio in, LLM embeddings out, at times words."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, ModelError
 from ..lifetime import Loadable
+from .sound import Sound
 from .windows import split_points
 
 
@@ -51,8 +52,15 @@ class Encoder(Loadable):
         """Bytes that the encoder holds at its peak, weights and the longest window; 0 if closed."""
 
     @abstractmethod
-    def _encode_window(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embeddings [T, d_model] of audio [T * token_samples], T at most `max_window_tokens`."""
+    def _encode_window(self, audio: NDArray[np.float32]) -> Sound:
+        """T rows of audio [T * token_samples], T at most `max_window_tokens`."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The vocabulary that `Sound.words` points into, lower case, a space before those that
+        begin a word; empty if the encoder names no words.
+        """
+        return ()
 
     def token_count(self, n_samples: int) -> int:
         """T, the embeddings that `n_samples` of audio give."""
@@ -64,12 +72,16 @@ class Encoder(Loadable):
         T is `token_count(S)`; no audio gives no rows. Raises InputError for other than one finite
         dimension.
         """
+        return self.hear(audio).embeddings
+
+    def hear(self, audio: NDArray[np.float32]) -> Sound:
+        """Like `encode`, with the words that are believed to be in it."""
         windows = list(self.windows(audio))
         if not windows:
-            return np.empty((0, self.d_model), dtype=np.float32)
-        return windows[0] if len(windows) == 1 else np.concatenate(windows)
+            return Sound.of(np.empty((0, self.d_model), dtype=np.float32))
+        return Sound.join(windows)
 
-    def windows(self, audio: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    def windows(self, audio: NDArray[np.float32]) -> Iterator[Sound]:
         """The same rows, window by window, so that an hour needs no hour of rows at once."""
         samples = np.asarray(audio, dtype=np.float32)
         if samples.ndim != 1:

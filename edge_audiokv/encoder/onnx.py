@@ -1,5 +1,8 @@
 """An encoder that is one ONNX graph: audio [1, S] -> embeddings [1, T, d_model].
 
+It may also tell the likeliest words of each row: outputs `words` int32 and `beliefs` float32, both
+[1, T, K], and the vocabulary in its metadata as `words`, a line each.
+
 The graph holds everything from the waveform to the LLM's embedding space. Its memory is constant
 after `load()`: the arena grows by what is asked and no more, the longest window is encoded once,
 and every later length fits into that. Growth of resident memory with the default model, 1 thread:
@@ -22,6 +25,7 @@ from numpy.typing import NDArray
 
 from ..errors import MissingExtraError, ModelError
 from .base import Encoder
+from .sound import Sound
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -63,6 +67,7 @@ class OnnxEncoder(Encoder):
         self.warm_up = warm_up
         self._session: Any = None
         self._input = ""
+        self._words: tuple[str, ...] = ()
         self._nbytes = 0
 
     def load(self) -> Self:
@@ -83,6 +88,7 @@ class OnnxEncoder(Encoder):
             self._session = self._open_session()
             _trim_heap()
             self._input = self._checked_input()
+            self._words = self._vocabulary()
             self._encode_window(np.zeros(self.token_samples, dtype=np.float32))
             self._nbytes = max(0, _rss_bytes() - before_bytes)
             if self.warm_up:
@@ -150,8 +156,12 @@ class OnnxEncoder(Encoder):
 
     def _checked_input(self) -> str:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise self._misfit(f"{len(inputs)} inputs and {len(outputs)} outputs, not one and one")
+        names = [output.name for output in outputs]
+        if len(inputs) != 1 or (len(names) != 1 and names[1:] != ["words", "beliefs"]):
+            raise self._misfit(
+                f"{len(inputs)} inputs and {len(names)} outputs, not one and one"
+                " (or words and beliefs beside it)"
+            )
         shape, kind = inputs[0].shape, inputs[0].type
         if kind != "tensor(float)" or len(shape) != 2:
             raise self._misfit(f"an input {kind} {shape}, not float audio [1, samples]")
@@ -160,12 +170,24 @@ class OnnxEncoder(Encoder):
             raise self._misfit(f"embeddings of width {width}; the LLM needs {self.d_model}")
         return str(inputs[0].name)
 
-    def _encode_window(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+    @property
+    def words(self) -> tuple[str, ...]:
+        return self._words
+
+    def _vocabulary(self) -> tuple[str, ...]:
+        if len(self._session.get_outputs()) == 1:
+            return ()
+        text = self._session.get_modelmeta().custom_metadata_map.get("words", "")
+        if not text:
+            raise self._misfit("an output of words, and no vocabulary in its metadata")
+        return tuple(text.split("\n"))
+
+    def _encode_window(self, audio: NDArray[np.float32]) -> Sound:
         if self._session is None:
             raise ModelError("The encoder is closed.", cure="Call load() first.")
         n_tokens = len(audio) // self.token_samples
         try:
-            (output,) = self._session.run(None, {self._input: audio[None]})
+            output, *others = self._session.run(None, {self._input: audio[None]})
         except Exception as error:  # as above
             raise self._misfit(f"a graph that failed: {_first_line(error)}") from None
         if output.ndim != 3 or output.shape[2] != self.d_model:
@@ -174,7 +196,18 @@ class OnnxEncoder(Encoder):
             )
         if output.shape[1] != n_tokens:
             raise self._misfit(f"{output.shape[1]} tokens for {n_tokens} expected")
-        return np.ascontiguousarray(output[0], dtype=np.float32)
+        embeddings = np.ascontiguousarray(output[0], dtype=np.float32)
+        if not others:
+            return Sound.of(embeddings)
+        words, beliefs = (np.ascontiguousarray(other[0]) for other in others)
+        if words.shape != beliefs.shape or words.shape[0] != n_tokens:
+            raise self._misfit(
+                f"words of shape {list(words.shape)} and beliefs of {list(beliefs.shape)}"
+                f" for {n_tokens} tokens"
+            )
+        if words.size and not 0 <= words.min() <= words.max() < max(1, len(self._words)):
+            raise self._misfit(f"words beyond its vocabulary of {len(self._words)}")
+        return Sound(embeddings, words.astype(np.int32), beliefs.astype(np.float32))
 
     def _misfit(self, what: str) -> ModelError:
         return ModelError(

@@ -172,19 +172,22 @@ class HeadCache:
         self._n_generated += len(ids)
         return _there(logits)
 
-    def append_draft(self, ids: Sequence[int], logits: FloatArray) -> tuple[int, FloatArray]:
-        """Add as many of `ids` as greedy decoding would have chosen, the first after `logits` [V].
+    def append_draft(
+        self, ids: Sequence[int], logits: FloatArray, bias: FloatArray | float = 0.0
+    ) -> tuple[int, FloatArray]:
+        """Add as many of `ids` as greedy decoding would have chosen, the first after `logits` [V],
+        with `bias` [V] added to all logits.
 
         Returns how many they are, and the logits [V] after the last of them.
         """
         accepted = 0
-        while accepted < len(ids) and int(logits.argmax()) == ids[accepted]:
+        while accepted < len(ids) and int((logits + bias).argmax()) == ids[accepted]:
             part = ids[accepted : accepted + self.context.n_outputs]
             self.make_room(len(part))
             start = self.context.next_position
             after = _there(self.context.decode_tokens(part, all_logits=True))
             self.controller.appended(Kind.TEXT, len(part))
-            right = after[:-1].argmax(axis=1) == np.asarray(part[1:])
+            right = (after[:-1] + bias).argmax(axis=1) == np.asarray(part[1:])
             n_right = 1 + int(np.logical_and.accumulate(right).sum())
             accepted, logits = accepted + n_right, after[n_right - 1]
             if n_right < len(part):

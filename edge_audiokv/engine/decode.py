@@ -26,7 +26,9 @@ class TokenSink(Protocol):
 
     def append_generated(self, ids: Sequence[int]) -> FloatArray: ...
 
-    def append_draft(self, ids: Sequence[int], logits: FloatArray) -> tuple[int, FloatArray]: ...
+    def append_draft(
+        self, ids: Sequence[int], logits: FloatArray, bias: FloatArray | float = 0.0
+    ) -> tuple[int, FloatArray]: ...
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,11 @@ def greedy(
     *,
     on_token: Callable[[Sequence[int]], None] | None = None,
     draft: Sequence[int] = (),
+    bias: FloatArray | float = 0.0,
 ) -> Decoded:
     """Decode greedily from `logits` [V] until the turn ends or `guard` stops it.
+
+    `bias` [V] is added to all logits (see `WordBias`).
 
     After a normal end all of `ids` are in the cache, the end token is not. `on_token` sees all ids
     so far. `draft` is what the text may begin with: it is checked many tokens at a time
@@ -62,13 +67,13 @@ def greedy(
     decoded as usual.
     """
     if draft:
-        n_accepted, logits = cache.append_draft(draft, logits)
+        n_accepted, logits = cache.append_draft(draft, logits, bias)
         for token in draft[:n_accepted]:
             # Text that has passed the guard once passes it again.
             guard.push(token)
     flags: tuple[str, ...] = ()
     while True:
-        token = int(np.argmax(logits))
+        token = int(np.argmax(logits + bias))
         if vocabulary.is_end_of_generation(token):
             break
         verdict = guard.push(token)

@@ -149,7 +149,7 @@ class Hearing:
     def _remember(self) -> None:
         while self._told:
             heard, listened = self._told.popleft()
-            self.memory.commit(heard.embeddings, heard.decoded, listened=listened)
+            self.memory.commit(heard.sound.embeddings, heard.decoded, listened=listened)
             trim_heap()  # 0.3 ms, and 1 to 2 MB that would stay with the process
 
     def _final(self, segment: Segment) -> tuple[Heard, tuple[str, ...], bool]:
@@ -159,10 +159,10 @@ class Hearing:
             flags = heard.decoded.flags
             return heard, (*flags, "cut") if flags else (), False
         draft = self._drafter.fitting(segment)
-        embeddings = draft.heard.embeddings if draft else self.recognizer.encode(segment.samples)
-        decoded = self.memory.transcribe(embeddings, segment.end_s - segment.start_s)
+        sound = draft.heard.sound if draft else self.recognizer.hear(segment.samples)
+        decoded = self.memory.transcribe(sound, segment.end_s - segment.start_s)
         if not decoded.flags:
-            return Heard(decoded, embeddings), (), True
+            return Heard(decoded, sound), (), True
         # The context may be what misleads: once more without it.
         retried = self._drafter.final(segment)
         flags = (*decoded.flags, "retried", *(("cut",) if retried.decoded.flags else ()))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.cache import HeadCache
 from edge_audiokv.engine.decode import Decoded, greedy, text_of
 from edge_audiokv.engine.guard import LoopGuard
@@ -38,10 +39,10 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Heard:
-    """Text of a stretch of speech, and its audio embeddings, float32 [T, n_embd]."""
+    """Text of a stretch of speech, and the sound that it was read from."""
 
     decoded: Decoded
-    embeddings: FloatArray
+    sound: Sound
 
 
 class Recognizer:
@@ -67,11 +68,11 @@ class Recognizer:
         """
         runtime, watch, cache = self.runtime, self.watch, self.cache
         duration_s = len(samples) / runtime.encoder.sample_rate_hz
-        embeddings = self.encode(samples)
+        sound = self.hear(samples)
         encoded = time.perf_counter()
         cache.clear()
         cache.append_tokens(self._before, Kind.PROMPT)
-        cache.append_embeddings(embeddings)
+        cache.append_embeddings(sound.embeddings)
         logits = cache.finish_prompt(self._after)
         prefilled = time.perf_counter()
 
@@ -80,20 +81,26 @@ class Recognizer:
                 on_text(text_of(runtime.model, ids).strip())
 
         decoded = greedy(
-            cache, runtime.model, logits, LoopGuard(duration_s), on_token=tell, draft=draft
+            cache,
+            runtime.model,
+            logits,
+            LoopGuard(duration_s),
+            on_token=tell,
+            draft=draft,
+            bias=runtime.word_bias.of(sound),
         )
         watch.prefill_s += prefilled - encoded
         watch.decode_s += time.perf_counter() - prefilled
         watch.text_tokens += decoded.n_generated
         for flag in decoded.flags:
             watch.flags[flag] = watch.flags.get(flag, 0) + 1
-        return Heard(decoded, embeddings)
+        return Heard(decoded, sound)
 
-    def encode(self, samples: FloatArray) -> FloatArray:
-        """Embeddings [T, n_embd] of `samples`, counted by the watch."""
+    def hear(self, samples: FloatArray) -> Sound:
+        """What the encoder makes of `samples`, counted by the watch."""
         started = time.perf_counter()
-        embeddings = self.runtime.encoder.encode(samples)
+        sound = self.runtime.encoder.hear(samples)
         self.watch.encode_s += time.perf_counter() - started
         self.watch.audio_s += len(samples) / self.runtime.encoder.sample_rate_hz
-        self.watch.audio_tokens += len(embeddings)
-        return embeddings
+        self.watch.audio_tokens += len(sound)
+        return sound

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.cache import HeadCache
 from edge_audiokv.engine.decode import Decoded, greedy, text_of
 from edge_audiokv.engine.guard import LoopGuard
@@ -51,21 +52,22 @@ class RollingMemory:
 
     def transcribe(
         self,
-        embeddings: FloatArray,
+        sound: Sound,
         duration_s: float,
         *,
         on_text: Callable[[str], None] | None = None,
     ) -> Decoded:
         """Decode a segment with all earlier turns in view. `commit` or `discard` it afterwards."""
         self._begin()
-        logits = self._listen(embeddings)
+        logits = self._listen(sound.embeddings)
         model = self.runtime.model
 
         def tell(ids: Sequence[int]) -> None:
             if on_text is not None:
                 on_text(text_of(model, ids).strip())
 
-        return greedy(self.cache, model, logits, LoopGuard(duration_s), on_token=tell)
+        guard, bias = LoopGuard(duration_s), self.runtime.word_bias.of(sound)
+        return greedy(self.cache, model, logits, guard, on_token=tell, bias=bias)
 
     def commit(self, embeddings: FloatArray, decoded: Decoded, *, listened: bool) -> None:
         """Make the segment part of the memory, with `decoded` as its text.

@@ -12,6 +12,7 @@ from edge_audiokv.engine.estimate import context_bytes, model_parts
 from edge_audiokv.engine.heap import bound_heap
 from edge_audiokv.engine.prompt import PromptTemplate
 from edge_audiokv.engine.settings import EngineSettings
+from edge_audiokv.engine.word_bias import WordBias
 from edge_audiokv.errors import ModelError
 from edge_audiokv.kv.memory import Ledger, MemoryPlan, plan_memory, rss_bytes
 from edge_audiokv.kv.shape import IntArray, KVShape
@@ -43,6 +44,7 @@ class Runtime(Loadable):
         self._encoder: Encoder | None = None
         self._model: Model | None = None
         self._template: PromptTemplate | None = None
+        self._word_bias: WordBias | None = None
         self.ledger = Ledger(0)
         self.plan: MemoryPlan | None = None
 
@@ -111,6 +113,13 @@ class Runtime(Loadable):
             with self.ledger.measured("weights"):
                 gguf_path, lora_path = local.llm_paths
                 self._model = model = Model(gguf_path, lora=lora_path).load()
+                weight = settings.word_weight
+                self._word_bias = WordBias(
+                    encoder.words,
+                    model,
+                    weight=entry.word_weight if weight is None else weight,
+                    floor=entry.word_floor,
+                )
         except BaseException:
             self.close()
             raise
@@ -166,7 +175,7 @@ class Runtime(Loadable):
             self._model.close()
         if self._encoder is not None:
             self._encoder.close()
-        self._model = self._encoder = self._local = None
+        self._model = self._encoder = self._local = self._word_bias = None
 
     @property
     def local(self) -> LocalModel:
@@ -179,6 +188,10 @@ class Runtime(Loadable):
     @property
     def model(self) -> Model:
         return _loaded(self._model)
+
+    @property
+    def word_bias(self) -> WordBias:
+        return _loaded(self._word_bias)
 
     @property
     def template(self) -> PromptTemplate:

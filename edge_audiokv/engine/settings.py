@@ -24,6 +24,8 @@ class EngineSettings:
     kv_options  options of the policy, by name
     type_k      rows of keys: f16, q8_0 or q4_0
     type_v      rows of values: f16, q8_0 or q4_0
+    word_weight how much the words count that the encoder believes in; None takes the model's own,
+                0 leaves all to the LLM
     threads     threads for encoder and LLM; None takes `default_threads`: physical cores, at most 4
     provider    where onnxruntime runs the encoder: cpu, cuda, tensorrt, coreml
     """
@@ -35,6 +37,7 @@ class EngineSettings:
     kv_options: Mapping[str, Any] = field(default_factory=dict)
     type_k: str = "f16"
     type_v: str = "f16"
+    word_weight: float | None = None
     threads: int | None = None
     provider: str = "cpu"
 

@@ -63,13 +63,13 @@ def compare(
         single = RollingMemory(alone.runtime, alone.cache, max_turn_tokens=MAX_TURN_TOKENS)
         encoder, heard_s = alone.runtime.encoder, 0.0
         for clip in clips:
-            embeddings = encoder.encode(read_all(clip.path))
-            duration_s = len(embeddings) / encoder.tokens_per_second
-            rolling = memory.transcribe(embeddings, duration_s)
-            memory.commit(embeddings, rolling, listened=True)
+            sound = encoder.hear(read_all(clip.path))
+            duration_s = len(sound) / encoder.tokens_per_second
+            rolling = memory.transcribe(sound, duration_s)
+            memory.commit(sound.embeddings, rolling, listened=True)
             if heard_s >= context_s:
                 alone.cache.clear()
-                decoded = single.transcribe(embeddings, duration_s)
+                decoded = single.transcribe(sound, duration_s)
                 single.discard()
                 fresh.append(score_clip(clip, Hypothesis(decoded.text, decoded.flags)))
                 rolled.append(score_clip(clip, Hypothesis(rolling.text, rolling.flags)))

@@ -63,6 +63,10 @@ class ModelEntry:
     context_length_tokens: int
     prompt: Prompt
     files: tuple[ModelFile, ...]
+    word_weight: float = 0.0
+    """How much the encoder's words count against the LLM's logits; 0 if it names none."""
+    word_floor: float = 0.03
+    """Belief in a word that the encoder did not name."""
     merge: str | None = None
     """Type of the weights that the adapter is merged into, or None to apply it as it is."""
 
@@ -133,7 +137,9 @@ class _Fields:
             raise self.error(field, f"must be one of {', '.join(choices)}")
         return value
 
-    def number(self, field: str) -> float:
+    def number(self, field: str, default: float | None = None) -> float:
+        if default is not None and field not in self.data:
+            return default
         value = self.data.get(field)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e15:
             raise self.error(field, "must be a number above 0")
@@ -162,6 +168,8 @@ class _Fields:
             sample_rate_hz=audio.whole("sample_rate_hz"),
             tokens_per_second=audio.number("tokens_per_second"),
             max_audio_s=audio.number("max_audio_s"),
+            word_weight=audio.number("word_weight", 0.0),
+            word_floor=audio.number("word_floor", 0.03),
             architecture=llm.text("architecture"),
             d_model=llm.whole("d_model"),
             context_length_tokens=llm.whole("context_length_tokens"),

@@ -19,6 +19,7 @@ from edge_audiokv.train.corpus import MAX_SAMPLES, SAMPLES_PER_TOKEN
 from edge_audiokv.train.frame_decoder import FrameDecoder
 from edge_audiokv.train.llama import MATRICES, to_interleaved
 from edge_audiokv.train.projector import AudioModel, Projector, Words
+from edge_audiokv.train.spelling import Spelling
 from edge_audiokv.train.whisper import WhisperEncoder
 
 # Initialisers with fewer values stay float32; they weigh nothing and include the DFT's scales.
@@ -32,19 +33,21 @@ INT8_PARTS = (
     "audio.bridge.",
 )
 Q_HEADS, KV_HEADS = 9, 3
+OUTPUTS = ("embeds", "words", "beliefs")
 
 Array = npt.NDArray[np.float32]
 
 
 class Graph(nn.Module):
-    """Samples [1, N] -> embeddings [1, N/1280, 576]."""
+    """Samples [1, N] -> embeddings [1, T, 576], words int32 and beliefs [1, T, K]; T = N/1280."""
 
     def __init__(self, audio: AudioModel) -> None:
         super().__init__()
         self.audio = audio
 
-    def forward(self, samples: Tensor) -> Tensor:
-        return self.audio.hear(self.audio.encode(self.audio.mel(samples))).embeddings
+    def forward(self, samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        heard = self.audio.hear(self.audio.encode(self.audio.mel(samples)))
+        return heard.embeddings, heard.words.int(), heard.beliefs
 
 
 def load_graph(saved: dict[str, Any]) -> Graph:
@@ -87,8 +90,8 @@ def export_onnx(saved: dict[str, Any], target: Path) -> None:
             (torch.randn(1, 100 * SAMPLES_PER_TOKEN) * 0.1,),
             str(part),
             input_names=["audio"],
-            output_names=["embeds"],
-            dynamic_axes={"audio": {1: "samples"}, "embeds": {1: "tokens"}},
+            output_names=list(OUTPUTS),
+            dynamic_axes={"audio": {1: "samples"}, **{name: {1: "tokens"} for name in OUTPUTS}},
             opset_version=17,
             # Keeps every weight under its own name; the runtime folds transposes when it loads.
             do_constant_folding=False,
@@ -97,6 +100,8 @@ def export_onnx(saved: dict[str, Any], target: Path) -> None:
     model = onnx.load(str(part))
     part.unlink()
     _shrink(model)
+    words = Spelling(saved["tokens"]).written
+    onnx.helper.set_model_props(model, {"words": "\n".join(word.lower() for word in words)})
     onnx.checker.check_model(model)
     onnx.save(model, str(part))
     part.replace(target)
@@ -235,7 +240,7 @@ def parity(checkpoint: Path, graph: Path, seconds: float = 4.0) -> float:
     noise = np.random.default_rng(0).standard_normal((1, tokens * SAMPLES_PER_TOKEN)) * 0.1
     samples = noise.astype(np.float32)
     with torch.no_grad():
-        expected = model(torch.from_numpy(samples)).numpy()
+        expected = model(torch.from_numpy(samples))[0].numpy()
     options = ort.SessionOptions()
     # By default onnxruntime multiplies in int8; what is checked here is the graph.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "0")

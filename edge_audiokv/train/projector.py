@@ -110,7 +110,8 @@ class Words(nn.Module):
         self.bias = nn.Parameter(torch.zeros(classes + 1))
         self.scale = nn.Parameter(torch.ones(1))
 
-    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(logits, rows to add, likeliest words [B, T, K], beliefs in them [B, T, K])."""
         scaled, kind = hidden * self.scale.to(hidden.dtype), hidden.dtype
         silent = F.linear(scaled, self.blank.to(kind))
         logits = torch.cat([silent, F.linear(scaled, self.table.to(kind))], -1)
@@ -118,7 +119,7 @@ class Words(nn.Module):
         belief = logits.float().softmax(-1)
         likeliest, words = belief[..., 1:].topk(min(LIKELIEST, len(self.table)), dim=-1)
         believed = (likeliest[..., None, :] @ self.rows[words].float())[..., 0, :]
-        return logits, F.linear(believed, self.basis)
+        return logits, F.linear(believed, self.basis), words, likeliest
 
     @torch.no_grad()
     def read(self, table: Tensor, rows: Tensor, contrast: float) -> None:
@@ -137,11 +138,14 @@ class Words(nn.Module):
 class Heard:
     """What the audio model makes of sound, one row every 80 ms.
 
-    logits [B, T, 1 + C] of blank and words; embeddings [B, T, 576], what the LLM reads.
+    logits [B, T, 1 + C] of blank and words; embeddings [B, T, 576], what the LLM reads; words
+    [B, T, K], the likeliest of every row, and the beliefs [B, T, K] in them.
     """
 
     logits: Tensor
     embeddings: Tensor
+    words: Tensor
+    beliefs: Tensor
 
 
 class AudioModel(nn.Module):
@@ -171,9 +175,9 @@ class AudioModel(nn.Module):
     def hear(self, features: Tensor, tokens: Tensor | None = None) -> Heard:
         """features [B, 4T, 384] -> one row for every 80 ms."""
         mask = _mask(tokens, features.shape[1] // STACK, 1)
-        logits, words = self.words(self.decoder(features, mask))
+        logits, rows, words, beliefs = self.words(self.decoder(features, mask))
         about: Tensor = self.bridge(rms(self.projector(features, mask)))
-        return Heard(logits, about.float() + words)
+        return Heard(logits, about.float() + rows, words, beliefs)
 
     def start_bridge(self, mean_embedding: Tensor) -> None:
         """Begin where text embeddings lie: their mean plus 0.13 of the normalised hidden state."""

@@ -30,8 +30,8 @@ class Spelling:
     def __init__(self, tokens: list[int]) -> None:
         self.tokenizer = load_whisper_tokenizer()
         self.tokens = tokens
-        written = [self.tokenizer.decode([t]) for t in tokens]
-        self._class_of = {text: i + 1 for i, text in enumerate(written)}
+        self.written = [self.tokenizer.decode([t]) for t in tokens]
+        self._class_of = {text: i + 1 for i, text in enumerate(self.written)}
         self._word = cache(self._spell)
 
     def _spell(self, word: str) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_audiokv.encoder.base import Encoder
+from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.errors import InputError, ModelError
 
 
@@ -31,10 +32,10 @@ class MeanEncoder(Encoder):
     def nbytes(self) -> int:
         return 0
 
-    def _encode_window(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _encode_window(self, audio: NDArray[np.float32]) -> Sound:
         self.lengths.append(len(audio))
         means = audio.reshape(-1, self.token_samples).mean(axis=1)
-        return np.repeat(means[:, None], 2, axis=1)
+        return Sound.of(np.repeat(means[:, None], 2, axis=1))
 
 
 def test_a_clip_of_one_sample_gives_one_padded_token() -> None:

@@ -49,12 +49,57 @@ def write_graph(
     return path
 
 
+def write_words(path: Path, *, largest: int = 3, vocabulary: str = " a\n b\nc\n d") -> Path:
+    """The toy graph that also names two words a row, 0 and `largest`, believed at 0.6 and 0.3."""
+    model = onnx.load(write_graph(path))
+    graph = model.graph
+    for name, kind, values in (
+        ("words", TensorProto.INT32, [0, largest]),
+        ("beliefs", TensorProto.FLOAT, [0.6, 0.3]),
+    ):
+        graph.initializer.append(helper.make_tensor(f"{name}_row", kind, [1, 1, 2], values))
+        graph.node.append(helper.make_node("Expand", [f"{name}_row", "shape"], [name]))
+        graph.output.append(helper.make_tensor_value_info(name, kind, [1, "t", 2]))
+    graph.node.insert(2, helper.make_node("Shape", ["mean"], ["shape"]))
+    if vocabulary:
+        helper.set_model_props(model, {"words": vocabulary})
+    onnx.save(model, path)
+    return path
+
+
+def test_a_graph_may_name_words(tmp_path: Path) -> None:
+    with OnnxEncoder(write_words(tmp_path / "w.onnx"), d_model=8, max_window_s=1) as encoder:
+        sound = encoder.hear(np.zeros(3 * 16000, np.float32))
+        assert encoder.words == (" a", " b", "c", " d")
+    assert len(sound) == len(sound.words) == len(sound.beliefs) == 38
+    assert set(map(tuple, sound.words.tolist())) == {(0, 3)}
+    np.testing.assert_allclose(sound.beliefs, np.tile([0.6, 0.3], (38, 1)), rtol=1e-6)
+
+
+def test_words_without_a_vocabulary_or_beyond_it_are_told(tmp_path: Path) -> None:
+    for path, what in (
+        (write_words(tmp_path / "none.onnx", vocabulary=""), "no vocabulary"),
+        (write_words(tmp_path / "beyond.onnx", largest=4), "beyond its vocabulary of 4"),
+    ):
+        with pytest.raises(ModelError, match=what):
+            OnnxEncoder(path, d_model=8).load()
+
+
 def test_a_toy_graph_runs_and_keeps_the_token_grid(tmp_path: Path) -> None:
     with OnnxEncoder(write_graph(tmp_path / "toy.onnx"), d_model=8, max_window_s=1) as encoder:
         ramp = np.arange(3 * 16000, dtype=np.float32) / 16000
         rows = encoder.encode(ramp)
     assert rows.shape == (38, 8) and rows.dtype == np.float32
     np.testing.assert_allclose(rows[0], ramp[:1280].mean(), rtol=1e-5)
+
+
+def test_the_default_model_hears_words_where_they_are_said() -> None:
+    audio, _ = soundfile.read(CLIP, dtype="float32")
+    with OnnxEncoder(DEFAULT, d_model=576, warm_up=False) as encoder:
+        sound, words = encoder.hear(audio), encoder.words
+    said = "".join(words[word] for word in sound.best_path).split()
+    assert len({"the", "old", "man", "walked", "slowly", "down", "road", "river"} & set(said)) >= 6
+    assert (sound.beliefs.sum(axis=1) <= 1.001).all() and (np.diff(sound.beliefs) <= 0).all()
 
 
 def test_bytes_are_known_after_load_and_gone_after_close(tmp_path: Path) -> None:

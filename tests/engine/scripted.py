@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from edge_audiokv.audio.endpoint import EndpointConfig
+from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.cache import CacheStats
 from edge_audiokv.engine.hearing import Hearing
 from edge_audiokv.engine.prompt import PromptTemplate
@@ -101,9 +102,11 @@ class ScriptedCache:
         self._append(len(ids))
         return self._logits()
 
-    def append_draft(self, ids: Sequence[int], logits: np.ndarray) -> tuple[int, np.ndarray]:
+    def append_draft(
+        self, ids: Sequence[int], logits: np.ndarray, bias: np.ndarray | float = 0.0
+    ) -> tuple[int, np.ndarray]:
         accepted = 0
-        while accepted < len(ids) and int(logits.argmax()) == ids[accepted]:
+        while accepted < len(ids) and int((logits + bias).argmax()) == ids[accepted]:
             logits = self.append_generated(ids[accepted : accepted + 1])
             accepted += 1
         return accepted, logits
@@ -145,9 +148,12 @@ def scripted_hearing(
     template = PromptTemplate.parse("<u>{audio}\n{question}</u><a>", end_of_turn="</a>")
     encoder = SimpleNamespace(
         sample_rate_hz=RATE_HZ,
-        encode=lambda samples: np.zeros((max(1, len(samples) // 1280), 4), np.float32),
+        hear=lambda samples: Sound.of(np.zeros((max(1, len(samples) // 1280), 4), np.float32)),
     )
-    runtime = SimpleNamespace(model=Characters(), template=template, encoder=encoder)
+    nothing = SimpleNamespace(of=lambda sound: 0.0)
+    runtime = SimpleNamespace(
+        model=Characters(), template=template, encoder=encoder, word_bias=nothing
+    )
     caches = SessionCaches(
         scratch=ScriptedCache(alone),  # type: ignore[arg-type]
         memory=ScriptedCache(rolling or alone, n_rows=n_rows),  # type: ignore[arg-type]

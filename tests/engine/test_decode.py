@@ -36,7 +36,9 @@ class Script:
         self.appended += ids
         return self.logits()
 
-    def append_draft(self, ids: Sequence[int], logits: FloatArray) -> tuple[int, FloatArray]:
+    def append_draft(
+        self, ids: Sequence[int], logits: FloatArray, bias: FloatArray | float = 0.0
+    ) -> tuple[int, FloatArray]:
         n_right = 0
         for id in ids:
             if id != self.tokens[len(self.appended)]:
@@ -87,3 +89,11 @@ def test_a_draft_never_changes_the_text() -> None:
         decoded = greedy(script, script, script.logits(), LoopGuard(10.0), draft=draft)
         assert decoded == expected, draft
         assert script.appended == [1, 2, 3, 4, 5]
+
+
+def test_a_bias_counts_as_much_as_it_weighs() -> None:
+    for weight, expected in ((0.5, (1, 2)), (1.5, ())):
+        script = Script([1, 2], {1: b" one", 2: b" two"})
+        bias = np.zeros(100, np.float32)
+        bias[END] = weight
+        assert greedy(script, script, script.logits(), LoopGuard(10.0), bias=bias).ids == expected
