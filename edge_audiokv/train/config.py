@@ -52,7 +52,8 @@ class LlmStage:
 
     `noise_share` is how many sounds without speech a step adds, on average; without them the model
     finds words in any noise. Each step adds `ctc_batches` batches under CTC alone to the one that
-    the LLM reads.
+    the LLM reads. After that share of the steps which `recall_share` says, up to `questions` are
+    asked about a join of up to `recall_s`; only the LoRA learns from it.
     """
 
     minutes: float = 60.0
@@ -70,6 +71,9 @@ class LlmStage:
     train_encoder_from: int = 4
     join_share: float = 0.3
     noise_share: float = 0.5
+    recall_share: float = 0.0
+    recall_s: float = 120.0
+    questions: int = 12
     log_every: int = 10
     evaluate_every_min: float = 12.0
     evaluate_utterances: int = 40

@@ -61,7 +61,8 @@ def build_listener(run: Run, saved: dict[str, Any] | None) -> Listener:
     if saved is not None:
         listener.restore(saved)
         return listener
-    quiet = [load_whisper_tokenizer().token_to_id(t) for t in QUIET_TOKENS]
+    found = [load_whisper_tokenizer().token_to_id(t) for t in QUIET_TOKENS]
+    quiet = [token for token in found if token is not None]
     rows = llm_table(tokens, embedding_table())
     words.read(whisper_table(tokens), rows, CONTRAST)
     with torch.no_grad():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from edge_audiokv.eval.tasks import TRANSCRIBE
-from edge_audiokv.train import state
+from edge_audiokv.train import questions, state
 from edge_audiokv.train.augment import NoiseSource
 from edge_audiokv.train.batches import Batch
 from edge_audiokv.train.config import Run
@@ -86,6 +86,8 @@ class LlmTrainer:
             for _ in range(stage.ctc_batches):
                 self.learn_to_hear(next(beside))
             self.learn_to_answer(batch)
+            if self.rng.random() < stage.recall_share:
+                self.learn_to_recall()
             if self.step % stage.log_every == 0:
                 self.log.write(step=self.step, **self.losses.rounded())
             if keep.due():
@@ -131,6 +133,29 @@ class LlmTrainer:
         self._step_audio()
         self.step += 1
         self.losses.add(batch.seconds, answers=answers)
+
+    def learn_to_recall(self) -> None:
+        """One update of the LoRA, from questions about a join of random utterances."""
+        stage, rng = self.stage, self.rng
+        chosen = questions.draw_join(self.train, stage.recall_s * rng.uniform(0.3, 1.0), rng)
+        batch = self.train.batch(chosen, rng)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            embeddings = hear(self.listener.audio, batch).embeddings
+        sounds = [embeddings[i, :n] for i, n in enumerate(batch.tokens.tolist())]
+        # Words that were not said come from another join, so that they are of the same kind.
+        elsewhere = questions.draw_join(self.train, stage.recall_s, rng)
+        places = (self.train.places[place] for place in elsewhere)
+        others = [w for k, i in places for w in self.train.sets[k].texts[i].split()]
+        prefix, branches = questions.join(
+            sounds, batch.texts, others, self.prompter, rng, stage.questions
+        )
+        if not branches:
+            return
+        loss = questions.questions_loss(self.llm, prefix, branches)
+        self.optimizers["lora"].zero_grad()
+        loss.backward()
+        clip_and_step(self.optimizers["lora"], self.lora)
+        self.losses.add(0.0, recall=loss)
 
     def _nothing_said(self) -> Example:
         audio = self.listener.audio
