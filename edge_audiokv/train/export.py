@@ -240,10 +240,11 @@ def parity(checkpoint: Path, graph: Path, seconds: float = 4.0) -> float:
     noise = np.random.default_rng(0).standard_normal((1, tokens * SAMPLES_PER_TOKEN)) * 0.1
     samples = noise.astype(np.float32)
     with torch.no_grad():
-        expected = model(torch.from_numpy(samples))[0].numpy()
+        embeddings, _, beliefs = (part.numpy() for part in model(torch.from_numpy(samples)))
     options = ort.SessionOptions()
     # By default onnxruntime multiplies in int8; what is checked here is the graph.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "0")
     session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-    got = session.run(["embeds"], {"audio": samples})[0]
-    return float(np.abs(got - expected).max())
+    got = session.run(["embeds", "beliefs"], {"audio": samples})
+    pairs = zip(got, (embeddings, beliefs), strict=True)
+    return float(max(np.abs(ours - theirs).max() for ours, theirs in pairs))

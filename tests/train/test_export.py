@@ -80,7 +80,10 @@ def test_the_graph_is_small_and_says_what_the_model_says(tmp_path: Path) -> None
     state.save(tmp_path / "x.pt", {"audio": audio.state_dict(), "tokens": list(range(60))})
     export_onnx(state.load(tmp_path / "x.pt"), tmp_path / "encoder.onnx")
     assert parity(tmp_path / "x.pt", tmp_path / "encoder.onnx", seconds=2.4) < 1e-3
-    graph = onnx.load(str(tmp_path / "encoder.onnx")).graph
+    model = onnx.load(str(tmp_path / "encoder.onnx"))
+    graph, (vocabulary,) = model.graph, model.metadata_props
+    assert [output.name for output in graph.output] == ["embeds", "words", "beliefs"]
+    assert vocabulary.key == "words" and vocabulary.value.count("\n") == 59
     largest = {t.data_type for t in graph.initializer if np.prod(t.dims) >= 200_000}
     assert onnx.TensorProto.FLOAT not in largest
     assert (tmp_path / "encoder.onnx").stat().st_size < 1.15 * sum(

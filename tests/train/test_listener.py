@@ -63,12 +63,14 @@ def test_believed_words_are_read_from_the_llms_own_rows() -> None:
         words.blank.normal_()
         words.scale.fill_(30.0)
         hidden = torch.stack([words.table[7], words.table[31], words.blank[0]])[None]
-        logits, embeddings = words(hidden / hidden.norm(dim=-1, keepdim=True))
+        logits, embeddings, named, beliefs = words(hidden / hidden.norm(dim=-1, keepdim=True))
     assert logits.argmax(-1).tolist() == [[8, 32, 0]]
     # 40 rows have a rank below that of the basis: nothing is lost.
     expected = torch.nn.functional.normalize(rows - rows.mean(0), dim=-1) * 8.0
     torch.testing.assert_close(embeddings[0, :2], expected[[7, 31]], atol=0.1, rtol=0.05)
     assert embeddings[0, 2].norm() < 0.5
+    assert named[0, :2, 0].tolist() == [7, 31]
+    torch.testing.assert_close(beliefs[0, :, 0], logits.softmax(-1)[0, :, 1:].amax(-1))
 
 
 def test_ctc_teaches_the_decoder_and_leaves_both_tables_as_they_are() -> None:
