@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge_audiokv.engine.choose import Chooser
 from edge_audiokv.engine.estimate import shape_of
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.errors import NativeError
@@ -173,22 +174,25 @@ class HeadCache:
         return _there(logits)
 
     def append_draft(
-        self, ids: Sequence[int], logits: FloatArray, bias: FloatArray | float = 0.0
+        self, ids: Sequence[int], logits: FloatArray, chooser: Chooser
     ) -> tuple[int, FloatArray]:
-        """Add as many of `ids` as greedy decoding would have chosen, the first after `logits` [V],
-        with `bias` [V] added to all logits.
+        """Add as many of `ids` as `chooser` would have picked, the first after `logits` [V]; it is
+        told of each.
 
         Returns how many they are, and the logits [V] after the last of them.
         """
         accepted = 0
-        while accepted < len(ids) and int((logits + bias).argmax()) == ids[accepted]:
+        while accepted < len(ids) and chooser.pick(logits) == ids[accepted]:
             part = ids[accepted : accepted + self.context.n_outputs]
             self.make_room(len(part))
             start = self.context.next_position
             after = _there(self.context.decode_tokens(part, all_logits=True))
             self.controller.appended(Kind.TEXT, len(part))
-            right = (after[:-1] + bias).argmax(axis=1) == np.asarray(part[1:])
-            n_right = 1 + int(np.logical_and.accumulate(right).sum())
+            chooser.push(part[0])
+            n_right = 1
+            while n_right < len(part) and chooser.pick(after[n_right - 1]) == part[n_right]:
+                chooser.push(part[n_right])
+                n_right += 1
             accepted, logits = accepted + n_right, after[n_right - 1]
             if n_right < len(part):
                 self.truncate(start + n_right)

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
+from edge_audiokv.engine.choose import Chooser, Likeliest
 from edge_audiokv.engine.guard import LoopGuard
 from edge_audiokv.kv.shape import FloatArray
 
@@ -27,7 +26,7 @@ class TokenSink(Protocol):
     def append_generated(self, ids: Sequence[int]) -> FloatArray: ...
 
     def append_draft(
-        self, ids: Sequence[int], logits: FloatArray, bias: FloatArray | float = 0.0
+        self, ids: Sequence[int], logits: FloatArray, chooser: Chooser
     ) -> tuple[int, FloatArray]: ...
 
 
@@ -55,27 +54,29 @@ def greedy(
     *,
     on_token: Callable[[Sequence[int]], None] | None = None,
     draft: Sequence[int] = (),
-    bias: FloatArray | float = 0.0,
+    chooser: Chooser | None = None,
 ) -> Decoded:
     """Decode greedily from `logits` [V] until the turn ends or `guard` stops it.
 
-    `bias` [V] is added to all logits (see `WordBias`).
+    `chooser` picks the tokens; by default the likeliest.
 
     After a normal end all of `ids` are in the cache, the end token is not. `on_token` sees all ids
     so far. `draft` is what the text may begin with: it is checked many tokens at a time
     (speculative decoding, with the model's own earlier text as the draft), and what disagrees is
     decoded as usual.
     """
+    chooser = chooser or Likeliest()
     if draft:
-        n_accepted, logits = cache.append_draft(draft, logits, bias)
+        n_accepted, logits = cache.append_draft(draft, logits, chooser)
         for token in draft[:n_accepted]:
             # Text that has passed the guard once passes it again.
             guard.push(token)
     flags: tuple[str, ...] = ()
     while True:
-        token = int(np.argmax(logits + bias))
+        token = chooser.pick(logits)
         if vocabulary.is_end_of_generation(token):
             break
+        chooser.push(token)
         verdict = guard.push(token)
         if on_token is not None:
             on_token(guard.history)

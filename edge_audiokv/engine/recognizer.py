@@ -87,7 +87,7 @@ class Recognizer:
             LoopGuard(duration_s),
             on_token=tell,
             draft=draft,
-            bias=runtime.word_bias.of(sound),
+            chooser=runtime.words_heard.chooser(sound),
         )
         watch.prefill_s += prefilled - encoded
         watch.decode_s += time.perf_counter() - prefilled

@@ -66,8 +66,8 @@ class RollingMemory:
             if on_text is not None:
                 on_text(text_of(model, ids).strip())
 
-        guard, bias = LoopGuard(duration_s), self.runtime.word_bias.of(sound)
-        return greedy(self.cache, model, logits, guard, on_token=tell, bias=bias)
+        guard, chooser = LoopGuard(duration_s), self.runtime.words_heard.chooser(sound)
+        return greedy(self.cache, model, logits, guard, on_token=tell, chooser=chooser)
 
     def commit(self, embeddings: FloatArray, decoded: Decoded, *, listened: bool) -> None:
         """Make the segment part of the memory, with `decoded` as its text.

@@ -8,11 +8,11 @@ from typing import Self, TypeVar
 
 from edge_audiokv.encoder.base import Encoder
 from edge_audiokv.encoder.onnx import OnnxEncoder
+from edge_audiokv.engine.choose import WordsHeard
 from edge_audiokv.engine.estimate import context_bytes, model_parts
 from edge_audiokv.engine.heap import bound_heap
 from edge_audiokv.engine.prompt import PromptTemplate
 from edge_audiokv.engine.settings import EngineSettings
-from edge_audiokv.engine.word_bias import WordBias
 from edge_audiokv.errors import ModelError
 from edge_audiokv.kv.memory import Ledger, MemoryPlan, plan_memory, rss_bytes
 from edge_audiokv.kv.shape import IntArray, KVShape
@@ -44,7 +44,7 @@ class Runtime(Loadable):
         self._encoder: Encoder | None = None
         self._model: Model | None = None
         self._template: PromptTemplate | None = None
-        self._word_bias: WordBias | None = None
+        self._words_heard: WordsHeard | None = None
         self.ledger = Ledger(0)
         self.plan: MemoryPlan | None = None
 
@@ -114,7 +114,7 @@ class Runtime(Loadable):
                 gguf_path, lora_path = local.llm_paths
                 self._model = model = Model(gguf_path, lora=lora_path).load()
                 weight = settings.word_weight
-                self._word_bias = WordBias(
+                self._words_heard = WordsHeard(
                     encoder.words,
                     model,
                     weight=entry.word_weight if weight is None else weight,
@@ -175,7 +175,7 @@ class Runtime(Loadable):
             self._model.close()
         if self._encoder is not None:
             self._encoder.close()
-        self._model = self._encoder = self._local = self._word_bias = None
+        self._model = self._encoder = self._local = self._words_heard = None
 
     @property
     def local(self) -> LocalModel:
@@ -190,8 +190,8 @@ class Runtime(Loadable):
         return _loaded(self._model)
 
     @property
-    def word_bias(self) -> WordBias:
-        return _loaded(self._word_bias)
+    def words_heard(self) -> WordsHeard:
+        return _loaded(self._words_heard)
 
     @property
     def template(self) -> PromptTemplate:

@@ -66,7 +66,7 @@ class ModelEntry:
     word_weight: float = 0.0
     """How much the encoder's words count against the LLM's logits; 0 if it names none."""
     word_floor: float = 0.03
-    """Belief in a word that the encoder did not name."""
+    """Belief, in any row, in a piece of text that the encoder did not name."""
     merge: str | None = None
     """Type of the weights that the adapter is merged into, or None to apply it as it is."""
 

@@ -12,6 +12,7 @@ import numpy as np
 from edge_audiokv.audio.endpoint import EndpointConfig
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.cache import CacheStats
+from edge_audiokv.engine.choose import Chooser, WordsHeard
 from edge_audiokv.engine.hearing import Hearing
 from edge_audiokv.engine.prompt import PromptTemplate
 from edge_audiokv.engine.session_memory import SessionCaches
@@ -103,10 +104,10 @@ class ScriptedCache:
         return self._logits()
 
     def append_draft(
-        self, ids: Sequence[int], logits: np.ndarray, bias: np.ndarray | float = 0.0
+        self, ids: Sequence[int], logits: np.ndarray, chooser: Chooser
     ) -> tuple[int, np.ndarray]:
         accepted = 0
-        while accepted < len(ids) and int((logits + bias).argmax()) == ids[accepted]:
+        while accepted < len(ids) and chooser.pick(logits) == ids[accepted]:
             logits = self.append_generated(ids[accepted : accepted + 1])
             accepted += 1
         return accepted, logits
@@ -150,9 +151,9 @@ def scripted_hearing(
         sample_rate_hz=RATE_HZ,
         hear=lambda samples: Sound.of(np.zeros((max(1, len(samples) // 1280), 4), np.float32)),
     )
-    nothing = SimpleNamespace(of=lambda sound: 0.0)
+    llm_alone = WordsHeard((), Characters(), weight=0.0, floor=0.1)
     runtime = SimpleNamespace(
-        model=Characters(), template=template, encoder=encoder, word_bias=nothing
+        model=Characters(), template=template, encoder=encoder, words_heard=llm_alone
     )
     caches = SessionCaches(
         scratch=ScriptedCache(alone),  # type: ignore[arg-type]

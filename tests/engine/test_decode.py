@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edge_audiokv.engine.choose import Chooser
 from edge_audiokv.engine.decode import greedy, text_of
 from edge_audiokv.engine.guard import LoopGuard
 from edge_audiokv.kv.shape import FloatArray
@@ -37,7 +38,7 @@ class Script:
         return self.logits()
 
     def append_draft(
-        self, ids: Sequence[int], logits: FloatArray, bias: FloatArray | float = 0.0
+        self, ids: Sequence[int], logits: FloatArray, chooser: Chooser
     ) -> tuple[int, FloatArray]:
         n_right = 0
         for id in ids:
@@ -91,9 +92,22 @@ def test_a_draft_never_changes_the_text() -> None:
         assert script.appended == [1, 2, 3, 4, 5]
 
 
-def test_a_bias_counts_as_much_as_it_weighs() -> None:
-    for weight, expected in ((0.5, (1, 2)), (1.5, ())):
-        script = Script([1, 2], {1: b" one", 2: b" two"})
-        bias = np.zeros(100, np.float32)
-        bias[END] = weight
-        assert greedy(script, script, script.logits(), LoopGuard(10.0), bias=bias).ids == expected
+class NeverTwo:
+    """Picks the likeliest token but 2, and notes what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[int] = []
+
+    def pick(self, logits: FloatArray) -> int:
+        best = int(np.argmax(logits))
+        return END if best == 2 else best
+
+    def push(self, token: int) -> None:
+        self.told.append(token)
+
+
+def test_the_chooser_decides_and_is_told_of_every_token_but_the_end() -> None:
+    chooser = NeverTwo()
+    script = Script([1, 3, 2], {1: b" one", 3: b" three", 2: b" two"})
+    decoded = greedy(script, script, script.logits(), LoopGuard(10.0), chooser=chooser)
+    assert decoded.ids == (1, 3) and chooser.told == [1, 3]

@@ -1,0 +1,86 @@
+"""Choosing tokens with the encoder's words beside the LLM's logits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_audiokv.encoder.sound import Sound
+from edge_audiokv.engine.choose import Hybrid, Likeliest, WordsHeard
+from edge_audiokv.engine.ctc_prefix import CtcPrefix
+
+WORDS = (" rich", "mond", " russia", " is", " far")
+PIECES = (" rich", "mond", " russia", " is", " far", "Rich", " zoo", "", "<end>")
+END = 8
+
+
+class Pieces:
+    """A vocabulary of few tokens."""
+
+    def piece(self, token: int) -> bytes:
+        return PIECES[token].encode()
+
+    def is_end_of_generation(self, token: int) -> bool:
+        return token == END
+
+
+def heard(*rows: dict[int, float]) -> Sound:
+    """Two words a row; the second is " is" at 0 unless given."""
+    words = np.array([[*row, *[3] * (2 - len(row))] for row in rows], np.int32)
+    beliefs = np.array([[*row.values(), *[0.0] * (2 - len(row))] for row in rows], np.float32)
+    return Sound(np.zeros((len(rows), 3), np.float32), words, beliefs)
+
+
+RICHMOND = heard({0: 0.8, 2: 0.05}, {1: 0.9}, {}, {3: 0.9}, {4: 0.95})
+
+
+def logits(**liked: float) -> np.ndarray:
+    row = np.full(len(PIECES), -9.0, np.float32)
+    for name, value in liked.items():
+        row[int(name[1:])] = value
+    return row
+
+
+def hybrid(weight: float = 1.0) -> Hybrid:
+    return Hybrid(CtcPrefix(RICHMOND, WORDS, floor=0.01), Pieces(), weight=weight)
+
+
+def test_a_fluent_neighbour_loses_to_the_word_that_was_heard() -> None:
+    liked = logits(t2=1.0, t0=0.2)
+    assert Likeliest().pick(liked) == 2
+    assert hybrid().pick(liked) == 0
+
+
+def test_case_and_the_first_space_do_not_matter() -> None:
+    assert hybrid().pick(logits(t2=1.0, t5=0.2)) == 5
+    chooser = hybrid()
+    chooser.push(5)
+    assert chooser.pick(logits(t1=0.0, t6=1.0)) == 1
+
+
+def test_the_end_waits_until_all_is_said() -> None:
+    chooser = hybrid()
+    for token in (0, 1):
+        assert chooser.pick(logits(t3=0.0, t8=1.0, **{f"t{token}": 0.5})) == token
+        chooser.push(token)
+    assert chooser.pick(logits(t3=0.0, t8=1.0)) == 3
+    chooser.push(3)
+    chooser.push(4)
+    assert chooser.pick(logits(t3=0.0, t8=1.0)) == END
+    assert chooser.pick(logits(t4=2.0, t8=0.0)) == END, "once more would be once too often"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_stopping_early_never_changes_the_choice(seed: int) -> None:
+    row = np.random.default_rng(seed).normal(0, 2, len(PIECES)).astype(np.float32)
+    chooser = hybrid(0.7)
+    best = max(range(len(PIECES)), key=lambda token: row[token] + 0.7 * chooser._cost(token))
+    assert chooser.pick(row) == best
+
+
+def test_without_weight_or_words_the_llm_is_alone() -> None:
+    for words, weight in ((WORDS, 0.0), ((), 0.5)):
+        made = WordsHeard(words, Pieces(), weight=weight, floor=0.01).chooser(RICHMOND)
+        assert isinstance(made, Likeliest)
+    made = WordsHeard(WORDS, Pieces(), weight=0.5, floor=0.01).chooser(RICHMOND)
+    assert isinstance(made, Hybrid) and made.weight == 0.5
