@@ -13,6 +13,7 @@ from edge_audiokv.kv.shape import FloatArray
 
 # Tokens that may be chosen: the likeliest so many. Others have no chance against these.
 _CANDIDATES = 64
+_STRICTNESS = 2.0
 
 
 class Chooser(Protocol):
@@ -99,7 +100,14 @@ class WordsHeard:
 
     def chooser(self, sound: Sound) -> Chooser:
         """For writing down `sound`, from its beginning."""
-        if not self.weight:
-            return Likeliest()
-        prefixes = CtcPrefix(sound, self._words, floor=self.floor)
-        return Hybrid(prefixes, self._vocabulary, weight=self.weight)
+        return self._hybrid(sound, 1.0) if self.weight else Likeliest()
+
+    def strict(self, sound: Sound) -> Chooser | None:
+        """For another try after a loop: what was not heard costs twice as much. None if nothing
+        was heard that could make a difference.
+        """
+        return self._hybrid(sound, _STRICTNESS) if self.weight else None
+
+    def _hybrid(self, sound: Sound, strictness: float) -> Hybrid:
+        prefixes = CtcPrefix(sound, self._words, floor=self.floor / strictness)
+        return Hybrid(prefixes, self._vocabulary, weight=strictness * self.weight)

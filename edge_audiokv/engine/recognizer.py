@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.cache import HeadCache
+from edge_audiokv.engine.choose import Chooser
 from edge_audiokv.engine.decode import Decoded, greedy, text_of
 from edge_audiokv.engine.guard import LoopGuard
 from edge_audiokv.engine.runtime import Runtime
@@ -80,15 +81,20 @@ class Recognizer:
             if on_text is not None:
                 on_text(text_of(runtime.model, ids).strip())
 
-        decoded = greedy(
-            cache,
-            runtime.model,
-            logits,
-            LoopGuard(duration_s),
-            on_token=tell,
-            draft=draft,
-            chooser=runtime.words_heard.chooser(sound),
-        )
+        def decode(chooser: Chooser, draft: Sequence[int] = ()) -> Decoded:
+            guard = LoopGuard(duration_s)
+            return greedy(
+                cache, runtime.model, logits, guard, on_token=tell, draft=draft, chooser=chooser
+            )
+
+        start, heard = cache.next_position, runtime.words_heard
+        decoded = decode(heard.chooser(sound), draft)
+        strict = heard.strict(sound) if decoded.flags else None
+        if strict is not None:
+            cache.truncate(start)
+            again = decode(strict)
+            watch.flags["retried"] = watch.flags.get("retried", 0) + 1
+            decoded = decoded if again.flags else again
         watch.prefill_s += prefilled - encoded
         watch.decode_s += time.perf_counter() - prefilled
         watch.text_tokens += decoded.n_generated

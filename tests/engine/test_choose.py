@@ -84,3 +84,12 @@ def test_without_weight_or_words_the_llm_is_alone() -> None:
         assert isinstance(made, Likeliest)
     made = WordsHeard(WORDS, Pieces(), weight=0.5, floor=0.01).chooser(RICHMOND)
     assert isinstance(made, Hybrid) and made.weight == 0.5
+
+
+def test_another_try_is_stricter_where_words_were_heard() -> None:
+    heard_words = WordsHeard(WORDS, Pieces(), weight=0.5, floor=0.02)
+    mild, strict = heard_words.chooser(RICHMOND), heard_words.strict(RICHMOND)
+    assert isinstance(mild, Hybrid) and isinstance(strict, Hybrid)
+    unheard = logits(t6=3.5, t0=0.0)
+    assert mild.pick(unheard) == 6 and strict.pick(unheard) == 0
+    assert WordsHeard((), Pieces(), weight=0.5, floor=0.02).strict(RICHMOND) is None
