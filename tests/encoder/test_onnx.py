@@ -94,11 +94,13 @@ def test_a_toy_graph_runs_and_keeps_the_token_grid(tmp_path: Path) -> None:
 
 
 def test_the_default_model_hears_words_where_they_are_said() -> None:
-    audio, _ = soundfile.read(CLIP, dtype="float32")
+    audio, _ = soundfile.read(CLIP.with_name("letter.flac"), dtype="float32")
     with OnnxEncoder(DEFAULT, d_model=576, warm_up=False) as encoder:
         sound, words = encoder.hear(audio), encoder.words
     said = "".join(words[word] for word in sound.best_path).split()
-    assert len({"the", "old", "man", "walked", "slowly", "down", "road", "river"} & set(said)) >= 6
+    told = ["wrote", "long", "letter", "brother", "first", "day", "winter"]
+    heard = [word for word in said if word in told]
+    assert len(heard) >= 6 and heard == [word for word in told if word in heard]
     assert (sound.beliefs.sum(axis=1) <= 1.001).all() and (np.diff(sound.beliefs) <= 0).all()
 
 
