@@ -39,6 +39,11 @@ from edge_audiokv.eval.wer import ClipScore, read_manifest
     help=f"Comma-separated, of {', '.join(KINDS[1:])}.",
 )
 @click.option("--seed", default=0, show_default=True, help="Which joins and questions.")
+@click.option(
+    "--turns",
+    is_flag=True,
+    help="Remember as a session does: each clip a turn with the model's own text.",
+)
 @json_option
 @engine_options
 def recall_command(
@@ -49,21 +54,24 @@ def recall_command(
     joins: int,
     kinds: str,
     seed: int,
+    turns: bool,
     as_json: bool,
     **values: Any,
 ) -> None:
     """Questions about minutes of sound, asked after it, with exact answers.
 
     Every question is asked twice: about the sound, and about noise in its place. With --kv-budget
-    the cache has that share of the rows from the start, and evicts while it listens.
+    the cache has that share of the rows from the start, and evicts while it listens. A sentence is
+    right if at least half of its words are, and found if those answered point at no other one.
 
     \b
     Examples:
       edge-audiokv eval recall --manifest clips/manifest.jsonl --seconds 300
+      edge-audiokv eval recall --manifest clips/manifest.jsonl --seconds 300 --turns
       edge-audiokv eval recall --manifest clips/manifest.jsonl --kinds first,mentioned --json
       edge-audiokv eval recall --manifest clips/manifest.jsonl --kv-policy snapkv --kv-budget 40%
     """
-    from edge_audiokv.eval.long_context import LongContext
+    from edge_audiokv.eval.long_context import MAX_TURN_TOKENS, Conversation, LongContext
     from edge_audiokv.eval.recall import recall
 
     wanted = kinds.split(",")
@@ -78,8 +86,12 @@ def recall_command(
     clips = read_manifest(manifest, speakers=speakers, limit=limit)
     # A join is at most one clip (30 s) longer than asked for.
     tokens = int((seconds + 30) * 12.5) + SPARE_TOKENS
+    context: LongContext = LongContext(settings, tokens)
+    if turns:
+        # Text and the turns around it take up to half as many positions as the sound.
+        context = Conversation(settings, tokens + tokens // 2 + MAX_TURN_TOKENS)
     replies: list[Reply] = []
-    with LongContext(settings, tokens) as context, counted(joins * len(wanted), "asked") as advance:
+    with context, counted(joins * len(wanted), "asked") as advance:
 
         def on_reply(reply: Reply) -> None:
             replies.append(reply)
@@ -95,6 +107,7 @@ def recall_command(
             on_reply=on_reply,
         )
     more = {"model": settings.model, "seconds": seconds, "policy": settings.kv_policy}
+    more["turns"] = turns
     document = to_dict(replies, **more, kv_share=settings.kv_share)
     show(document, recall_lines(summarise(replies)), as_json=as_json)
 
@@ -102,6 +115,7 @@ def recall_command(
 def recall_lines(scores: Sequence[Score]) -> list[str]:
     lines = [
         f"{'task':<11}{'tries':>6}{'right':>8}  {'95 %':>13}{'noise':>8}  {'95 %':>13}  chance"
+        f"{'found':>8}  {'95 %':>13}{'noise':>8}  chance"
     ]
     for score in scores:
         interval = f"{score.right_low:.0%}-{score.right_high:.0%}"
@@ -109,9 +123,19 @@ def recall_lines(scores: Sequence[Score]) -> list[str]:
         chance = "-" if score.chance is None else f"{score.chance:.0%}"
         lines.append(
             f"{score.kind:<11}{score.tries:>6}{score.right:>8.1%}  {interval:>13}"
-            f"{score.deaf:>8.1%}  {deaf:>13}  {chance:>6}"
+            f"{score.deaf:>8.1%}  {deaf:>13}  {chance:>6}" + _found_columns(score)
         )
     return lines
+
+
+def _found_columns(score: Score) -> str:
+    if score.found is None or score.found_low is None or score.found_high is None:
+        return ""
+    interval = f"{score.found_low:.0%}-{score.found_high:.0%}"
+    return (
+        f"{score.found:>8.1%}  {interval:>13}{score.found_deaf or 0:>8.1%}"
+        f"  {1 / max(1.0, score.segments):>6.0%}"
+    )
 
 
 @click.command("rolling")

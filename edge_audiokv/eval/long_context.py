@@ -11,19 +11,21 @@ from typing import Self
 
 import numpy as np
 
+from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.cache import HeadCache, open_cache, policy_of
 from edge_audiokv.engine.decode import greedy
 from edge_audiokv.engine.estimate import shape_of
 from edge_audiokv.engine.guard import LoopGuard
-from edge_audiokv.engine.rolling import MAX_ANSWER_TOKENS, MAX_QUESTION_TOKENS
+from edge_audiokv.engine.rolling import MAX_ANSWER_TOKENS, MAX_QUESTION_TOKENS, RollingMemory
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import InputError
-from edge_audiokv.kv.shape import FloatArray
 from edge_audiokv.kv.view import Kind
 from edge_audiokv.lifetime import Loadable
 
 ROW_MULTIPLE = 64
+# The longest turn: 30 s of sound, the prompt around it and its text.
+MAX_TURN_TOKENS = 30 * 13 + 64 + 30 * 8
 # Rows that every head keeps for the turn in progress, whatever the share.
 LEAST_ROWS = 640
 
@@ -72,13 +74,13 @@ class LongContext(Loadable):
         self._cache = None
         self.runtime.close()
 
-    def listen(self, sounds: Sequence[FloatArray]) -> None:
-        """Forget all and hear embeddings [T_i, n_embd] one after another in a single turn."""
+    def listen(self, sounds: Sequence[Sound]) -> None:
+        """Forget all and hear the sounds one after another in a single turn."""
         cache, template, model = self.cache, self.runtime.template, self.runtime.model
         cache.clear()
         cache.append_tokens(template.before_ids(model), Kind.PROMPT)
         for sound in sounds:
-            cache.append_embeddings(sound)
+            cache.append_embeddings(sound.embeddings)
         cache.make_room(MAX_QUESTION_TOKENS + MAX_ANSWER_TOKENS)
 
     def ask(self, question: str) -> str:
@@ -91,3 +93,26 @@ class LongContext(Loadable):
             text = greedy(cache, model, logits, guard).text
         cache.truncate(start)
         return text
+
+
+class Conversation(LongContext):
+    """Every sound is a turn of its own with the text that the model wrote for it, as a session
+    with rolling context remembers what it heard.
+    """
+
+    _memory: RollingMemory | None = None
+
+    def listen(self, sounds: Sequence[Sound]) -> None:
+        """Forget all, then transcribe the sounds turn by turn."""
+        self.cache.clear()
+        runtime = self.runtime
+        self._memory = memory = RollingMemory(runtime, self.cache, max_turn_tokens=MAX_TURN_TOKENS)
+        for sound in sounds:
+            decoded = memory.transcribe(sound, len(sound) / runtime.encoder.tokens_per_second)
+            memory.commit(sound.embeddings, decoded, listened=True)
+
+    def ask(self, question: str) -> str:
+        """The answer about what was heard, which stays as it was."""
+        if self._memory is None:
+            raise RuntimeError("ask() before listen()")
+        return self._memory.ask(question).text

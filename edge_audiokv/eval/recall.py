@@ -2,6 +2,8 @@
 
 Every join is heard once and asked about several times. The same questions are asked with the sound
 replaced by noise of the same mean and spread: a model that does as well there has not listened.
+A sentence is right if most of its words are; it is found if the words that were answered point at
+it rather than at another one of the join, however badly they were heard.
 """
 
 from __future__ import annotations
@@ -16,21 +18,25 @@ import numpy as np
 
 from edge_audiokv.audio.file import read_all
 from edge_audiokv.calibrate.clips import spoken
+from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.errors import InputError
 from edge_audiokv.eval.long_context import LongContext
-from edge_audiokv.eval.tasks import CHANCE, Task, is_right, make_task
+from edge_audiokv.eval.tasks import CHANCE, Task, closest_segment, is_right, make_task
 from edge_audiokv.eval.wer import Utterance
 from edge_audiokv.kv.shape import FloatArray
 
 # Positions beside the sound: the prompt, a question and its answer.
 SPARE_TOKENS = 320
+# Kinds that are answered by a sentence.
+SENTENCES = ("first", "last", "repeat")
 
 
 @dataclass(frozen=True)
 class Reply:
     """One question, what was answered with the sound and with noise in its place.
 
-    `depth` is where the answer lies, from 0 (first segment) to 1 (last); -1: nowhere.
+    `depth` is where the answer lies, from 0 (first segment) to 1 (last); -1: nowhere. `found` and
+    `found_deaf` tell of sentences alone (None: not a sentence) whether the right one was meant.
     """
 
     kind: str
@@ -42,11 +48,18 @@ class Reply:
     right_deaf: bool
     depth: float
     audio_s: float
+    segments: int = 0
+    found: bool | None = None
+    found_deaf: bool | None = None
 
 
 @dataclass(frozen=True)
 class Score:
-    """Right answers of a kind with the sound and with noise; 95 % Wilson intervals."""
+    """Right answers of a kind with the sound and with noise; 95 % Wilson intervals.
+
+    `found` is the share of right sentences meant (`Reply.found`), None for other kinds; by chance
+    it would be one in `segments`, the mean number of a join's sentences.
+    """
 
     kind: str
     tries: int
@@ -57,6 +70,11 @@ class Score:
     deaf_low: float
     deaf_high: float
     chance: float | None
+    found: float | None = None
+    found_low: float | None = None
+    found_high: float | None = None
+    found_deaf: float | None = None
+    segments: float = 0.0
 
 
 def wilson(right: int, tries: int) -> tuple[float, float]:
@@ -98,7 +116,7 @@ def recall(
     """
     rng, noise = random.Random(seed), np.random.default_rng(seed)
     encoder = context.runtime.encoder
-    sounds = [encoder.encode(read_all(clip.path)) for clip in clips]
+    sounds = [encoder.hear(read_all(clip.path)) for clip in clips]
     texts = [spoken(clip.text) for clip in clips]
     durations_s = [len(sound) / encoder.tokens_per_second for sound in sounds]
     if sum(durations_s) < seconds:
@@ -106,7 +124,7 @@ def recall(
             f"all clips together last {sum(durations_s):.0f} s, less than {seconds:g} s.",
             cure="Ask for shorter joins or use more clips.",
         )
-    every = np.concatenate(sounds)
+    every = np.concatenate([sound.embeddings for sound in sounds])
     mean, spread = every.mean(axis=0), every.std(axis=0)
     others = sorted({word for text in texts for word in text.split()})
     replies = []
@@ -116,10 +134,7 @@ def recall(
         made = [make_task(inside, kind, rng, others) for kind in kinds]
         tasks = [task for task in made if task is not None]
         heard = _answers(context, [sounds[i] for i in group], tasks)
-        hiss: list[FloatArray] = [
-            (mean + spread * noise.standard_normal(sounds[i].shape)).astype(np.float32)
-            for i in group
-        ]
+        hiss = [_hiss(sounds[i], mean, spread, noise) for i in group]
         deaf = _answers(context, hiss, tasks)
         for task, answer, blind in zip(tasks, heard, deaf, strict=True):
             depth = task.segment / max(1, len(group) - 1) if task.segment >= 0 else -1.0
@@ -133,6 +148,9 @@ def recall(
                 is_right(task, blind),
                 depth,
                 total_s,
+                len(group),
+                _found(task, answer, inside),
+                _found(task, blind, inside),
             )
             replies.append(reply)
             if on_reply is not None:
@@ -140,9 +158,19 @@ def recall(
     return replies
 
 
-def _answers(
-    context: LongContext, sounds: Sequence[FloatArray], tasks: Sequence[Task]
-) -> list[str]:
+def _found(task: Task, answer: str, texts: Sequence[str]) -> bool | None:
+    if task.kind not in SENTENCES:
+        return None
+    return closest_segment(task, answer, texts) == task.segment
+
+
+def _hiss(sound: Sound, mean: FloatArray, spread: FloatArray, noise: np.random.Generator) -> Sound:
+    """Noise as long as `sound`, in which no word is believed."""
+    hiss = mean + spread * noise.standard_normal(sound.embeddings.shape)
+    return Sound(hiss.astype(np.float32), sound.words, np.zeros_like(sound.beliefs))
+
+
+def _answers(context: LongContext, sounds: Sequence[Sound], tasks: Sequence[Task]) -> list[str]:
     context.listen(sounds)
     return [context.ask(task.question) for task in tasks]
 
@@ -153,6 +181,9 @@ def summarise(replies: Sequence[Reply]) -> list[Score]:
     for kind in dict.fromkeys(reply.kind for reply in replies):
         mine = [reply for reply in replies if reply.kind == kind]
         right, deaf = sum(r.right for r in mine), sum(r.right_deaf for r in mine)
+        found = sum(r.found for r in mine if r.found is not None)
+        low, high = wilson(found, len(mine))
+        sentences = kind in SENTENCES
         scores.append(
             Score(
                 kind,
@@ -162,6 +193,11 @@ def summarise(replies: Sequence[Reply]) -> list[Score]:
                 deaf / len(mine),
                 *wilson(deaf, len(mine)),
                 CHANCE.get(kind),
+                found / len(mine) if sentences else None,
+                low if sentences else None,
+                high if sentences else None,
+                sum(bool(r.found_deaf) for r in mine) / len(mine) if sentences else None,
+                sum(r.segments for r in mine) / len(mine),
             )
         )
     return scores

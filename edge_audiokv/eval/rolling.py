@@ -15,7 +15,7 @@ import numpy as np
 from edge_audiokv.audio.file import read_all
 from edge_audiokv.engine.rolling import MAX_ANSWER_TOKENS, MAX_QUESTION_TOKENS, RollingMemory
 from edge_audiokv.engine.settings import EngineSettings
-from edge_audiokv.eval.long_context import LongContext
+from edge_audiokv.eval.long_context import MAX_TURN_TOKENS, LongContext
 from edge_audiokv.eval.wer import (
     RESAMPLES,
     ClipScore,
@@ -25,8 +25,6 @@ from edge_audiokv.eval.wer import (
     score_clip,
     summarise,
 )
-
-MAX_TURN_TOKENS = 30 * 13 + 64 + 30 * 8
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log
 
 TRANSCRIBE = "Transcribe the audio."
 FIRST = "What was said first?"
@@ -145,6 +146,21 @@ def is_right(task: Task, answer: str) -> bool:
     if task.kind in ("mentioned", "earlier", "code"):
         return heard == said
     return _edits(said, heard) <= 0.5 * len(said)
+
+
+def closest_segment(task: Task, answer: str, texts: Sequence[str]) -> int:
+    """The segment that the words of `answer` point at, -1 if at none or at several alike.
+
+    A word that n of the N segments contain counts log(N / n); words of the question do not count,
+    as everybody knows them. Which sentence is meant is so told apart from how well it was heard.
+    """
+    asked = set(_words(task.question))
+    said = [set(_words(text)) - asked for text in texts]
+    holders = Counter(word for words in said for word in words)
+    heard = set(_words(answer))
+    weights = [sum(log(len(texts) / holders[w]) for w in sorted(heard & words)) for words in said]
+    highest = max(weights, default=0.0)
+    return weights.index(highest) if highest > 0 and weights.count(highest) == 1 else -1
 
 
 def _words(text: str) -> list[str]:

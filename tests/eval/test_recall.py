@@ -52,6 +52,18 @@ def test_scores_are_told_apart_by_kind_and_by_noise() -> None:
     assert recall_lines(scores)[1].split()[:3] == ["first", "2", "50.0%"]
 
 
+def test_found_sentences_are_counted_beside_right_ones() -> None:
+    def reply(found: bool, found_deaf: bool) -> Reply:
+        return Reply("last", "?", "a", "b", "c", False, False, 1.0, 30.0, 8, found, found_deaf)
+
+    (score,) = summarise([reply(True, False), reply(True, True), reply(False, False)])
+    assert (score.right, score.found, score.found_deaf) == (0.0, 2 / 3, 1 / 3)
+    assert (score.found_low, score.found_high) == wilson(2, 3)
+    assert recall_lines([score])[1].split()[-4:] == ["66.7%", "21%-94%", "33.3%", "12%"]
+    (other,) = summarise([Reply("earlier", "?", "a", "b", "c", False, False, 1.0, 30.0, 8)])
+    assert other.found is None and recall_lines([other])[1].split()[-1] == "50%"
+
+
 def test_the_rise_is_paired() -> None:
     def score(said: str, heard: str):  # type: ignore[no-untyped-def]
         return score_clip(Utterance("x", Path("x"), said, ""), Hypothesis(heard))
@@ -88,14 +100,17 @@ def test_what_cannot_be_asked_is_told(arguments: list[str], complaint: str) -> N
 
 
 @pytest.mark.integration
-def test_the_default_model_is_asked_with_sound_and_with_noise() -> None:
+@pytest.mark.parametrize("turns", [False, True])
+def test_the_default_model_is_asked_with_sound_and_with_noise(turns: bool) -> None:
     options = ["--seconds", "4", "--joins", "2", "--kinds", "first,mentioned", "--json"]
+    options += ["--turns"] * turns
     result = CliRunner().invoke(evaluate, ["recall", "--manifest", str(CLIPS), *options])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert {score["kind"] for score in found["scores"]} <= {"first", "mentioned"}
     first = [reply for reply in found["replies"] if reply["kind"] == "first"]
     assert len(first) == 2 and all(reply["heard"] != reply["deaf"] for reply in first)
+    assert found["turns"] is turns
 
 
 @pytest.mark.integration

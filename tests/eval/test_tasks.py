@@ -5,7 +5,15 @@ from collections import Counter
 
 import pytest
 
-from edge_audiokv.eval.tasks import KINDS, Task, is_right, make_task, make_tasks, spoken_code
+from edge_audiokv.eval.tasks import (
+    KINDS,
+    Task,
+    closest_segment,
+    is_right,
+    make_task,
+    make_tasks,
+    spoken_code,
+)
 
 TEXTS = [
     "the garden was green in the morning",
@@ -109,3 +117,22 @@ def test_sentences_may_be_half_wrong_and_words_not_at_all(
     kind: str, answer: str, said: str, right: bool
 ) -> None:
     assert is_right(Task(kind, "?", answer), said) is right
+
+
+@pytest.mark.parametrize(
+    ("answer", "segment"),
+    [
+        ("the bright green door", 1),
+        ("Door, green!", 1),
+        # "green" twice weighs no more than once, and less than the rarer "shutters".
+        ("green green shutters", 2),
+        ("garden", -1),  # known from the question
+        ("the the", -1),  # said everywhere
+        ("green", -1),  # said in two, none of them more
+        ("", -1),
+    ],
+)
+def test_an_answer_points_at_the_segment_whose_words_it_has(answer: str, segment: int) -> None:
+    texts = ["the garden gate", "the bright green door", "the green shutters"]
+    task = Task("repeat", 'Repeat the sentence with the word "garden".', texts[0], 0)
+    assert closest_segment(task, answer, texts) == segment
