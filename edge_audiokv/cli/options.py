@@ -137,6 +137,13 @@ def engine_options(command: Command) -> Command:
             help="How much the encoder's own words count; default: the model's, 0: LLM alone.",
         ),
         _option(
+            "--branches",
+            type=click.IntRange(0, 64),
+            default=8,
+            show_default=True,
+            help="Close calls of a final text to decide the other way; 0: greedy.",
+        ),
+        _option(
             "-t",
             "--threads",
             type=click.IntRange(1, 64),
@@ -158,7 +165,7 @@ def engine_options(command: Command) -> Command:
 def settings_from(values: dict[str, Any]) -> EngineSettings:
     """EngineSettings from a command's keyword arguments; takes its own out of `values`."""
     names = ["model", "mem", "kv_policy", "kv_share", "type_k", "type_v"]
-    names += ["word_weight", "threads", "provider"]
+    names += ["word_weight", "branches", "threads", "provider"]
     options = dict(_parse_option(text) for text in values.pop("kv_options"))
     return EngineSettings(kv_options=options, **{name: values.pop(name) for name in names})
 

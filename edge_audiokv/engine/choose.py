@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -42,37 +43,100 @@ class Likeliest:
         """Nothing is remembered."""
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A token that was written although another one scored nearly as high.
+
+    n_before     tokens written before it
+    gap          how far the other one was behind
+    other        the other token
+    score        of the text before both; `other_score` is that with the other one
+    prefix       the encoder's view of the text before both
+    """
+
+    n_before: int
+    gap: float
+    other: int
+    score: float
+    other_score: float
+    prefix: Prefix
+
+
 class Hybrid:
     """Joint CTC/attention decoding, one pass, greedy (Watanabe et al. 2017, section III).
 
-    A token's score is its logit plus `weight` times what it takes from the CTC score of the text so
-    far; for the end of the text, what is left unsaid counts. A small LLM alone writes fluent
-    neighbours of words that it was shown, leaves out and repeats.
+    A token's score is its log probability plus `weight` times what it takes from the CTC score of
+    the text so far; for the end of the text, what is left unsaid counts. A small LLM alone writes
+    fluent neighbours of words that it was shown, leaves out and repeats.
+
+    `score` is that of the text so far; it never rises. `choices` are the `max_choices` closest
+    calls among those with a gap below `max_gap`: where a search may turn off.
     """
 
-    def __init__(self, prefixes: CtcPrefix, vocabulary: Vocabulary, *, weight: float) -> None:
-        self.weight = weight
+    max_gap = 2.0
+
+    def __init__(
+        self, prefixes: CtcPrefix, vocabulary: Vocabulary, *, weight: float, max_choices: int = 0
+    ) -> None:
+        self.weight, self.max_choices = weight, max_choices
+        self.score = 0.0
+        self.choices: list[Choice] = []
         self._prefixes, self._vocabulary = prefixes, vocabulary
         self._now = prefixes.start()
         self._tried: dict[int, Prefix] = {}
+        self._n_written = 0
+        self._picked: tuple[int, float, Choice | None] = (-1, 0.0, None)
 
     def pick(self, logits: FloatArray) -> int:
         n = min(_CANDIDATES, len(logits))
         likeliest = np.argpartition(logits, len(logits) - n)[-n:]
         likeliest = likeliest[np.argsort(-logits[likeliest], kind="stable")]
-        chosen, highest = int(likeliest[0]), -np.inf
+        ranked: list[tuple[float, int]] = []
         for token in likeliest.tolist():
             # No token gains by CTC: what is behind by its logit alone stays behind.
-            if logits[token] <= highest:
+            if ranked and logits[token] <= max(
+                ranked[1][0] if len(ranked) > 1 else -np.inf, ranked[0][0] - self.max_gap
+            ):
                 break
-            score = float(logits[token]) + self.weight * self._cost(token)
-            if score > highest:
-                chosen, highest = token, score
+            ranked.append((float(logits[token]) + self.weight * self._cost(token), token))
+            ranked = sorted(ranked, key=lambda scored: -scored[0])[:2]
+        highest, chosen = ranked[0]
+        step = self.score + highest - _log_sum(logits)
+        self._picked = chosen, step, self._close_call(ranked, step)
         return chosen
 
     def push(self, token: int) -> None:
+        picked, score, choice = self._picked
+        if token == picked:
+            self.score = score
+            self._remember(choice)
         self._now = self._with(token)
+        self._n_written += 1
         self._tried.clear()
+
+    def end(self) -> float:
+        """The text is over, as was picked last; its score as a whole."""
+        self._remember(self._picked[2])
+        return self._picked[1]
+
+    def turn_off(self, choice: Choice) -> None:
+        """Go back to where `choice` was made and write the other token there."""
+        self._now, self._n_written, self._picked = choice.prefix, choice.n_before, (-1, 0.0, None)
+        self._tried.clear()
+        self.push(choice.other)
+        self.score = choice.other_score
+
+    def _close_call(self, ranked: list[tuple[float, int]], step: float) -> Choice | None:
+        if len(ranked) < 2 or ranked[0][0] - ranked[1][0] >= self.max_gap:
+            return None
+        gap, other = ranked[0][0] - ranked[1][0], ranked[1][1]
+        return Choice(self._n_written, gap, other, self.score, step - gap, self._now)
+
+    def _remember(self, choice: Choice | None) -> None:
+        if choice is not None:
+            self.choices.append(choice)
+            self.choices.sort(key=lambda known: known.gap)
+            del self.choices[self.max_choices :]
 
     def _cost(self, token: int) -> float:
         """Log probability that `token` costs the path of the text, at most 0."""
@@ -89,13 +153,28 @@ class Hybrid:
         return self._tried[token]
 
 
+def _log_sum(logits: FloatArray) -> float:
+    """log of the sum of exp(logits): what makes logits log probabilities."""
+    highest = float(logits.max())
+    return highest + float(np.log(np.exp(logits - highest).sum(dtype=np.float64)))
+
+
 class WordsHeard:
-    """Makes the chooser for each sound. `weight` 0, or an encoder without words: the LLM alone."""
+    """Makes the chooser for each sound. `weight` 0, or an encoder without words: the LLM alone.
+
+    `branches` is how many close calls of a text its chooser remembers.
+    """
 
     def __init__(
-        self, words: Sequence[str], vocabulary: Vocabulary, *, weight: float, floor: float
+        self,
+        words: Sequence[str],
+        vocabulary: Vocabulary,
+        *,
+        weight: float,
+        floor: float,
+        branches: int = 0,
     ) -> None:
-        self.weight, self.floor = weight if words else 0.0, floor
+        self.weight, self.floor, self.branches = weight if words else 0.0, floor, branches
         self._words, self._vocabulary = words, vocabulary
 
     def chooser(self, sound: Sound) -> Chooser:
@@ -110,4 +189,5 @@ class WordsHeard:
 
     def _hybrid(self, sound: Sound, strictness: float) -> Hybrid:
         prefixes = CtcPrefix(sound, self._words, floor=self.floor / strictness)
-        return Hybrid(prefixes, self._vocabulary, weight=strictness * self.weight)
+        weight = strictness * self.weight
+        return Hybrid(prefixes, self._vocabulary, weight=weight, max_choices=self.branches)

@@ -12,6 +12,7 @@ from edge_audiokv.engine.choose import Chooser
 from edge_audiokv.engine.decode import Decoded, greedy, text_of
 from edge_audiokv.engine.guard import LoopGuard
 from edge_audiokv.engine.runtime import Runtime
+from edge_audiokv.engine.search import Search
 from edge_audiokv.kv.shape import FloatArray
 from edge_audiokv.kv.view import Kind
 
@@ -61,11 +62,13 @@ class Recognizer:
         samples: FloatArray,
         *,
         draft: Sequence[int] = (),
+        final: bool = True,
         on_text: Callable[[str], None] | None = None,
     ) -> Heard:
         """Text of `samples`, float32 [S] at the encoder's rate, at most one window.
 
-        `draft` are the tokens of an earlier, shorter hearing: a guess that saves time if right.
+        `draft` are the tokens of an earlier, shorter hearing: a guess that saves time if right. A
+        `final` text is worth looking for a better one; `on_text` is not told of that.
         """
         runtime, watch, cache = self.runtime, self.watch, self.cache
         duration_s = len(samples) / runtime.encoder.sample_rate_hz
@@ -81,11 +84,16 @@ class Recognizer:
             if on_text is not None:
                 on_text(text_of(runtime.model, ids).strip())
 
+        def guard() -> LoopGuard:
+            return LoopGuard(duration_s)
+
         def decode(chooser: Chooser, draft: Sequence[int] = ()) -> Decoded:
-            guard = LoopGuard(duration_s)
-            return greedy(
-                cache, runtime.model, logits, guard, on_token=tell, draft=draft, chooser=chooser
+            decoded = greedy(
+                cache, runtime.model, logits, guard(), on_token=tell, draft=draft, chooser=chooser
             )
+            if not final:
+                return decoded
+            return Search(cache, runtime.model, start, guard).better(decoded, chooser)
 
         start, heard = cache.next_position, runtime.words_heard
         decoded = decode(heard.chooser(sound), draft)

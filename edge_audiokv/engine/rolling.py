@@ -14,6 +14,7 @@ from edge_audiokv.engine.cache import HeadCache
 from edge_audiokv.engine.decode import Decoded, greedy, text_of
 from edge_audiokv.engine.guard import LoopGuard
 from edge_audiokv.engine.runtime import Runtime
+from edge_audiokv.engine.search import Search
 from edge_audiokv.errors import InputError
 from edge_audiokv.kv.shape import FloatArray
 from edge_audiokv.kv.view import Kind
@@ -66,8 +67,18 @@ class RollingMemory:
             if on_text is not None:
                 on_text(text_of(model, ids).strip())
 
-        guard, chooser = LoopGuard(duration_s), self.runtime.words_heard.chooser(sound)
-        return greedy(self.cache, model, logits, guard, on_token=tell, chooser=chooser)
+        def guard() -> LoopGuard:
+            return LoopGuard(duration_s)
+
+        chooser, start = self.runtime.words_heard.chooser(sound), self.cache.next_position
+        decoded = greedy(self.cache, model, logits, guard(), on_token=tell, chooser=chooser)
+        search = Search(self.cache, model, start, guard)
+        best = search.better(decoded, chooser)
+        if not best.flags:
+            n_kept = search.n_kept(best)
+            self.cache.truncate(start + n_kept)
+            self.cache.append_tokens(best.ids[n_kept:], Kind.TEXT)
+        return best
 
     def commit(self, embeddings: FloatArray, decoded: Decoded, *, listened: bool) -> None:
         """Make the segment part of the memory, with `decoded` as its text.

@@ -119,6 +119,7 @@ class Runtime(Loadable):
                     model,
                     weight=entry.word_weight if weight is None else weight,
                     floor=entry.word_floor,
+                    branches=settings.branches,
                 )
         except BaseException:
             self.close()

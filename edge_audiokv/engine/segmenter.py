@@ -18,20 +18,23 @@ _PARTIAL_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Draft:
-    """A decoded stretch: [start_sample, end_sample) of segment `id`."""
+    """A decoded stretch: [start_sample, end_sample) of segment `id`. `final` if no better text was
+    left to look for.
+    """
 
     id: int
     start_sample: int
     end_sample: int
     heard: Heard
+    final: bool
 
     @property
     def text(self) -> str:
         return self.heard.decoded.text
 
     def fits(self, segment: Segment) -> bool:
-        """The draft heard exactly what `segment` holds."""
-        return (self.id, self.start_sample, self.end_sample) == (
+        """The draft is the text of exactly what `segment` holds."""
+        return self.final and (self.id, self.start_sample, self.end_sample) == (
             segment.id,
             segment.start_sample,
             segment.end_sample,
@@ -58,7 +61,7 @@ class Drafter:
         paused = endpointer.paused_segment
         if paused is not None:
             known = self.draft is not None and self.draft.fits(paused)
-            return None if known else self._decode(paused)
+            return None if known else self._decode(paused, final=True)
         # In the first moments of a pause a partial would hold up the closing draft.
         if not partials or endpointer.in_pause:
             return None
@@ -68,7 +71,7 @@ class Drafter:
         length_s = segment.end_s - segment.start_s
         if length_s - self._tried_s < max(self.interval_s, self._cost_s / _PARTIAL_SHARE):
             return None
-        return self._decode(segment)
+        return self._decode(segment, final=False)
 
     def fitting(self, segment: Segment) -> Draft | None:
         """The last draft if it heard exactly `segment`."""
@@ -87,12 +90,13 @@ class Drafter:
             return ()
         return self.draft.heard.decoded.ids
 
-    def _decode(self, segment: Segment) -> Draft:
+    def _decode(self, segment: Segment, *, final: bool) -> Draft:
         started = time.perf_counter()
-        heard = self.recognizer.recognize(segment.samples, draft=self._guess(segment.id))
+        guess = self._guess(segment.id)
+        heard = self.recognizer.recognize(segment.samples, draft=guess, final=final)
         self._cost_s = time.perf_counter() - started
         self._tried_s = segment.end_s - segment.start_s
-        self.draft = Draft(segment.id, segment.start_sample, segment.end_sample, heard)
+        self.draft = Draft(segment.id, segment.start_sample, segment.end_sample, heard, final)
         return self.draft
 
 

@@ -26,6 +26,8 @@ class EngineSettings:
     type_v      rows of values: f16, q8_0 or q4_0
     word_weight how much the words count that the encoder believes in; None takes the model's own,
                 0 leaves all to the LLM
+    branches    close calls in a final text that are decided otherwise, to see if the text gets more
+                likely; 0 decodes greedily
     threads     threads for encoder and LLM; None takes `default_threads`: physical cores, at most 4
     provider    where onnxruntime runs the encoder: cpu, cuda, tensorrt, coreml
     """
@@ -38,6 +40,7 @@ class EngineSettings:
     type_k: str = "f16"
     type_v: str = "f16"
     word_weight: float | None = None
+    branches: int = 8
     threads: int | None = None
     provider: str = "cpu"
 
