@@ -19,14 +19,22 @@ Each message says what happened; `cure` says what to do about it.
 from __future__ import annotations
 
 
+def _one_line(text: str) -> str:
+    """Names of files may hold anything: what steers a terminal or is no text is spelled out."""
+    line = " ".join(text.split())
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
 class EdgeAudioKVError(Exception):
     """Root of the tree. `str(error)` is one line: what happened, then the cure."""
 
     exit_code = 1
 
     def __init__(self, what: str, *, cure: str = "") -> None:
-        self.what = " ".join(what.split())
-        self.cure = " ".join(cure.split())
+        self.what = _one_line(what)
+        self.cure = _one_line(cure)
         super().__init__(f"{self.what} {self.cure}".strip())
 
 

@@ -16,6 +16,8 @@ _FACTOR = {
     "gi": 2**30,
     "ti": 2**40,
 }
+# More than 64 bits can address.
+_MOST_BYTES = 2.0**63
 
 
 def parse_bytes(text: str, *, total_bytes: int | None = None) -> int:
@@ -32,10 +34,11 @@ def parse_bytes(text: str, *, total_bytes: int | None = None) -> int:
     if not match:
         raise ValueError(f"{text!r} is not a size; write 4GB, 2GiB, 512MB or 50%")
     number, unit = match.groups()
-    size_bytes = int(float(number) * _FACTOR[unit.lower().removesuffix("b")])
-    if size_bytes <= 0:
-        raise ValueError(f"{text!r} is zero; write a size such as 2GB")
-    return size_bytes
+    size = float(number) * _FACTOR[unit.lower().removesuffix("b")]
+    if not 1 <= size <= _MOST_BYTES:
+        what = "zero" if size < 1 else "more than any machine has"
+        raise ValueError(f"{text!r} is {what}; write a size such as 2GB")
+    return int(size)
 
 
 def parse_share(text: str) -> float:

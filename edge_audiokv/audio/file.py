@@ -23,6 +23,7 @@ from edge_audiokv.errors import InputError
 from edge_audiokv.events import Warned
 
 _BLOCK_S = 1.0
+_BLOCK_VALUES = 1 << 22  # of all channels together: 16 MiB
 _MAX_BROKEN_SHARE = 0.01
 _CLIPPED_SHARE_TO_NOTE = 0.001
 _FORMATS = "WAV, FLAC, OGG/Opus, MP3 or AIFF"
@@ -31,7 +32,8 @@ _FORMATS = "WAV, FLAC, OGG/Opus, MP3 or AIFF"
 class FileSource(AudioSource):
     """`file` is a path or an open binary file that can seek (it is not closed here).
 
-    At most about a second of sound is in memory. `open()` and `read()` raise InputError.
+    At most about a second of sound, or 16 MiB, is in memory. `open()` and `read()` raise
+    InputError.
     """
 
     def __init__(self, file: str | os.PathLike[str] | BinaryIO, *, name: str = "") -> None:
@@ -70,14 +72,21 @@ class FileSource(AudioSource):
         self._sound = sound
 
     def _open_sound(self) -> soundfile.SoundFile:
-        target = str(self._file) if isinstance(self._file, Path) else self._file
+        target = _c_name(self._file) if isinstance(self._file, Path) else self._file
         try:
             return soundfile.SoundFile(target)
         except soundfile.LibsndfileError as error:
             raise InputError(
-                f"{self.name} is not audio that can be read ({error.error_string.rstrip('.')}).",
+                f"{self.name} is not audio that can be read ({_reason(error)}).",
                 cure=f"Give {_FORMATS}; convert others first, for instance with: "
                 "ffmpeg -i IN -ac 1 -ar 16000 OUT.wav",
+            ) from None
+        except TypeError:
+            # soundfile goes by the name alone here: it looks for no header in a .raw file.
+            raise InputError(
+                f"{self.name} is raw sound, of which no header speaks.",
+                cure="Say what it holds, such as --raw s16le:16000; "
+                "if it has a header, give it another name.",
             ) from None
 
     def _declared(self, sound: soundfile.SoundFile) -> int | None:
@@ -104,13 +113,13 @@ class FileSource(AudioSource):
         return samples
 
     def _next_block(self, sound: soundfile.SoundFile, resampler: StreamResampler) -> Samples:
-        wanted = max(1, int(sound.samplerate * _BLOCK_S))
+        wanted = max(1, min(int(sound.samplerate * _BLOCK_S), _BLOCK_VALUES // sound.channels))
         damage = ""
         try:
             frames: Samples = sound.read(wanted, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             # A decoder that lost its way: keep what came before.
-            damage = error.error_string.rstrip(".")
+            damage = _reason(error)
             frames = np.zeros((0, sound.channels), np.float32)
         self._read_frames += len(frames)
         mono = to_mono(self._health.check(frames))
@@ -162,6 +171,17 @@ class FileSource(AudioSource):
     def nbytes(self) -> int:
         """Bytes of sound held now."""
         return int(self._ready.nbytes)
+
+
+def _c_name(path: Path) -> str | bytes:
+    """The name as libsndfile takes it: names are bytes, and need not be text, but on Windows."""
+    return str(path) if os.name == "nt" else os.fsencode(path)
+
+
+def _reason(error: soundfile.LibsndfileError) -> str:
+    reason: str = error.error_string.removeprefix("Error : ").rstrip(".")
+    # What libsndfile says of damaged MP3; `check_path` has seen that the file is there.
+    return "damaged, or of an unknown format" if "does not exist" in reason else reason
 
 
 def check_path(path: Path) -> None:

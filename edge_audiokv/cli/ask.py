@@ -14,7 +14,7 @@ from edge_audiokv.audio.endpoint import EndpointConfig
 from edge_audiokv.audio.file import FileSource
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource
-from edge_audiokv.cli.options import engine_options, settings_from
+from edge_audiokv.cli.options import Number, engine_options, settings_from
 from edge_audiokv.engine.session import Session
 from edge_audiokv.engine.session_settings import SessionSettings
 from edge_audiokv.errors import InputError
@@ -35,7 +35,7 @@ from edge_audiokv.models.progress import progress_bar
 )
 @click.option(
     "--max-segment-s",
-    type=click.FloatRange(2, 30),
+    type=Number(2, 30),
     default=15.0,
     show_default=True,
     help="Longest stretch that is decoded at once.",

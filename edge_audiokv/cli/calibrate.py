@@ -10,7 +10,10 @@ from pathlib import Path
 
 import click
 
+from edge_audiokv.cli.options import Number
+
 Report = Callable[[str, int, int], None]
+_COUNT = click.IntRange(min=1)
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
@@ -44,13 +47,29 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     help="The head profile to write.",
 )
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="A heat map, PNG.")
-@click.option("--clips", default=60, show_default=True, help="Utterances for the speech table.")
-@click.option("--sounds", default=40, show_default=True, help="Sounds for the sound table.")
-@click.option("--loss-clips", default=6, show_default=True, help="Joins for the loss table.")
-@click.option("--loss-seconds", default=18.0, show_default=True, help="Length of a join.")
-@click.option("--low-share", default=0.12, show_default=True, help="What a cut head keeps.")
-@click.option("--min-confidence", default=0.95, show_default=True, help="Of a word's times.")
-@click.option("--threads", default=1, show_default=True)
+@click.option(
+    "--clips", type=_COUNT, default=60, show_default=True, help="Utterances for the speech table."
+)
+@click.option(
+    "--sounds", type=_COUNT, default=40, show_default=True, help="Sounds for the sound table."
+)
+@click.option(
+    "--loss-clips", type=_COUNT, default=6, show_default=True, help="Joins for the loss table."
+)
+@click.option(
+    "--loss-seconds", type=Number(1, 30), default=18.0, show_default=True, help="Length of a join."
+)
+@click.option(
+    "--low-share", type=Number(0, 1), default=0.12, show_default=True, help="What a cut head keeps."
+)
+@click.option(
+    "--min-confidence",
+    type=Number(0, 1),
+    default=0.95,
+    show_default=True,
+    help="Of a word's times.",
+)
+@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
 @click.option(
     "--tables", default="speech,sound,loss", show_default=True, help="Which tables to make."
 )

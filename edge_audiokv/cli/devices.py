@@ -9,16 +9,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from edge_audiokv.cli.options import Number
 from edge_audiokv.errors import DeviceError
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON list instead of a table.")
-@click.option(
-    "--level", "level_s", type=click.FloatRange(0.1, 60), help="Listen SECONDS to each; show dB."
-)
+@click.option("--level", "level_s", type=Number(0.1, 60), help="Listen SECONDS to each; show dB.")
 def devices(as_json: bool, level_s: float | None) -> None:
-    """List the microphones. Use a number or a part of the name with listen --device-in.
+    """List the microphones. Use a number or a part of the name with listen --device.
 
     \b
     Examples:

@@ -17,7 +17,7 @@ from edge_audiokv.cli.evaluate_common import (
     show,
     speaker_option,
 )
-from edge_audiokv.cli.options import engine_options, settings_from
+from edge_audiokv.cli.options import Number, engine_options, settings_from
 from edge_audiokv.errors import InputError
 from edge_audiokv.eval.noise import hear_noise
 from edge_audiokv.eval.recall import SPARE_TOKENS, Reply, Score, summarise, to_dict
@@ -30,8 +30,20 @@ from edge_audiokv.eval.wer import ClipScore, read_manifest
 @manifest_option
 @speaker_option
 @limit_option
-@click.option("--seconds", default=300.0, show_default=True, help="Length of a join of clips.")
-@click.option("--joins", default=40, show_default=True, help="How many; one question a kind each.")
+@click.option(
+    "--seconds",
+    type=Number(1, 86400),
+    default=300.0,
+    show_default=True,
+    help="Length of a join of clips.",
+)
+@click.option(
+    "--joins",
+    type=click.IntRange(min=1),
+    default=40,
+    show_default=True,
+    help="How many; one question a kind each.",
+)
 @click.option(
     "--kinds",
     default=",".join(KINDS[1:-1]),
@@ -142,7 +154,13 @@ def _found_columns(score: Score) -> str:
 @manifest_option
 @speaker_option
 @limit_option
-@click.option("--context-s", default=300.0, show_default=True, help="Sound heard before scoring.")
+@click.option(
+    "--context-s",
+    type=Number(0, 86400),
+    default=300.0,
+    show_default=True,
+    help="Sound heard before scoring.",
+)
 @json_option
 @engine_options
 def rolling_command(

@@ -19,7 +19,7 @@ from edge_audiokv.audio.level import measure
 from edge_audiokv.audio.monitor import MonitoredSource, Recorder
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource, Samples
-from edge_audiokv.cli.options import engine_options, settings_from
+from edge_audiokv.cli.options import Number, engine_options, settings_from
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.errors import EdgeAudioKVError, OutputError
 from edge_audiokv.events import Event, Warned
@@ -53,7 +53,7 @@ from edge_audiokv.units import format_bytes, format_clock
 )
 @click.option(
     "--max-segment-s",
-    type=click.FloatRange(2, 30),
+    type=Number(2, 30),
     default=15.0,
     show_default=True,
     help="Longest segment; longer speech is split at its quietest point.",

@@ -128,7 +128,7 @@ def _usage(error: click.ClickException) -> str:
     """A wrong command line in one line, with the way to its help."""
     message = " ".join(error.format_message().split())
     context = error.ctx if isinstance(error, click.UsageError) else None
-    return f"{message} See `{context.command_path} --help`." if context else message
+    return f"{message.rstrip('.')}. See `{context.command_path} --help`." if context else message
 
 
 def _on_sigterm(_number: int, _frame: FrameType | None) -> None:

@@ -16,18 +16,16 @@ from edge_audiokv.units import parse_bytes, parse_share
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Seconds(click.FloatRange):
-    """Seconds within bounds; unlike click's own range, it knows that NaN is in none."""
-
-    name = "seconds"
+class Number(click.FloatRange):
+    """A number within bounds; unlike click's own range, it knows that NaN is in none."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        seconds: float = super().convert(value, param, ctx)
-        if math.isnan(seconds):
-            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
-        return seconds
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
 
 
 class Share(click.ParamType[float]):
@@ -133,7 +131,7 @@ def engine_options(command: Command) -> Command:
         ),
         _option(
             "--word-weight",
-            type=click.FloatRange(0, 10),
+            type=Number(0, 10),
             help="How much the encoder's own words count; default: the model's, 0: LLM alone.",
         ),
         _option(

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from edge_audiokv.cli.options import engine_options, settings_from
+from edge_audiokv.cli.options import Number, engine_options, settings_from
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.eval.programme import Programme, noise_files
 from edge_audiokv.eval.soak import Soak, SoakReport, rehearse, write_report
@@ -26,7 +26,7 @@ _TOLD_EVERY = 10  # simulated minutes
     required=True,
     help="JSONL of clips with their text.",
 )
-@click.option("--hours", type=click.FloatRange(0.02, 1000), default=8.0, show_default=True)
+@click.option("--hours", type=Number(0.02, 1000), default=8.0, show_default=True)
 @click.option(
     "--noise",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -34,7 +34,7 @@ _TOLD_EVERY = 10  # simulated minutes
 )
 @click.option(
     "--speech-share",
-    type=click.FloatRange(0.05, 0.8),
+    type=Number(0.05, 0.8),
     default=0.4,
     show_default=True,
     help="Share of the time that somebody speaks.",

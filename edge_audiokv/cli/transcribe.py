@@ -16,7 +16,7 @@ from edge_audiokv.audio.endpoint import EndpointConfig, Segment
 from edge_audiokv.audio.file import FileSource
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource
-from edge_audiokv.cli.options import Seconds, engine_options, settings_from
+from edge_audiokv.cli.options import Number, engine_options, settings_from
 from edge_audiokv.engine.transcriber import Transcriber
 from edge_audiokv.errors import InputError
 from edge_audiokv.events import Final, Warned
@@ -44,7 +44,7 @@ from edge_audiokv.units import format_bytes
 )
 @click.option(
     "--max-segment-s",
-    type=Seconds(2, 30),
+    type=Number(2, 30),
     default=20.0,
     show_default=True,
     help="Longest stretch that is decoded at once.",

@@ -242,3 +242,36 @@ def test_read_all_has_a_limit(tmp_path):
     soundfile.write(path, np.zeros(16_000 * 10, np.int16), 16_000)
     with pytest.raises(InputError, match="longer than 5 s"):
         read_all(path, max_duration_s=5)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_a_name_that_is_not_text(tmp_path, speech):
+    path = tmp_path / os.fsdecode(b"n\xff\xfe.wav")
+    soundfile.write(os.fsencode(path), speech, 16_000)
+    with FileSource(path) as source:
+        heard, _ = drain(source)
+    assert len(heard) == len(speech)
+
+
+def test_a_raw_file_is_told_how_to_be_read(tmp_path):
+    path = tmp_path / "sound.raw"
+    path.write_bytes(bytes(1000))
+    with pytest.raises(InputError, match="--raw s16le:16000"):
+        FileSource(path).open()
+
+
+def test_the_reason_for_damaged_mp3_is_not_that_there_is_no_file(tmp_path):
+    path = tmp_path / "noise.mp3"
+    path.write_bytes(np.random.default_rng(0).bytes(5000))
+    with pytest.raises(InputError) as told:
+        FileSource(path).open()
+    assert "not audio" in str(told.value) and "exist" not in str(told.value)
+
+
+def test_many_channels_come_in_shorter_blocks(tmp_path, tone):
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, np.repeat(tone(96_000, 1.5)[:, None], 64, axis=1), 96_000)
+    with FileSource(path) as source:
+        heard, warnings = drain(source)
+    assert warnings == []
+    assert len(heard) == pytest.approx(1.5 * 16_000, abs=16)

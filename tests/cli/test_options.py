@@ -6,6 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from edge_audiokv.cli.main import cli
 from edge_audiokv.cli.options import engine_options, settings_from
 from edge_audiokv.engine.settings import EngineSettings
 
@@ -64,3 +65,20 @@ def test_every_engine_option_has_a_shared_variable() -> None:
 def test_a_bad_value_in_the_environment_is_wrong_usage() -> None:
     with pytest.raises(click.BadParameter, match="lots"):
         settings_of(EDGE_AUDIOKV_MEM="lots")
+
+
+def numbers(command: click.Command) -> list[click.Parameter]:
+    found = [item for item in command.params if isinstance(item.type, click.FLOAT.__class__)]
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found += numbers(command.get_command(context, name) or command)
+    return found
+
+
+def test_no_command_takes_nan_for_a_number() -> None:
+    options = numbers(cli)
+    assert len(options) >= 10
+    for option in options:
+        with pytest.raises(click.BadParameter):
+            option.type.convert("nan", option, None)
