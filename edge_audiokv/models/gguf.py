@@ -21,8 +21,10 @@ FIRST_READ_BYTES = 4 << 20
 MAX_KEYS = 1 << 16
 MAX_TENSORS = 1 << 16
 MAX_DIMS = 4
+MAX_LAYERS = 512  # llama.cpp's own bound
 KEPT_ARRAY_LENGTH = 1024  # per-layer lists are kept, vocabularies only skipped
 
+_F32 = 0
 _STRING, _ARRAY = 8, 9
 _SCALARS = {
     0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f",
@@ -229,6 +231,17 @@ def _damaged(path: Path, what: str) -> ModelError:
     return ModelError(f"{path} is not a usable GGUF file: {what}.", cure="Fetch it again.")
 
 
+def _check_keys(path: Path, keys: dict[str, Value]) -> None:
+    """Refuse what llama.cpp would not: it ends the process on these values."""
+    for name, value in keys.items():
+        if name.endswith(".block_count") and not (
+            isinstance(value, int) and 0 < value <= MAX_LAYERS
+        ):
+            raise _damaged(path, f"{value} layers")
+        if name.endswith("epsilon") and not (isinstance(value, float) and 0 <= value < 1):
+            raise _damaged(path, f"{name} is {value}")
+
+
 def _parse(path: Path, data: bytes, file_bytes: int) -> GGUFHeader:
     cursor = _Cursor(data, file_bytes)
     cursor.skip(len(MAGIC))
@@ -244,13 +257,17 @@ def _parse(path: Path, data: bytes, file_bytes: int) -> GGUFHeader:
         value = cursor.value(cursor.count("<I"), path)
         if value is not None:
             keys[name] = value
+    _check_keys(path, keys)
     last_offset = 0
     for _ in range(tensor_count):
-        cursor.skip(cursor.count())
+        name = cursor.string()
         dims = cursor.count("<I")
         if dims > MAX_DIMS:
             raise _damaged(path, f"a tensor of {dims} dimensions")
-        cursor.skip(8 * dims + 4)
+        cursor.skip(8 * dims)
+        kind = cursor.count("<I")
+        if dims == 1 and kind != _F32:
+            raise _damaged(path, f"{name} is a vector of type {kind}, not f32")
         last_offset = max(last_offset, cursor.count())
     if tensor_count and cursor.at + last_offset >= file_bytes:
         raise ModelError(f"{path} is truncated: tensors are missing.", cure="Fetch it again.")

@@ -11,6 +11,7 @@ from typing import Any, Self
 from edge_audiokv.errors import ModelError, NativeError
 from edge_audiokv.kv.shape import KVShape
 from edge_audiokv.lifetime import Loadable
+from edge_audiokv.models.gguf import read_header
 from edge_audiokv.native import bindings
 from edge_audiokv.native.library import Library, load
 
@@ -47,8 +48,10 @@ class Model(Loadable):
         for path, what in ((self.path, "model"), (self.lora, "LoRA adapter")):
             if path is not None and not path.is_file():
                 raise ModelError(f"There is no {what} at {path}.", cure="Check the path.")
-            if path is not None and not _starts_with_gguf(path):
-                raise ModelError(f"{path} is not a GGUF file.", cure="Give a .gguf file.")
+            if path is not None:
+                # Our reader refuses; llama.cpp takes some damage for a programmer's error and ends
+                # the process.
+                read_header(path)
         library = load()
         llama = library.llama
 
@@ -174,7 +177,7 @@ class Model(Loadable):
     def tokenize(self, text: str, *, special: bool = True, bos: bool = False) -> list[int]:
         """Token ids of `text`. `special` reads markers such as <|im_end|>; `bos` adds the model's
         own first token."""
-        raw = text.encode()
+        raw = text.encode("utf-8", "replace")  # names and arguments may hold lone surrogates
         size = len(raw) + 8
         while True:
             ids = (ctypes.c_int32 * size)()
@@ -202,11 +205,6 @@ class Model(Loadable):
     def is_end_of_generation(self, token: int) -> bool:
         """Does this token end a turn or a text?"""
         return bool(self.library.llama.llama_vocab_is_eog(self._vocab, token))
-
-
-def _starts_with_gguf(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"GGUF"
 
 
 def _why(library: Library) -> str:

@@ -17,7 +17,9 @@ from edge_audiokv.models.gguf import MAX_KEYS, read_header
 LORA = Path(__file__).resolve().parents[2] / "models" / "smollm2-audio" / "lora.gguf"
 
 
-def write_gguf(path: Path, *, kv_heads: int | list[int] = 3, tokens: int = 2000) -> Path:
+def write_gguf(
+    path: Path, *, kv_heads: int | list[int] = 3, tokens: int = 2000, norm: type = np.float32
+) -> Path:
     """A tiny file from the reference writer."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_block_count(2)
@@ -26,10 +28,11 @@ def write_gguf(path: Path, *, kv_heads: int | list[int] = 3, tokens: int = 2000)
     writer.add_head_count(9)
     writer.add_head_count_kv(kv_heads)
     writer.add_rope_freq_base(1e5)
+    writer.add_layer_norm_rms_eps(1e-5)
     writer.add_token_list([f"token {i}" for i in range(tokens)])
     writer.add_token_types([1] * tokens)
     writer.add_tensor("token_embd.weight", np.ones((4, 36), np.float32))
-    writer.add_tensor("output_norm.weight", np.ones(36, np.float32))
+    writer.add_tensor("output_norm.weight", np.ones(36, norm))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -54,6 +57,36 @@ def test_it_reads_what_the_reference_writer_wrote(tiny: Path) -> None:
     assert header.keys["llama.rope.freq_base"] == pytest.approx(1e5)
     assert not any(key.startswith("tokenizer.ggml.token") for key in header.keys)
     assert header.file_bytes == tiny.stat().st_size and not header.is_adapter
+
+
+def patched(source: Path, target: Path, name: str, value: bytes) -> Path:
+    """A copy with `value` where the value of key `name` stands."""
+    data = bytearray(source.read_bytes())
+    at = data.index(name.encode()) + len(name) + 4
+    data[at : at + len(value)] = value
+    target.write_bytes(data)
+    return target
+
+
+@pytest.mark.parametrize("layers", [0, 513, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_layers_on_which_llama_cpp_ends_the_process(tiny: Path, tmp_path: Path, layers) -> None:
+    value = struct.pack("<I", layers)
+    with pytest.raises(ModelError, match=f"{layers} layers"):
+        read_header(patched(tiny, tmp_path / "odd.gguf", "llama.block_count", value))
+
+
+@pytest.mark.parametrize("epsilon", [-1.0, float("nan"), float("inf"), 1e30])
+def test_norms_on_which_llama_cpp_ends_the_process(tiny: Path, tmp_path: Path, epsilon) -> None:
+    name = "llama.attention.layer_norm_rms_epsilon"
+    path = patched(tiny, tmp_path / "odd.gguf", name, struct.pack("<f", epsilon))
+    with pytest.raises(ModelError, match="epsilon"):
+        read_header(path)
+
+
+def test_vectors_that_are_not_f32(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "a.gguf", norm=np.float16)
+    with pytest.raises(ModelError, match=r"output_norm.weight .* not f32"):
+        read_header(path)
 
 
 def test_layers_may_differ_in_heads(tmp_path: Path) -> None:

@@ -191,9 +191,9 @@ def test_bad_model_files(small: Model, tmp_path: Path, capfd: pytest.CaptureFixt
         "missing.gguf": (None, "There is no model at"),
         "empty.gguf": (b"", "is not a GGUF file"),
         "foreign.gguf": (b"RIFF" + data[4:], "is not a GGUF file"),
-        "short.gguf": (data[: len(data) // 2], "cannot be loaded"),
-        "header.gguf": (data[:200], "cannot be loaded"),
-        "garbage.gguf": (b"GGUF" + bytes(range(256)) * 20, "cannot be loaded"),
+        "short.gguf": (data[: len(data) // 2], "is truncated"),
+        "header.gguf": (data[:200], "is truncated or damaged"),
+        "garbage.gguf": (b"GGUF" + bytes(range(256)) * 20, "is not a usable GGUF"),
     }
     for name, (content, what) in files.items():
         path = tmp_path / name
