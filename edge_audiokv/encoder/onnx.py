@@ -195,6 +195,11 @@ class OnnxEncoder(Encoder):
             output, *others = self._session.run(None, {self._input: audio[None]})
         except Exception as error:  # as above
             raise self._misfit(f"a graph that failed: {_first_line(error)}") from None
+        for result in (output, *others):
+            if not isinstance(result, np.ndarray) or result.dtype.kind not in "fiu":
+                raise self._misfit("outputs that are not numbers")
+        if any(other.ndim != 3 for other in others):
+            raise self._misfit("words or beliefs that are not [1, T, K]")
         if output.ndim != 3 or output.shape[2] != self.d_model:
             raise self._misfit(
                 f"embeddings of shape {list(output.shape)}; the LLM needs [1, T, {self.d_model}]"
@@ -202,6 +207,8 @@ class OnnxEncoder(Encoder):
         if output.shape[1] != n_tokens:
             raise self._misfit(f"{output.shape[1]} tokens for {n_tokens} expected")
         embeddings = np.ascontiguousarray(output[0], dtype=np.float32)
+        if not np.isfinite(embeddings).all():
+            raise self._misfit("embeddings that are not numbers")
         if not others:
             return Sound.of(embeddings)
         words, beliefs = (np.ascontiguousarray(other[0]) for other in others)
@@ -212,6 +219,8 @@ class OnnxEncoder(Encoder):
             )
         if words.size and not 0 <= words.min() <= words.max() < max(1, len(self._words)):
             raise self._misfit(f"words beyond its vocabulary of {len(self._words)}")
+        if not ((beliefs > -0.01) & (beliefs < 1.01)).all():
+            raise self._misfit("beliefs in its words that lie outside 0 to 1")
         return Sound(embeddings, words.astype(np.int32), beliefs.astype(np.float32))
 
     def _misfit(self, what: str) -> ModelError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import numpy as np
 from edge_audiokv.engine.choose import Chooser
 from edge_audiokv.engine.estimate import shape_of
 from edge_audiokv.engine.runtime import Runtime
-from edge_audiokv.errors import NativeError
+from edge_audiokv.errors import ModelError, NativeError
 from edge_audiokv.kv.budget import apart
 from edge_audiokv.kv.controller import Controller, Eviction
 from edge_audiokv.kv.novelty import Novelty
@@ -276,6 +277,12 @@ class HeadCache:
 def _there(logits: FloatArray | None) -> FloatArray:
     if logits is None:
         raise NativeError("llama.cpp gave no logits.")
+    # NaN is the largest of any numbers, and damaged weights give many.
+    if not math.isfinite(float(logits.max())):
+        raise ModelError(
+            "The LLM answers with values that are not numbers.",
+            cure="Its weights or the encoder's are damaged: fetch the model again.",
+        )
     return logits
 
 

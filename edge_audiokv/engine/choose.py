@@ -127,7 +127,11 @@ class Hybrid:
         self.score = choice.other_score
 
     def _close_call(self, ranked: list[tuple[float, int]], step: float) -> Choice | None:
-        if len(ranked) < 2 or ranked[0][0] - ranked[1][0] >= self.max_gap:
+        if (
+            len(ranked) < 2
+            or ranked[1][0] == -np.inf
+            or ranked[0][0] - ranked[1][0] >= self.max_gap
+        ):
             return None
         gap, other = ranked[0][0] - ranked[1][0], ranked[1][1]
         return Choice(self._n_written, gap, other, self.score, step - gap, self._now)
@@ -140,6 +144,9 @@ class Hybrid:
 
     def _cost(self, token: int) -> float:
         """Log probability that `token` costs the path of the text, at most 0."""
+        if self._now.score == -np.inf:
+            # More text than the sound has rows for: nothing is left to lose.
+            return 0.0
         if self._vocabulary.is_end_of_generation(token):
             return self._prefixes.whole(self._now) - self._now.score
         return self._with(token).score - self._now.score

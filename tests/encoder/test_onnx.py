@@ -49,13 +49,19 @@ def write_graph(
     return path
 
 
-def write_words(path: Path, *, largest: int = 3, vocabulary: str = " a\n b\nc\n d") -> Path:
+def write_words(
+    path: Path,
+    *,
+    largest: int = 3,
+    vocabulary: str = " a\n b\nc\n d",
+    beliefs: tuple[float, float] = (0.6, 0.3),
+) -> Path:
     """The toy graph that also names two words a row, 0 and `largest`, believed at 0.6 and 0.3."""
     model = onnx.load(write_graph(path))
     graph = model.graph
     for name, kind, values in (
         ("words", TensorProto.INT32, [0, largest]),
-        ("beliefs", TensorProto.FLOAT, [0.6, 0.3]),
+        ("beliefs", TensorProto.FLOAT, list(beliefs)),
     ):
         graph.initializer.append(helper.make_tensor(f"{name}_row", kind, [1, 1, 2], values))
         graph.node.append(helper.make_node("Expand", [f"{name}_row", "shape"], [name]))
@@ -83,6 +89,38 @@ def test_words_without_a_vocabulary_or_beyond_it_are_told(tmp_path: Path) -> Non
     ):
         with pytest.raises(ModelError, match=what):
             OnnxEncoder(path, d_model=8).load()
+
+
+@pytest.mark.parametrize("belief", [np.nan, np.inf, -1.0, 7.0])
+def test_beliefs_that_are_none_are_told(tmp_path: Path, belief: float) -> None:
+    path = write_words(tmp_path / "odd.onnx", beliefs=(belief, 0.3))
+    with pytest.raises(ModelError, match="outside 0 to 1"):
+        OnnxEncoder(path, d_model=8).load()
+
+
+def test_outputs_that_are_no_words_are_told(tmp_path: Path) -> None:
+    model = onnx.load(write_words(tmp_path / "flat.onnx"))
+    for node in model.graph.node:
+        if node.output[0] == "beliefs":
+            node.CopyFrom(helper.make_node("ReduceMean", ["beliefs_row"], ["beliefs"], keepdims=0))
+    del model.graph.output[2].type.tensor_type.shape.dim[:]
+    onnx.save(model, tmp_path / "flat.onnx")
+    with pytest.raises(ModelError, match=r"not \[1, T, K\]"):
+        OnnxEncoder(tmp_path / "flat.onnx", d_model=8).load()
+
+
+def test_embeddings_that_are_not_numbers_are_told(tmp_path: Path) -> None:
+    model = onnx.load(write_graph(tmp_path / "nan.onnx"))
+    last = model.graph.node[-1]
+    model.graph.node.append(helper.make_node("Log", ["negative"], [last.output[0]]))
+    last.output[0] = "zero"
+    model.graph.node.insert(
+        len(model.graph.node) - 1, helper.make_node("Sub", ["zero", "one"], ["negative"])
+    )
+    model.graph.initializer.append(helper.make_tensor("one", TensorProto.FLOAT, [], [1.0]))
+    onnx.save(model, tmp_path / "nan.onnx")
+    with pytest.raises(ModelError, match="embeddings that are not numbers"):
+        OnnxEncoder(tmp_path / "nan.onnx", d_model=8).load()
 
 
 def test_a_toy_graph_runs_and_keeps_the_token_grid(tmp_path: Path) -> None:

@@ -51,6 +51,21 @@ def test_a_fluent_neighbour_loses_to_the_word_that_was_heard() -> None:
     assert hybrid().pick(liked) == 0
 
 
+@pytest.mark.parametrize("n_rows", [0, 1, 2])
+@pytest.mark.parametrize("floor", [0.0, 0.01])
+def test_more_text_than_the_sound_has_rows_for_costs_no_more(n_rows: int, floor: float) -> None:
+    sound = Sound(
+        *(part[:n_rows] for part in (RICHMOND.embeddings, RICHMOND.words, RICHMOND.beliefs))
+    )
+    chooser = Hybrid(CtcPrefix(sound, WORDS, floor=floor), Pieces(), weight=1.0, max_choices=8)
+    for token in (0, 1, 2, 3, 4):
+        chooser.pick(logits())
+        chooser.push(token)
+    assert chooser.pick(logits(t6=2.0, t3=1.0, t8=0.5)) == 6
+    assert not any(np.isnan(value) for c in chooser.choices for value in (c.gap, c.other_score))
+    assert not np.isnan(chooser.end())
+
+
 def test_case_and_the_first_space_do_not_matter() -> None:
     assert hybrid().pick(logits(t2=1.0, t5=0.2)) == 5
     chooser = hybrid()
