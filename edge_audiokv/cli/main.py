@@ -128,7 +128,10 @@ def _usage(error: click.ClickException) -> str:
     """A wrong command line in one line, with the way to its help."""
     message = " ".join(error.format_message().split())
     context = error.ctx if isinstance(error, click.UsageError) else None
-    return f"{message.rstrip('.')}. See `{context.command_path} --help`." if context else message
+    if context is None:
+        return message
+    end = "" if message.endswith((".", "?", "!")) else "."
+    return f"{message}{end} See `{context.command_path} --help`."
 
 
 def _on_sigterm(_number: int, _frame: FrameType | None) -> None:

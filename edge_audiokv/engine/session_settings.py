@@ -33,8 +33,13 @@ class SessionSettings:
         if self.context not in ("fresh", "rolling"):
             raise InputError(f"there is no context {self.context!r}.", cure="Use fresh or rolling.")
         for name in ("partial_interval_s", "report_interval_s"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} is {getattr(self, name)}.", cure="Use 0 or more.")
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not value >= 0:
+                raise InputError(f"{name} is {value!r}.", cure="Use 0 or more seconds.")
+        if not isinstance(self.hotword, str):
+            raise InputError(f"hotword is {self.hotword!r}.", cure="Write a word, or none: ''.")
+        if not isinstance(self.endpoint, EndpointConfig):
+            raise InputError(f"endpoint is {self.endpoint!r}.", cure="Give an EndpointConfig.")
 
 
 class SessionOptions(TypedDict, total=False):
@@ -47,6 +52,8 @@ class SessionOptions(TypedDict, total=False):
     kv_options: Mapping[str, Any]
     type_k: str
     type_v: str
+    word_weight: float | None
+    branches: int
     threads: int | None
     provider: str
     context: str

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any
 
+from edge_audiokv.errors import InputError
 from edge_audiokv.kv.memory import total_memory_bytes
 from edge_audiokv.native.threads import default_threads
 from edge_audiokv.units import parse_bytes
 
 DEFAULT_MEM = "2GB"
+_ROW_TYPES = ("f16", "q8_0", "q4_0")
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,52 @@ class EngineSettings:
     threads: int | None = None
     provider: str = "cpu"
 
+    def __post_init__(self) -> None:
+        """Raises InputError for what no engine can do; names are looked up by `load()`."""
+        if not isinstance(self.model, str | PathLike):
+            raise _wrong("model", self.model, "Give a name or a directory.")
+        for name in ("mem", "kv_policy", "type_k", "type_v", "provider"):
+            if not isinstance(getattr(self, name), str):
+                raise _wrong(name, getattr(self, name), "Write it as a text.")
+        try:
+            parse_bytes(self.mem, total_bytes=1 << 40)
+        except ValueError as error:
+            raise InputError(f"mem: {error}.") from None
+        if not _is_number(self.kv_share) or not 0 < self.kv_share <= 1:
+            raise _wrong("kv_share", self.kv_share, "Use more than 0 and at most 1.")
+        weight = self.word_weight
+        if weight is not None and not (_is_number(weight) and 0 <= weight <= 10):
+            raise _wrong("word_weight", weight, "Use 0 to 10, or None for the model's own.")
+        if not _is_whole(self.branches) or not 0 <= self.branches <= 64:
+            raise _wrong("branches", self.branches, "Use a whole number from 0 to 64.")
+        threads = self.threads
+        if threads is not None and not (_is_whole(threads) and 1 <= threads <= 64):
+            raise _wrong("threads", threads, "Use 1 to 64, or None.")
+        options: object = self.kv_options
+        if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+            raise _wrong("kv_options", self.kv_options, 'Write {"name": value}.')
+        for name in ("type_k", "type_v"):
+            if getattr(self, name) not in _ROW_TYPES:
+                raise _wrong(name, getattr(self, name), f"Use one of {', '.join(_ROW_TYPES)}.")
+
     @property
     def cap_bytes(self) -> int:
-        """`mem` in bytes. Raises ValueError if it is not a size."""
+        """`mem` in bytes."""
         return parse_bytes(self.mem, total_bytes=total_memory_bytes())
 
     @property
     def n_threads(self) -> int:
         """Threads to use."""
-        return default_threads() if self.threads is None else max(1, self.threads)
+        return default_threads() if self.threads is None else self.threads
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _wrong(name: str, value: object, cure: str) -> InputError:
+    return InputError(f"{name} cannot be {value!r}.", cure=cure)

@@ -96,7 +96,7 @@ def load_profile(path: Path) -> HeadProfile:
             f"The head profile {path} cannot be read ({error.strerror}).",
             cure="Check the path, or make one with 'edge-audiokv calibrate'.",
         ) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise PolicyError(f"The head profile {path} is not JSON.", cure="Make it anew.") from None
     try:
         return parse_profile(data)
@@ -120,8 +120,9 @@ def parse_profile(data: Any) -> HeadProfile:
     parsed: dict[str, FloatArray] = {}
     for name, rows in tables.items():
         try:
-            table = np.asarray(rows, np.float32)
-        except (TypeError, ValueError):
+            with np.errstate(over="ignore"):  # what is too large becomes infinite, and is told
+                table = np.asarray(rows, np.float32)
+        except (TypeError, ValueError, OverflowError):
             raise PolicyError(f"table {name!r} is not a rectangle of numbers.", cure=cure) from None
         if table.shape != shape:
             raise PolicyError(
@@ -130,11 +131,14 @@ def parse_profile(data: Any) -> HeadProfile:
         if not np.isfinite(table).all() or (table < 0).any():
             raise PolicyError(f"table {name!r} holds negative or infinite weights.", cure=cure)
         parsed[str(name)] = table
+    samples, notes = data.get("samples", 0), data.get("notes", {})
+    if not isinstance(samples, int) or not isinstance(notes, dict):
+        raise PolicyError("samples must be a whole number, notes an object.", cure=cure)
     return HeadProfile(
         model=str(data.get("model", "")),
         model_hash=str(data.get("model_hash", "")),
         tables=parsed,
         made_with=str(data.get("made_with", "")),
-        samples=int(data.get("samples", 0)),
-        notes={str(k): str(v) for k, v in dict(data.get("notes", {})).items()},
+        samples=samples,
+        notes={str(k): str(v) for k, v in notes.items()},
     )

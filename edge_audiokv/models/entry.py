@@ -95,7 +95,7 @@ def read_entry(toml_path: Path) -> ModelEntry:
         raise ModelError(
             f"Cannot read {toml_path}: {error.strerror or error}.", cure="Check the path."
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(
             f"{toml_path} is not valid TOML: {error}.", cure="Mend the file."
         ) from None
@@ -137,16 +137,20 @@ class _Fields:
             raise self.error(field, f"must be one of {', '.join(choices)}")
         return value
 
-    def number(self, field: str, default: float | None = None) -> float:
-        if default is not None and field not in self.data:
-            return default
-        value = self.data.get(field)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e15:
-            raise self.error(field, "must be a number above 0")
+    def number(self, field: str, default: float | None = None, *, most: float = 1e15) -> float:
+        """Above 0 unless the default is 0, and at most `most`."""
+        value = self.data.get(field, default)
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not (0 < value <= most or value == default == 0)
+        ):
+            above = "from 0" if default == 0 else "above 0"
+            raise self.error(field, f"must be a number {above}, at most {most:g}")
         return float(value)
 
-    def whole(self, field: str) -> int:
-        value = self.number(field)
+    def whole(self, field: str, *, most: float = 1e15) -> int:
+        value = self.number(field, most=most)
         if value != int(value):
             raise self.error(field, "must be a whole number")
         return int(value)
@@ -165,14 +169,14 @@ class _Fields:
             summary=self.text("summary", ""),
             languages=tuple(languages),
             status=status,
-            sample_rate_hz=audio.whole("sample_rate_hz"),
-            tokens_per_second=audio.number("tokens_per_second"),
-            max_audio_s=audio.number("max_audio_s"),
-            word_weight=audio.number("word_weight", 0.0),
-            word_floor=audio.number("word_floor", 0.03),
+            sample_rate_hz=audio.whole("sample_rate_hz", most=768_000),
+            tokens_per_second=audio.number("tokens_per_second", most=1000),
+            max_audio_s=audio.number("max_audio_s", most=3600),
+            word_weight=audio.number("word_weight", 0.0, most=10),
+            word_floor=audio.number("word_floor", 0.03, most=1),
             architecture=llm.text("architecture"),
-            d_model=llm.whole("d_model"),
-            context_length_tokens=llm.whole("context_length_tokens"),
+            d_model=llm.whole("d_model", most=1 << 20),
+            context_length_tokens=llm.whole("context_length_tokens", most=1 << 30),
             prompt=prompt.prompt(),
             files=self.files(),
             merge=llm.choice("merge", MERGE_TYPES),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_audiokv.errors import PolicyError
-from edge_audiokv.kv.profile import HeadProfile, load_profile, parse_profile
+from edge_audiokv.kv.profile import FORMAT, VERSION, HeadProfile, load_profile, parse_profile
 from edge_audiokv.kv.shape import KVShape
 
 
@@ -47,6 +47,9 @@ def test_unknown_table_lists_the_tables():
         ({"tables": {"speech": [[1, 2], [3]]}}, "rectangle"),
         ({"tables": {"speech": [[1, 2]]}}, "is [1, 2], not [3, 2]"),
         ({"tables": {"speech": [[1, 2], [3, -4], [5, 6]]}}, "negative or infinite"),
+        ({"samples": "x"}, "samples must be"),
+        ({"samples": float("nan")}, "samples must be"),
+        ({"notes": 5}, "notes an object"),
     ],
 )
 def test_malformed_profiles_say_what_is_wrong(tmp_path, change, words):
@@ -67,3 +70,15 @@ def test_unreadable_profiles_are_one_error(tmp_path):
         load_profile(tmp_path / "broken.json")
     with pytest.raises(PolicyError):
         parse_profile([])
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(PolicyError, match="not JSON"):
+        load_profile(tmp_path / "deep.json")
+
+
+@pytest.mark.filterwarnings("error")
+def test_weights_past_float32_are_refused_without_a_word_of_numpy():
+    data = {"format": FORMAT, "version": VERSION, "n_layer": 1, "n_kv_head": 1}
+    with pytest.raises(PolicyError, match="infinite"):
+        parse_profile(data | {"tables": {"speech": [[1e300]]}})
+    with pytest.raises(PolicyError, match="rectangle"):
+        parse_profile(data | {"tables": {"speech": [[10**400]]}})

@@ -46,6 +46,11 @@ def test_the_committed_weights_stay_within_their_bound_and_match_their_entry() -
         ("tokens_per_second = 12.5", "tokens_per_second = true", r"\[audio\] tokens_per_second"),
         ("max_audio_s = 30.0", "max_audio_s = -1", r"\[audio\] max_audio_s"),
         ("max_audio_s = 30.0", "max_audio_s = nan", r"\[audio\] max_audio_s"),
+        ("sample_rate_hz = 16000", "sample_rate_hz = 1e14", r"\[audio\] sample_rate_hz"),
+        ("tokens_per_second = 12.5", "tokens_per_second = 1e14", "at most 1000"),
+        ("word_weight = 1.0", "word_weight = -1", "from 0, at most 10"),
+        ("word_weight = 1.0", "word_weight = nan", "word_weight"),
+        ("word_floor = 0.01", "word_floor = 2", "at most 1"),
         ("d_model = 576", "", r"\[llm\] d_model"),
         ("[llm]", "[other]", r"\[llm\] is missing"),
         ("{audio}", "", "exactly one {audio}"),
@@ -71,11 +76,18 @@ def test_a_wrong_field_is_named(tmp_path: Path, old: str, new: str, named: str) 
     assert "\n" not in str(caught.value) and "model.toml" in str(caught.value)
 
 
+def test_words_may_count_for_nothing(tmp_path: Path) -> None:
+    assert read_entry(changed(tmp_path, "word_weight = 1.0", "word_weight = 0")).word_weight == 0
+
+
 def test_missing_huge_and_binary_files_are_told(tmp_path: Path) -> None:
     path = tmp_path / "model.toml"
     with pytest.raises(ModelError, match="Cannot read"):
         read_entry(path)
     path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ModelError, match="not valid TOML"):
+        read_entry(path)
+    path.write_bytes(b"a = " + b"[" * 50_000)
     with pytest.raises(ModelError, match="not valid TOML"):
         read_entry(path)
     path.write_bytes(b"#" * (2 << 20))

@@ -1,0 +1,45 @@
+"""Settings that cannot be are told where they are made, before anything is loaded."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from edge_audiokv.engine.session import Session
+from edge_audiokv.engine.settings import EngineSettings
+from edge_audiokv.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("mem", ["abc", "", "0", "-1", 4, None, "1" * 400]),
+        ("kv_share", [math.nan, 0, -1, 2.0, "40%", None, True]),
+        ("word_weight", [math.nan, math.inf, -3, 11, "1"]),
+        ("branches", [-1, 65, 1.5, None]),
+        ("threads", [0, -5, 65, "x", 1.5]),
+        ("type_k", ["zz", "", None]),
+        ("type_v", ["f32"]),
+        ("model", [None, 5]),
+        ("kv_policy", [None]),
+        ("kv_options", [None, [1], "x=1", {5: 1}]),
+        ("provider", [None]),
+        ("context", ["", None]),
+        ("hotword", [None, 5]),
+        ("partial_interval_s", [-1.0, math.nan, "x", None]),
+        ("endpoint", [None, 15.0]),
+    ],
+)
+def test_what_cannot_be(name: str, values: list[object]) -> None:
+    for value in values:
+        with pytest.raises(InputError, match=name) as told:
+            Session(**{name: value})
+        assert told.value.cure or "write" in told.value.what
+
+
+def test_what_can_be() -> None:
+    for options in ({"word_weight": 0}, {"word_weight": None}, {"branches": 0}, {"kv_share": 1}):
+        EngineSettings(**options)
+    assert EngineSettings(mem="50%").cap_bytes > 0
+    assert EngineSettings(threads=3).n_threads == 3
