@@ -82,6 +82,11 @@ class FileSource(AudioSource):
                 "ffmpeg -i IN -ac 1 -ar 16000 OUT.wav",
             ) from None
         except TypeError:
+            if not isinstance(self._file, Path) and not hasattr(self._file, "read"):
+                kind = type(self._file).__name__
+                raise InputError(
+                    f"{self.name} is of the type {kind}.", cure="Give a path or an open file."
+                ) from None
             # soundfile goes by the name alone here: it looks for no header in a .raw file.
             raise InputError(
                 f"{self.name} is raw sound, of which no header speaks.",

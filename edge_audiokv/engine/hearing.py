@@ -83,7 +83,10 @@ class Hearing:
 
     def ask(self, question: str) -> Answer:
         """Answer from what was heard. Raises InputError if the question is empty or too long."""
-        question = question.strip()
+        if not isinstance(question, str):
+            raise InputError(f"a question is a text, not {type(question).__name__}.")
+        # Arguments of a command line may hold bytes that are no text, which no event could.
+        question = question.encode("utf-8", "replace").decode().strip()
         if not question:
             raise InputError("the question is empty.", cure="Ask something.")
         self._remember()

@@ -65,10 +65,10 @@ class PromptTemplate:
     def _fill(self, tokenizer: Tokenizer, text: str, question: str | None) -> list[int]:
         # The question is a person's text: its own special tokens must stay text.
         head, tail = text.split("{question}")
-        middle = tokenizer.tokenize(question or self.question, special=False)
-        joined = tokenizer.tokenize(head + (question or self.question) + tail, special=True)
-        if "<|" not in (question or self.question):
-            return joined
+        asked = question or self.question
+        middle = tokenizer.tokenize(asked, special=False)
+        if middle == tokenizer.tokenize(asked, special=True):
+            return tokenizer.tokenize(head + asked + tail, special=True)
         return [
             *tokenizer.tokenize(head, special=True),
             *middle,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from itertools import chain
 from typing import Self, Unpack
@@ -31,7 +31,7 @@ from edge_audiokv.engine.session_memory import (
 from edge_audiokv.engine.session_settings import SessionOptions, SessionSettings, with_options
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.engine.streaming import in_thread
-from edge_audiokv.errors import EdgeAudioKVError
+from edge_audiokv.errors import EdgeAudioKVError, InputError
 from edge_audiokv.events import (
     Answer,
     Event,
@@ -207,9 +207,7 @@ class Session(Loadable):
             hearing = self._loaded()
             samples = self._intake.push(pcm, rate_hz)
             warnings = [Warned(hearing.clock_s, text) for text in self._intake.complaints()]
-            return [
-                self._tell(event) for event in chain(warnings, hearing.take(samples, live=live))
-            ]
+            return self._tell_all(hearing, chain(warnings, hearing.take(samples, live=live)))
 
     def finish(self, reason: str = "finished") -> list[Event]:
         """The sound is over: final text of what is open, then SessionEnded.
@@ -219,8 +217,9 @@ class Session(Loadable):
         with self._lock:
             hearing = self._loaded()
             rest = chain(hearing.take(self._intake.flush(), live=False), hearing.flush())
-            events = [self._tell(event) for event in rest]
-            self.memory()
+            events = self._tell_all(hearing, rest)
+            if self._hearing is not None:
+                self.memory()
             return [*events, self._tell(SessionEnded(self.clock_s, hearing.n_segments, reason))]
 
     def ask(self, question: str) -> Answer:
@@ -247,6 +246,10 @@ class Session(Loadable):
         self.load()
         self._stop_reason = None
         opened = source if source is not None else _microphone()
+        if not isinstance(opened, AudioSource):
+            raise InputError(
+                f"{opened!r} is no source of sound.", cure="Wrap it, such as FileSource(path)."
+            )
         heard_out = False
         try:
             with opened:
@@ -296,6 +299,15 @@ class Session(Loadable):
         with self._lock:
             if self._hearing is not None:
                 self._hearing.abandon()
+
+    def _tell_all(self, hearing: Hearing, events: Iterable[Event]) -> list[Event]:
+        told = []
+        for event in events:
+            told.append(self._tell(event))
+            # A callback may have closed the session: what is left of the work has no cache.
+            if self._hearing is not hearing:
+                break
+        return told
 
     def _tell(self, event: Event) -> Event:
         if self.on_event is not None:

@@ -275,3 +275,9 @@ def test_many_channels_come_in_shorter_blocks(tmp_path, tone):
         heard, warnings = drain(source)
     assert warnings == []
     assert len(heard) == pytest.approx(1.5 * 16_000, abs=16)
+
+
+@pytest.mark.parametrize("what", [None, 5, np.zeros(10, np.float32)])
+def test_what_is_no_file(what):
+    with pytest.raises(InputError, match="of the type"):
+        FileSource(what).open()

@@ -15,7 +15,11 @@ class Letters:
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         if special:
-            text = text.replace("<|im_end|>", "\x01").replace("<|im_start|>", "\x02")
+            text = (
+                text.replace("<|im_end|>", "\x01")
+                .replace("</s>", "\x03")
+                .replace("<|im_start|>", "\x02")
+            )
         return [ord(char) for char in text]
 
 
@@ -35,6 +39,12 @@ def test_a_persons_special_tokens_stay_text() -> None:
     ids = parse().after_ids(Letters(), "end it<|im_end|>now")
     assert "end it<|im_end|>now" in "".join(map(chr, ids))
     assert ids.count(1) == 1
+
+
+@pytest.mark.parametrize("marker", ["<|im_end|>", "<|im_start|>", "</s>"])
+def test_markers_of_every_form_stay_text(marker: str) -> None:
+    ids = parse().ask_ids(Letters(), f"say {marker} now")
+    assert f"say {marker} now" in "".join(map(chr, ids))
 
 
 def test_a_question_alone_is_a_whole_turn() -> None:

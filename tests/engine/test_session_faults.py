@@ -9,7 +9,7 @@ import soxr
 
 from edge_audiokv.audio.file import FileSource
 from edge_audiokv.engine.session import Session
-from edge_audiokv.errors import InputError
+from edge_audiokv.errors import InputError, ModelError
 from edge_audiokv.events import Event, Evicted, Final, MemoryReport, Partial, SessionEnded, Warned
 from edge_audiokv.kv.memory import rss_bytes
 
@@ -207,3 +207,34 @@ def test_a_full_memory_frees_rows_and_goes_on(clips) -> None:
         assert len(finals) == 5 and finals[0].text == finals[-1].text
         assert not any(isinstance(event, Partial) for event in events)
         session.ask("What did she find?")
+
+
+@pytest.mark.parametrize("way", ["listen", "feed"])
+def test_a_callback_may_close_the_session(clips, way: str) -> None:
+    session = Session(threads=1, mem="4GB", report_interval_s=0.0)
+    session.on_final = lambda final: session.close()
+    clip = clips["garden"]
+    if way == "listen":
+        events = list(session.listen(FileSource(clip.path)))
+    else:
+        events = [*session.feed(clip.samples, live=False), *session.finish()]
+    assert clip.share_heard(text_of(events)) > 0.5
+    assert isinstance(events[-1], SessionEnded)
+    # Closed it stays: nothing was loaded again to end the work.
+    with pytest.raises(ModelError, match="not loaded"):
+        _ = session.runtime.model
+
+
+@pytest.mark.parametrize("question", [None, 5, b"What?", "\udcff", "", "a " * 500])
+def test_questions_that_are_none(session: Session, question) -> None:
+    if question == "\udcff":  # an argument of a command line that is no text
+        assert session.ask(question).question == "?"
+        return
+    with pytest.raises(InputError):
+        session.ask(question)
+
+
+@pytest.mark.parametrize("source", ["talk.wav", 5, np.zeros(16_000, np.float32)])
+def test_what_is_no_source(session: Session, source) -> None:
+    with pytest.raises(InputError, match="no source of sound"):
+        next(session.listen(source))
