@@ -18,13 +18,7 @@ Each message says what happened; `cure` says what to do about it.
 
 from __future__ import annotations
 
-
-def _one_line(text: str) -> str:
-    """Names of files may hold anything: what steers a terminal or is no text is spelled out."""
-    line = " ".join(text.split())
-    if line.isprintable():
-        return line
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+from edge_audiokv.units import printable
 
 
 class EdgeAudioKVError(Exception):
@@ -33,8 +27,8 @@ class EdgeAudioKVError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, *, cure: str = "") -> None:
-        self.what = _one_line(what)
-        self.cure = _one_line(cure)
+        self.what = printable(what)
+        self.cure = printable(cure)
         super().__init__(f"{self.what} {self.cure}".strip())
 
 

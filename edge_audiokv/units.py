@@ -53,6 +53,14 @@ def parse_share(text: str) -> float:
     return share
 
 
+def printable(text: str) -> str:
+    """One line that neither steers a terminal nor fails to encode; names of files hold anything."""
+    line = " ".join(text.split())
+    if line.isprintable():
+        return line
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+
+
 def format_bytes(size_bytes: float) -> str:
     """Short text with a binary unit: 1536 -> '1.5 KiB'."""
     size = float(size_bytes)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_audiokv.units import format_bytes, format_clock, parse_bytes, parse_share
+from edge_audiokv.units import format_bytes, format_clock, parse_bytes, parse_share, printable
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,14 @@ def test_clock_loses_no_millisecond(total_ms: int) -> None:
     hours, minutes, seconds = format_clock(total_ms / 1000).split(":")
     back_ms = round((int(hours) * 3600 + int(minutes) * 60 + float(seconds)) * 1000)
     assert back_ms == total_ms
+
+
+def test_printable_is_one_line_that_can_be_encoded() -> None:
+    assert printable("Grüße,\n 東京") == "Grüße, 東京"
+    assert printable("\x1b[31m\udcff") == "\\x1b[31m\\udcff"
+
+
+@given(st.text())
+def test_printable_holds_for_any_text(text: str) -> None:
+    assert printable(text).isprintable()
+    assert printable(text).encode("utf-8").decode() == printable(text)

@@ -20,6 +20,7 @@ from edge_audiokv.engine.session_settings import SessionSettings
 from edge_audiokv.errors import InputError
 from edge_audiokv.events import Answer, Event, Final, Warned
 from edge_audiokv.models.progress import progress_bar
+from edge_audiokv.units import printable
 
 
 @click.command()
@@ -82,21 +83,23 @@ def ask(
     with session:
         finals = _hear(session, source, Console(stderr=True, quiet=quiet))
         if not finals:
-            click.echo(f"warning: no speech was found in {file}.", err=True)
+            click.echo(f"warning: no speech was found in {printable(file)}.", err=True)
         answers = []
         for question in questions:
             answers.append(session.ask(question))
             if not as_json:
                 _print_answer(answers[-1], alone=len(questions) == 1)
         if as_json:
-            click.echo(json.dumps(_document(file, session, finals, answers), ensure_ascii=False))
+            click.echo(
+                json.dumps(_document(printable(file), session, finals, answers), ensure_ascii=False)
+            )
 
 
 def _hear(session: Session, source: AudioSource, console: Console) -> list[Final]:
     """Listen to all of it. The finals are a file's, so their number is bounded by its length."""
     finals: list[Final] = []
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total:.0f} s"),
         TimeRemainingColumn(),
@@ -117,7 +120,7 @@ def _hear(session: Session, source: AudioSource, console: Console) -> list[Final
 
 def _note(event: Event) -> None:
     if isinstance(event, Warned):
-        click.echo(f"warning: {event.message}", err=True)
+        click.echo(f"warning: {printable(event.message)}", err=True)
 
 
 def _print_answer(answer: Answer, *, alone: bool) -> None:

@@ -102,6 +102,10 @@ def listen(
     )
     engine = settings_from(values)
     opened = _source(source, device, raw, realtime)
+    if source is not None and source != "-":
+        # A wrong path is told before seconds are spent on loading a model.
+        with opened:
+            pass
     # Where people look at the words: on standard output if that is the terminal.
     shown = output == "-" and format_name == "text" and sys.stdout.isatty()
     with ExitStack() as stack:

@@ -151,6 +151,11 @@ def main(args: list[str] | None = None) -> None:
     except click.ClickException as error:
         click.echo(f"edge-audiokv: {_usage(error)}", err=True)
         sys.exit(error.exit_code)
+    except (OSError, MemoryError) as error:
+        # What no part foresaw (no file handle or memory left) is no reason for a traceback.
+        what = str(error) or type(error).__name__
+        click.echo(f"edge-audiokv: {EdgeAudioKVError(what.rstrip('.') + '.')}", err=True)
+        sys.exit(EdgeAudioKVError.exit_code)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
     except Terminated:

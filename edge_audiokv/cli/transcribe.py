@@ -23,7 +23,7 @@ from edge_audiokv.events import Final, Warned
 from edge_audiokv.kv.memory import peak_rss_bytes, rss_bytes
 from edge_audiokv.models.progress import progress_bar
 from edge_audiokv.output import FORMATS, open_output
-from edge_audiokv.units import format_bytes
+from edge_audiokv.units import format_bytes, printable
 
 
 @click.command()
@@ -98,12 +98,14 @@ def transcribe(
         offset_s, count = 0.0, 0
         for name, source in zip(files, sources, strict=True):
             with source:
-                for final in _with_progress(transcriber, source, Path(name).name, console):
+                for final in _with_progress(
+                    transcriber, source, printable(Path(name).name), console
+                ):
                     writer.write(_moved(final, count, offset_s))
                     count += 1
                 for event in source.take_events():
                     if isinstance(event, Warned):
-                        click.echo(f"warning: {event.message}", err=True)
+                        click.echo(f"warning: {printable(event.message)}", err=True)
                 offset_s += source.clock_s
         if verbose:
             for line in report_lines(transcriber):
@@ -114,11 +116,11 @@ def _with_progress(
     transcriber: Transcriber, source: AudioSource, name: str, console: Console
 ) -> Iterator[Final]:
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:.0f}{task.fields[of]} s"),
         TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", style="dim", markup=False),
         console=console,
         transient=True,
         disable=not console.is_terminal,

@@ -27,7 +27,7 @@ def cache_directory() -> Path:
     """`EDGE_AUDIOKV_CACHE`, or the platform's cache directory for this program."""
     override = os.environ.get("EDGE_AUDIOKV_CACHE")
     if override:
-        return Path(override).expanduser()
+        return Path(os.path.expanduser(override))  # an unknown ~user stays as it is
     return Path(platformdirs.user_cache_dir("edge-audiokv", appauthor=False))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 
 from ..errors import ModelError
@@ -33,12 +34,13 @@ def resolve(name_or_dir: str | Path = DEFAULT_MODEL) -> ModelEntry:
 
     Raises ModelError, with the known names, if there is none.
     """
-    path = Path(name_or_dir).expanduser()
-    if path.is_dir() and (path / TOML_NAME).is_file():
+    # os.path: a name that no file system takes is no file, where pathlib's methods raise.
+    path = Path(os.path.expanduser(name_or_dir))
+    if os.path.isfile(path / TOML_NAME):
         return read_entry(path / TOML_NAME)
-    if path.is_file() and path.suffix == ".toml":
+    if os.path.isfile(path) and path.suffix == ".toml":
         return read_entry(path)
-    if path.is_file():
+    if os.path.isfile(path):
         raise ModelError(
             f"{path} is a single file; a model is an encoder, a GGUF and a prompt.",
             cure=f"Put them in a directory with a {TOML_NAME} and give its path.",
@@ -47,7 +49,7 @@ def resolve(name_or_dir: str | Path = DEFAULT_MODEL) -> ModelEntry:
     entries = {entry.name: entry for entry in list_models()}
     if name in entries:
         return entries[name]
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ModelError(
             f"{path} has no {TOML_NAME}.", cure="models/README.md shows how to write one."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -64,14 +65,14 @@ def local_path(entry: ModelEntry, file: ModelFile) -> Path:
     """Where `file` lies, or will lie once it is fetched."""
     beside = entry.directory / file.name
     # A fetched file that a person has put beside the TOML is used from there.
-    return cached_path(file) if file.is_fetched and not beside.is_file() else beside
+    return cached_path(file) if file.is_fetched and not os.path.isfile(beside) else beside
 
 
 def is_present(entry: ModelEntry) -> bool:
     """True if every file is here with its stated size. Cheap: nothing is read."""
     for file in entry.files:
         path = local_path(entry, file)
-        if not path.is_file():
+        if not os.path.isfile(path):
             return False
         if file.size_bytes is not None and path.stat().st_size != file.size_bytes:
             return False
@@ -106,7 +107,7 @@ def _ensure_merged(local: LocalModel, kind: str, progress: Progress | None) -> P
         raise ModelError(f"{local.entry.name} has no adapter to merge.", cure="Mend model.toml.")
     # By content: a retrained adapter has the old one's header and size.
     path = merged_path(fingerprint(base), fingerprint(lora), kind)
-    if path.is_file():
+    if os.path.isfile(path):
         claim(local.entry, path)
         return path
 
@@ -129,7 +130,7 @@ def _ensure_merged(local: LocalModel, kind: str, progress: Progress | None) -> P
 
 def _ensure_file(entry: ModelEntry, file: ModelFile, progress: Progress | None) -> Path:
     path = local_path(entry, file)
-    if not path.is_file():
+    if not os.path.isfile(path):
         if not file.is_fetched:
             raise ModelError(
                 f"{entry.name} lacks its {file.role} file {path}.",

@@ -28,7 +28,7 @@ def progress_bar(console: Console | None = None) -> Iterator[Report]:
     """
     console = console or Console(stderr=True)
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         DownloadColumn(),
         TransferSpeedColumn(),

@@ -30,7 +30,7 @@ from edge_audiokv.events import (
     Warned,
 )
 from edge_audiokv.output.text import one_line
-from edge_audiokv.units import format_bytes, format_clock
+from edge_audiokv.units import format_bytes, format_clock, printable
 
 _REDRAWS_HZ = 8
 _METER_CELLS = 20
@@ -83,7 +83,7 @@ def notice(event: Event) -> str:
         case Answer():
             return f"Q: {one_line(event.question)}  A: {one_line(event.text)}"
         case Warned():
-            return f"warning: {event.message}"
+            return f"warning: {printable(event.message)}"
         case DeviceLost():
             return f"microphone lost: {event.device}; waiting for it"
         case DeviceRestored():

@@ -37,14 +37,20 @@ class ResultFile:
     def __init__(self, path: Path, *, whole: bool = False) -> None:
         self.path = path
         # A link stays a link; a device or a pipe is no name that a file could take.
-        self._target = path.resolve()
-        whole = whole and (self._target.is_file() or not self._target.exists())
+        self._target = Path(os.path.realpath(path))
+        whole = whole and (os.path.isfile(self._target) or not os.path.exists(self._target))
         growing = self._target.with_name(f".{self._target.name}.{os.getpid()}.part")
         self._growing = growing if whole else path
         self._file: TextIO | None = None
 
     def check(self) -> None:
         """OutputError now rather than after an hour, if the file cannot be made."""
+        try:
+            self.path.stat()
+        except FileNotFoundError:
+            pass
+        except OSError as error:  # a loop of links, a name that no file system takes
+            raise output_error(str(self.path), error) from None
         if self.path.is_dir():
             raise OutputError(f"{self.path} is a directory.", cure="Name a file in it.")
         folder = self.path.parent

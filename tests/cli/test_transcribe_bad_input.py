@@ -83,6 +83,14 @@ def test_paths_that_hold_no_file(call, tmp_path) -> None:
         assert says in ran.complaint
 
 
+@pytest.mark.parametrize("command", ["transcribe", "listen", "ask"])
+def test_a_wrong_path_is_told_before_a_model_is_loaded(call, tmp_path, command) -> None:
+    question = ["Who?"] if command == "ask" else []
+    ran = call(command, tmp_path / "none.wav", *question, "--model", "no such model")
+    assert ran.code == 3
+    assert "no file" in ran.complaint
+
+
 def test_every_file_is_looked_at_before_the_first_is_heard(call, spoken, tmp_path) -> None:
     ran = call("transcribe", spoken["garden"].path, tmp_path / "nothing.wav")
     assert ran.code == 3
@@ -162,6 +170,8 @@ def test_a_few_broken_samples_and_a_cut_file_are_heard_with_a_warning(
         (["--mem", "1" * 400], 2, "write a size"),
         (["--frobnicate"], 2, "frobnicate"),
         (["--model", "no such model"], 4, "Known: "),
+        (["--model", "x" * 5000], 4, "No model is called"),
+        (["--model", "~nobody/there"], 4, "No model is called"),
         (["--provider", "cuda"], 11, "Use one of: cpu"),
         (["--kv-policy", "forget-it-all"], 9, "audiokv-edge"),
         (["--kv-option", "x=1"], 9, "no option 'x'"),
@@ -170,7 +180,7 @@ def test_a_few_broken_samples_and_a_cut_file_are_heard_with_a_warning(
         (["--kv-option", "alpha=nan"], 9, "alpha"),
         (["--mem", "1KB"], 6, "Use --mem "),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )
 @pytest.mark.usefixtures("local_model")
 def test_options_that_cannot_be(call, spoken, tmp_path, options, code, says) -> None:
@@ -203,16 +213,25 @@ def test_a_full_disk(call, command, spoken, tmp_path, name) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "says"), [("no/such/folder/out.txt", "mkdir -p"), (".", "directory")]
+    ("place", "says"),
+    [
+        ("no/such/folder/out.txt", "mkdir -p"),
+        (".", "directory"),
+        ("x" * 5000, "too long"),
+        ("x" * 5000 + "/out.txt", "too long"),
+        ("loop", "symbolic links"),
+    ],
 )
 def test_places_that_cannot_be_written_are_told_before_work(
     call, spoken, tmp_path, place, says
 ) -> None:
     # The model does not exist: were it looked for first, the code would be 4.
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
     target = tmp_path / place
-    ran = call("transcribe", spoken["garden"].path, "-m", "no such model", "-o", target)
-    assert ran.code == 10
-    assert says in ran.complaint
+    for name in ("text", "json"):
+        ran = call("transcribe", spoken["garden"].path, "-m", "none", "-o", target, "-f", name)
+        assert ran.code == 10
+        assert says in ran.complaint
 
 
 @pytest.mark.parametrize(
