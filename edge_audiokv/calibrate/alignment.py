@@ -7,6 +7,7 @@ Source of the procedure: AudioKV (2604.06694), section on semantic-acoustic alig
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ def words_of(entry: dict[str, Any]) -> list[Word]:
             f"Clip {entry.get('id', '?')} carries no usable word times ({error}).",
             cure='Add "words" with times to the manifest (scripts/align_words.py makes them).',
         ) from None
-    if any(not 0 <= word.start_s < word.end_s for word in words):
+    if any(not 0 <= word.start_s < word.end_s < math.inf for word in words):
         raise InputError(f"Clip {entry.get('id', '?')} has a word that ends before it starts.")
     return words
 

@@ -37,7 +37,7 @@ def read_entries(manifest: Path) -> list[dict[str, Any]]:
         try:
             entry = json.loads(line)
             entry["path"], entry["text"] = str(entry["path"]), str(entry["text"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, RecursionError):
             raise InputError(
                 f"{manifest} line {number} is no clip.", cure='It needs {"path": ..., "text": ...}.'
             ) from None

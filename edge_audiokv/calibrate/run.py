@@ -136,7 +136,7 @@ class Calibration:
             for name, table in self._tables().items():
                 for key, value in data[name].items():
                     setattr(table, key, np.asarray(value) if key == "total" else value)
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             raise InputError(
                 f"The calibration state {self.state_path} is damaged.", cure="Delete it."
             ) from None

@@ -144,7 +144,7 @@ def read_manifest(
             audio, text = data["path"], data["text"]
             if not isinstance(audio, str) or not isinstance(text, str):
                 raise TypeError("path and text must be texts")
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{path} line {number} is not a clip ({error}).",
                 cure='Each line needs {"path": ..., "text": ...}.',

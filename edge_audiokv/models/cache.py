@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import platformdirs
@@ -70,6 +70,29 @@ def stamp(path: Path, sha256: str) -> None:
         write_atomic(_stamps_path(), json.dumps(kept, indent=1).encode())
 
 
+@contextlib.contextmanager
+def alone_in(directory: Path) -> Iterator[None]:
+    """Let one process at a time make what belongs into `directory`; the others wait.
+
+    The directory itself is locked, so that nothing is left behind. Where that cannot be done
+    (Windows, some network disks) all go ahead: files still take their names whole.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+
+        handle = os.open(directory, os.O_RDONLY)
+    except (ImportError, PermissionError):
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` to `path` through a temporary file and a rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,6 +118,6 @@ def _stamp(path: Path, sha256: str) -> list[int | str]:
 def _read_stamps() -> dict[str, object]:
     try:
         stamps = json.loads(_stamps_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return stamps if isinstance(stamps, dict) else {}

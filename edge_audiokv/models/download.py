@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import DownloadError, ModelError
 from ..units import format_bytes
-from .cache import cached_path, file_sha256, is_offline, is_stamped, stamp
+from .cache import alone_in, cached_path, file_sha256, is_offline, is_stamped, stamp
 from .entry import ModelEntry, ModelFile
 from .fingerprint import fingerprint
 from .gguf import GGUFHeader, read_header
@@ -116,9 +116,10 @@ def _ensure_merged(local: LocalModel, kind: str, progress: Progress | None) -> P
             progress(f"merge {lora.name} into {base.name}", done, total)
 
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _check_space(path.parent, 2 * base.stat().st_size)
-        merge(base, lora, path, report)
+        with alone_in(path.parent):
+            if not os.path.isfile(path):  # another process may have made it meanwhile
+                _check_space(path.parent, 2 * base.stat().st_size)
+                merge(base, lora, path, report)
     except OSError as error:
         raise DownloadError(
             f"Cannot write {path}: {error.strerror or error}.",
@@ -136,7 +137,7 @@ def _ensure_file(entry: ModelEntry, file: ModelFile, progress: Progress | None) 
                 f"{entry.name} lacks its {file.role} file {path}.",
                 cure="Install edge-audiokv again, or put the file there.",
             )
-        _fetch(entry, file, path, progress)
+        _fetch_alone(entry, file, path, progress)
     _verify(entry, file, path, progress)
     return path
 
@@ -165,6 +166,19 @@ def _verify(entry: ModelEntry, file: ModelFile, path: Path, progress: Progress |
             f"{path} is damaged: sha256 {found[:12]}..., not {file.sha256[:12]}...", cure=cure
         )
     stamp(path, file.sha256)
+
+
+def _fetch_alone(entry: ModelEntry, file: ModelFile, path: Path, progress: Progress | None) -> None:
+    """Fetch `path` unless another process does so meanwhile."""
+    if is_offline():
+        _fetch(entry, file, path, progress)
+        return
+    try:
+        with alone_in(path.parent):
+            if not os.path.isfile(path):
+                _fetch(entry, file, path, progress)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
 
 
 def _fetch(entry: ModelEntry, file: ModelFile, path: Path, progress: Progress | None) -> None:
@@ -202,13 +216,16 @@ def _fetch(entry: ModelEntry, file: ModelFile, path: Path, progress: Progress | 
         part.replace(path)
         stamp(path, found)
     except OSError as error:
-        full = error.errno == errno.ENOSPC
-        raise DownloadError(
-            f"Cannot write {path}: {error.strerror or error}.",
-            cure="Free some space, or set EDGE_AUDIOKV_CACHE to another disk."
-            if full
-            else "Set EDGE_AUDIOKV_CACHE to a directory that you may write.",
-        ) from None
+        raise _cannot_write(path, error) from None
+
+
+def _cannot_write(path: Path, error: OSError) -> DownloadError:
+    cure = (
+        "Free some space, or set EDGE_AUDIOKV_CACHE to another disk."
+        if error.errno == errno.ENOSPC
+        else "Set EDGE_AUDIOKV_CACHE to a directory that you may write."
+    )
+    return DownloadError(f"Cannot write {path}: {error.strerror or error}.", cure=cure)
 
 
 def _check_space(directory: Path, needed_bytes: int) -> None:

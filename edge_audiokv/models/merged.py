@@ -70,7 +70,7 @@ def _read() -> tuple[dict[str, str], list[str]]:
     try:
         index = json.loads(_index_path().read_text(encoding="utf-8"))
         owners, old = dict(index["owners"]), list(index["old"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}, []
     return (
         {str(owner): file for owner, file in owners.items() if _OURS.fullmatch(str(file))},

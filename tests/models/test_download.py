@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import random
 import shutil
+import threading
+import time
 from collections import namedtuple
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -245,3 +248,27 @@ def test_new_weights_of_any_part_give_a_new_hash(tmp_path: Path, changed: str | 
         )
     assert (hashes[0] == hashes[1]) is (changed is None)
     assert all(len(name) == 16 for name in hashes)
+
+
+def test_two_at_once_fetch_once_and_both_get_it(
+    tmp_path: Path, weights: bytes, served: tuple[str, Faults], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = toy(tmp_path, served[0], weights)
+    fetched, inside = [], threading.Event()
+
+    def slow(url: str, part: Path, size_bytes: int, progress: object = None) -> None:
+        fetched.append(part)
+        inside.set()
+        time.sleep(0.2)  # the other one must be waiting by now
+        part.write_bytes(weights)
+
+    monkeypatch.setattr(download, "fetch_url", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(download.ensure, entry)
+        inside.wait(10)
+        second = pool.submit(download.ensure, entry)
+        found = {first.result(30).gguf_path, second.result(30).gguf_path}
+    assert len(found) == 1 and len(fetched) == 1
+    path = found.pop()
+    assert path.read_bytes() == weights
+    assert list(path.parent.iterdir()) == [path]  # no lock is left behind
