@@ -10,6 +10,7 @@ import click
 import pytest
 
 from edge_audiokv.cli.main import cli
+from edge_audiokv.cli.options import variables
 from edge_audiokv.errors import EdgeAudioKVError
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +51,18 @@ def test_every_command_is_understood(words: list[str]) -> None:
         assert found is not None, words
         command, words = found, words[1:]
     command.make_context("edge-audiokv", list(words))
+
+
+def test_every_variable_is_read() -> None:
+    context = click.Context(cli, info_name="edge-audiokv")
+    read = {"EDGE_AUDIOKV_CACHE", "EDGE_AUDIOKV_OFFLINE"}
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        read.update(variables(command))
+    named = set(re.findall(r"EDGE_AUDIOKV_[A-Z_]+", README))
+    assert len(named) >= 4
+    assert named <= read
 
 
 @pytest.mark.integration

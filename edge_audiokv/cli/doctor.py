@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from edge_audiokv.cli import checks
 from edge_audiokv.cli.checks import Check, run_check
-from edge_audiokv.cli.options import EngineOption, engine_options, settings_from
+from edge_audiokv.cli.options import engine_options, settings_from, variables
 
 _SOURCES = {
     ParameterSource.COMMANDLINE: "command line",
@@ -86,17 +86,14 @@ def _variables(ctx: click.Context) -> list[str]:
     group = root.command
     if not isinstance(group, click.Group):
         return []
-    names = []
+    names: list[str] = []
     for command_name in group.list_commands(root):
         try:
             command = group.get_command(root, command_name)
         except ImportError:
             # A command whose extra is not installed has no say here.
             continue
-        for param in command.params if command is not None else []:
-            names.append(f"EDGE_AUDIOKV_{command_name}_{param.name}".upper().replace("-", "_"))
-            if isinstance(param, EngineOption):
-                names.append(param.shared_envvar)
+        names += variables(command) if command is not None else []
     return names
 
 

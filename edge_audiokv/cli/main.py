@@ -58,6 +58,9 @@ class LazyGroup(click.Group):
         module_name, attribute, _summary = COMMANDS[cmd_name]
         module = importlib.import_module(f"edge_audiokv.cli.{module_name}")
         command: click.Command = getattr(module, attribute)
+        # Imported here: --version and --help do without the settings that it needs.
+        options = importlib.import_module("edge_audiokv.cli.options")
+        options.name_variables(command, f"EDGE_AUDIOKV_{cmd_name.upper()}")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -127,6 +130,7 @@ def cli(log_level: int) -> None:
 def _usage(error: click.ClickException) -> str:
     """A wrong command line in one line, with the way to its help."""
     message = " ".join(error.format_message().split())
+    message += "" if message.endswith((".", "?")) else "."
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is None:
         return message

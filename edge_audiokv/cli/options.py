@@ -10,10 +10,14 @@ from typing import Any, TypeVar
 
 import click
 
-from edge_audiokv.engine.settings import DEFAULT_MEM, EngineSettings
+from edge_audiokv.engine.settings import CACHE_TYPES, DEFAULT_MEM, EngineSettings
 from edge_audiokv.units import parse_bytes, parse_share
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+# No process of this kind is smaller: whoever writes --mem 500 forgot the unit.
+_LEAST_CAP_BYTES = 1_000_000
 
 
 class Number(click.FloatRange):
@@ -51,9 +55,11 @@ class Size(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            parse_bytes(str(value), total_bytes=1 << 40)
+            size_bytes = parse_bytes(str(value), total_bytes=1 << 40)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        if size_bytes < _LEAST_CAP_BYTES:
+            self.fail(f"{value!r} is {size_bytes} bytes; did you mean {value}MB?", param, ctx)
         return str(value)
 
 
@@ -62,10 +68,40 @@ class EngineOption(click.Option):
 
     @property
     def shared_envvar(self) -> str:
-        return "EDGE_AUDIOKV_" + max(self.opts, key=len).strip("-").replace("-", "_").upper()
+        return f"EDGE_AUDIOKV_{_variable_name(self)}"
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
         return super().resolve_envvar_value(ctx) or os.environ.get(self.shared_envvar) or None
+
+
+def name_variables(command: click.Command, prefix: str) -> None:
+    """Let each option, of sub-commands too, be set by `prefix` and its own long name.
+
+    By itself click takes the name of the Python argument: FORMAT_NAME where people type --format.
+    """
+    for param in command.params:
+        if isinstance(param, click.Option):
+            param.envvar = f"{prefix}_{_variable_name(param)}"
+            param.allow_from_autoenv = False
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            name_variables(child, f"{prefix}_{name.upper().replace('-', '_')}")
+
+
+def variables(command: click.Command) -> list[str]:
+    """Every variable that the options of a command, and of its sub-commands, read."""
+    names = []
+    for param in command.params:
+        if isinstance(param.envvar, str):
+            names.append(param.envvar)
+        if isinstance(param, EngineOption):
+            names.append(param.shared_envvar)
+    children = command.commands.values() if isinstance(command, click.Group) else ()
+    return names + [name for child in children for name in variables(child)]
+
+
+def _variable_name(option: click.Option) -> str:
+    return max(option.opts, key=len).strip("-").replace("-", "_").upper()
 
 
 _option = partial(click.option, cls=EngineOption)
@@ -115,7 +151,7 @@ def engine_options(command: Command) -> Command:
             "-ctk",
             "--cache-type-k",
             "type_k",
-            type=click.Choice(["f16", "q8_0", "q4_0"]),
+            type=click.Choice(CACHE_TYPES),
             default="f16",
             show_default=True,
             help="Type of the key rows.",
@@ -124,7 +160,7 @@ def engine_options(command: Command) -> Command:
             "-ctv",
             "--cache-type-v",
             "type_v",
-            type=click.Choice(["f16", "q8_0", "q4_0"]),
+            type=click.Choice(CACHE_TYPES),
             default="f16",
             show_default=True,
             help="Type of the value rows.",

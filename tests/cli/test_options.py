@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from edge_audiokv.cli.main import cli
-from edge_audiokv.cli.options import engine_options, settings_from
+from edge_audiokv.cli.options import engine_options, name_variables, settings_from, variables
 from edge_audiokv.engine.settings import EngineSettings
 
 
@@ -60,6 +60,38 @@ def test_every_engine_option_has_a_shared_variable() -> None:
     assert settings.kv_options == {"window": 16, "pooled": True}
     assert (settings.type_k, settings.type_v) == ("q8_0", "q4_0")
     assert (settings.threads, settings.provider) == (2, "cuda")
+
+
+def test_a_command_s_variable_has_the_name_of_the_option() -> None:
+    seen: dict[str, object] = {}
+
+    @click.group()
+    def top() -> None:
+        pass
+
+    @top.command("hear-it")
+    @click.option("-f", "--format", "format_name")
+    @click.option("--json", "as_json", is_flag=True)
+    @engine_options
+    def _hear(format_name: str, as_json: bool, **values: object) -> None:
+        seen.update(format=format_name, json=as_json, share=settings_from(values).kv_share)
+
+    name_variables(top, "EDGE_AUDIOKV_TOP")
+    environment = {
+        "EDGE_AUDIOKV_TOP_HEAR_IT_FORMAT": "srt",
+        "EDGE_AUDIOKV_TOP_HEAR_IT_JSON": "1",
+        "EDGE_AUDIOKV_TOP_HEAR_IT_KV_BUDGET": "40%",
+        "EDGE_AUDIOKV_KV_BUDGET": "70%",
+    }
+    assert {*environment} <= {*variables(top)}
+    result = CliRunner().invoke(top, ["hear-it"], env=environment)
+    assert result.exit_code == 0, result.output
+    assert seen == {"format": "srt", "json": True, "share": 0.4}
+
+
+def test_a_cap_without_its_unit_is_wrong_usage() -> None:
+    with pytest.raises(click.BadParameter, match="did you mean 500MB"):
+        settings_of("--mem", "500")
 
 
 def test_a_bad_value_in_the_environment_is_wrong_usage() -> None:
