@@ -7,6 +7,10 @@
             if isinstance(event, edge_audiokv.events.Final):
                 print(event.text)
 
+    with edge_audiokv.Transcriber(mem="1GB") as transcriber:
+        for final in transcriber.transcribe("talk.flac"):
+            print(final.text)
+
 Names are imported when they are first used: `import edge_audiokv` alone loads next to nothing.
 """
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
 import edge_audiokv
 from edge_audiokv.audio.endpoint import EndpointConfig
+from edge_audiokv.engine.session_settings import EngineOptions, SessionOptions
 from edge_audiokv.errors import InputError
 
 
@@ -82,6 +84,22 @@ def test_keywords_add_to_records() -> None:
 def test_an_unknown_keyword_names_the_known_ones() -> None:
     with pytest.raises(TypeError, match=r"no option memory; there are: .*mem, model"):
         edge_audiokv.Session(memory="1GB")  # type: ignore[call-arg]
+
+
+def test_a_transcriber_takes_the_same_keywords() -> None:
+    settings = edge_audiokv.EngineSettings(mem="3GB", type_k="q8_0")
+    transcriber = edge_audiokv.Transcriber(settings, mem="1GB", word_weight=0.0)
+    assert transcriber.settings.cap_bytes == 10**9
+    assert (transcriber.settings.type_k, transcriber.settings.word_weight) == ("q8_0", 0.0)
+    with pytest.raises(TypeError, match=r"Transcriber has no option context; there are: .*mem"):
+        edge_audiokv.Transcriber(context="rolling")  # type: ignore[call-arg]
+
+
+def test_every_setting_is_a_typed_keyword() -> None:
+    engine = {item.name for item in fields(edge_audiokv.EngineSettings)}
+    session = {item.name for item in fields(edge_audiokv.SessionSettings)}
+    assert set(EngineOptions.__annotations__) == engine
+    assert set(SessionOptions.__annotations__) == engine | session
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from edge_audiokv.engine.settings import CACHE_TYPES, DEFAULT_MEM, EngineSettings
+from edge_audiokv.engine.settings import DEFAULT_MEM, EngineSettings
 from edge_audiokv.units import parse_bytes, parse_share
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -151,7 +151,7 @@ def engine_options(command: Command) -> Command:
             "-ctk",
             "--cache-type-k",
             "type_k",
-            type=click.Choice(CACHE_TYPES),
+            type=click.Choice(["f16", "q8_0", "q4_0"]),
             default="f16",
             show_default=True,
             help="Type of the key rows.",
@@ -160,7 +160,7 @@ def engine_options(command: Command) -> Command:
             "-ctv",
             "--cache-type-v",
             "type_v",
-            type=click.Choice(CACHE_TYPES),
+            type=click.Choice(["f16", "q8_0", "q4_0"]),
             default="f16",
             show_default=True,
             help="Type of the value rows.",

@@ -13,9 +13,11 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from itertools import chain
+from os import PathLike
 from typing import Self, Unpack
 
 from edge_audiokv.audio.endpoint import Endpointer
+from edge_audiokv.audio.file import FileSource
 from edge_audiokv.audio.intake import Intake, Pcm, clean
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource
 from edge_audiokv.audio.vad import VoiceDetector
@@ -47,12 +49,14 @@ from edge_audiokv.models.download import Progress
 
 __all__ = ["Session", "SessionSettings"]
 
+Sound = AudioSource | str | PathLike[str]
+
 
 class Session(Loadable):
     """Listens and remembers.
 
         with Session(mem="1GB", context="rolling") as session:
-            for event in session.listen(FileSource("talk.flac")):
+            for event in session.listen("talk.flac"):
                 print(event)
 
     Settings come as records or, field by field, as keywords. `on_event` sees every event, also
@@ -173,18 +177,19 @@ class Session(Loadable):
 
     # --- sound in, events out ---------------------------------------------------------------------
 
-    def listen(self, source: AudioSource | None = None) -> Iterator[Event]:
-        """Events of a source until it ends or `stop()`; without a source, of the microphone.
+    def listen(self, source: Sound | None = None) -> Iterator[Event]:
+        """Events of a file or source until it ends or `stop()`; without one, of the microphone.
 
-        Opens and closes the source; the last event is SessionEnded. If the source fails, what was
-        open is still told, then its error is raised. Leaving the loop early, and `close()`, forget
-        the open segment. Raises MissingExtraError or DeviceError if there is no microphone.
+        `source` is a path, or any AudioSource, which is opened and closed; the last event is
+        SessionEnded. If the source fails, what was open is still told, then its error is raised.
+        Leaving the loop early, and `close()`, forget the open segment. Raises InputError if the
+        file cannot be read, MissingExtraError or DeviceError if there is no microphone.
         """
         for event in self._pulses(source):
             if event is not None:
                 yield event
 
-    def alisten(self, source: AudioSource | None = None) -> AsyncIterator[Event]:
+    def alisten(self, source: Sound | None = None) -> AsyncIterator[Event]:
         """`listen` for `async for`: the work is done in a thread, and callbacks run there.
 
         At most 64 events wait for a slow consumer. Cancelling, or leaving the loop and closing the
@@ -238,18 +243,14 @@ class Session(Loadable):
 
     # --- steps ------------------------------------------------------------------------------------
 
-    def _pulses(self, source: AudioSource | None) -> Iterator[Event | None]:
+    def _pulses(self, source: Sound | None) -> Iterator[Event | None]:
         """Events as they come, and None once a step, so that a thread can tell it is alive.
 
         The lock is free between two events: that is when questions are answered.
         """
         self.load()
         self._stop_reason = None
-        opened = source if source is not None else _microphone()
-        if not isinstance(opened, AudioSource):
-            raise InputError(
-                f"{opened!r} is no source of sound.", cure="Wrap it, such as FileSource(path)."
-            )
+        opened = _microphone() if source is None else as_source(source)
         heard_out = False
         try:
             with opened:
@@ -323,6 +324,17 @@ def at(event: Event, time_s: float) -> Event:
     """A source's event on the session's clock: a source counts from its own start."""
     changes = {item.name: time_s for item in fields(event) if item.name == "time_s"}
     return replace(event, **changes)
+
+
+def as_source(sound: Sound) -> AudioSource:
+    """`sound`, or the file that it names."""
+    if isinstance(sound, AudioSource):
+        return sound
+    if isinstance(sound, str | PathLike):
+        return FileSource(sound)
+    raise InputError(
+        f"{sound!r} is no source of sound.", cure="Give a path or an AudioSource; arrays go to feed()."
+    )
 
 
 def _microphone() -> AudioSource:

@@ -42,8 +42,8 @@ class SessionSettings:
             raise InputError(f"endpoint is {self.endpoint!r}.", cure="Give an EndpointConfig.")
 
 
-class SessionOptions(TypedDict, total=False):
-    """Fields of EngineSettings and SessionSettings as keywords of Session."""
+class EngineOptions(TypedDict, total=False):
+    """Fields of EngineSettings as keywords."""
 
     model: str
     mem: str
@@ -56,6 +56,11 @@ class SessionOptions(TypedDict, total=False):
     branches: int
     threads: int | None
     provider: str
+
+
+class SessionOptions(EngineOptions, total=False):
+    """Fields of EngineSettings and SessionSettings as keywords of Session."""
+
     context: str
     partial_interval_s: float
     hotword: str
@@ -70,11 +75,16 @@ def with_options(
     engine, settings = engine or EngineSettings(), settings or SessionSettings()
     ours = {item.name for item in fields(settings)}
     theirs = {item.name for item in fields(engine)}
-    unknown = sorted(set(options) - ours - theirs)
-    if unknown:
-        known = ", ".join(sorted(ours | theirs))
-        raise TypeError(f"Session has no option {', '.join(unknown)}; there are: {known}")
+    check_names("Session", options, ours | theirs)
     return (
         replace(engine, **{name: value for name, value in options.items() if name in theirs}),
         replace(settings, **{name: value for name, value in options.items() if name in ours}),
     )
+
+
+def check_names(owner: str, options: Mapping[str, Any], known: set[str]) -> None:
+    """TypeError that names what there is, if `options` has a name that is not `known`."""
+    unknown = sorted(set(options) - known)
+    if unknown:
+        there_are = ", ".join(sorted(known))
+        raise TypeError(f"{owner} has no option {', '.join(unknown)}; there are: {there_are}")

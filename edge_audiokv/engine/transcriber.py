@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Self
+from typing import Self, Unpack
 
 from edge_audiokv.audio.endpoint import EndpointConfig, Segment, segments
 from edge_audiokv.audio.file import FileSource
@@ -15,6 +15,7 @@ from edge_audiokv.engine.cache import HeadCache, clip_capacity, open_cache, poli
 from edge_audiokv.engine.estimate import context_bytes, shape_of
 from edge_audiokv.engine.recognizer import Recognizer, Stopwatch
 from edge_audiokv.engine.runtime import Runtime
+from edge_audiokv.engine.session_settings import EngineOptions, check_names
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.events import Final
 from edge_audiokv.lifetime import Loadable
@@ -30,11 +31,12 @@ _DETECTOR_BYTES = 10 << 20
 class Transcriber(Loadable):
     """Turns sound sources into `Final` events.
 
-        with Transcriber(EngineSettings(kv_share=0.4)) as transcriber:
+        with Transcriber(mem="1GB", kv_share=0.4) as transcriber:
             for final in transcriber.transcribe("talk.flac"):
-                print(final.text)
+                print(final.start_s, final.text)
 
-    The constructor touches nothing. One thread at a time may use a transcriber.
+    Settings come as a record or, field by field, as keywords. The constructor touches nothing. One
+    thread at a time may use a transcriber.
     """
 
     def __init__(
@@ -43,8 +45,10 @@ class Transcriber(Loadable):
         *,
         endpoint: EndpointConfig | None = None,
         progress: Progress | None = None,
+        **options: Unpack[EngineOptions],
     ) -> None:
-        self.settings = settings or EngineSettings()
+        check_names("Transcriber", options, {item.name for item in fields(EngineSettings)})
+        self.settings = replace(settings or EngineSettings(), **options)
         self.endpoint = endpoint or EndpointConfig()
         self.runtime = Runtime(
             self.settings, max_window_s=self.endpoint.max_segment_s, progress=progress

@@ -7,6 +7,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,6 +44,16 @@ def state_of(session: Session) -> tuple[bytes, dict[str, bytes], int]:
         {name: array.tobytes() for name, array in statistics.items()},
         cache.next_position,
     )
+
+
+def test_a_path_will_do(renew, clips) -> None:
+    clip = clips["letter"]
+    by_name = list(renew().listen(str(clip.path)))
+    by_source = list(renew().listen(FileSource(clip.path)))
+    assert by_name == by_source
+    assert clip.share_heard(" ".join(texts(by_name))) > 0.5
+    with pytest.raises(InputError, match=r"no file nosuch\.flac"):
+        next(renew().listen(Path("nosuch.flac")))
 
 
 @pytest.mark.parametrize("context", ["fresh", "rolling"])
