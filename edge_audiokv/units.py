@@ -71,6 +71,15 @@ def format_bytes(size_bytes: float) -> str:
     return f"{size:.2f} GiB"
 
 
+def format_cap(cap_bytes: int) -> str:
+    """A cap as people type it, beside its binary size: 2 * 10**9 -> '2GB (1.86 GiB)'."""
+    binary = format_bytes(cap_bytes)
+    for unit, factor in (("GB", 10**9), ("MB", 10**6)):
+        if cap_bytes and cap_bytes % factor == 0:
+            return f"{cap_bytes // factor}{unit} ({binary})"
+    return binary
+
+
 def format_clock(time_s: float, *, decimal: str = ".") -> str:
     """Hours, minutes, seconds and milliseconds: 3661.5 -> '01:01:01.500'."""
     total_ms = max(0, round(time_s * 1000))

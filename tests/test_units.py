@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_audiokv.units import format_bytes, format_clock, parse_bytes, parse_share, printable
+from edge_audiokv.units import (
+    format_bytes,
+    format_cap,
+    format_clock,
+    parse_bytes,
+    parse_share,
+    printable,
+)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +63,20 @@ def test_bytes_are_printed_with_a_unit() -> None:
         "5.0 MiB",
         "3.00 GiB",
     ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("2GB", "2GB (1.86 GiB)"),
+        ("300MB", "300MB (286.1 MiB)"),
+        ("2GiB", "2.00 GiB"),
+        ("1.5GB", "1500MB (1.40 GiB)"),
+        ("300", "300 B"),
+    ],
+)
+def test_a_cap_is_told_as_it_was_typed(typed: str, told: str) -> None:
+    assert format_cap(parse_bytes(typed)) == told
 
 
 def test_clock() -> None:

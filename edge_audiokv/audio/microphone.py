@@ -104,6 +104,10 @@ class MicrophoneSource(AudioSource):
         """What was opened, with its own rate and channels."""
         return self._device
 
+    def check(self) -> None:
+        """DeviceError if there is no such device; records nothing."""
+        find_input(self._wanted, self._system.inputs())
+
     def open(self) -> None:
         """Start to record. DeviceError if there is no such device or it does not open."""
         if self._device is not None:

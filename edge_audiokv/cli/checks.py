@@ -19,7 +19,7 @@ from edge_audiokv.errors import (
     MissingExtraError,
     ModelError,
 )
-from edge_audiokv.units import format_bytes
+from edge_audiokv.units import format_bytes, format_cap
 
 _PREFIX = "EDGE_AUDIOKV_"
 # What the package, its build and its tests read, beside the options of the commands.
@@ -153,7 +153,7 @@ def memory(facts: dict[str, Any], engine: EngineSettings) -> None:
     from edge_audiokv.kv.memory import peak_rss_bytes, total_memory_bytes
 
     facts["this machine"] = format_bytes(total_memory_bytes())
-    facts["--mem"] = format_bytes(engine.cap_bytes)
+    facts["--mem"] = format_cap(engine.cap_bytes)
     try:
         Session(replace(engine, mem="1MB")).load()
     except MemoryBudgetError as error:

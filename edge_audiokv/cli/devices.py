@@ -15,7 +15,13 @@ from edge_audiokv.errors import DeviceError
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON list instead of a table.")
-@click.option("--level", "level_s", type=Number(0.1, 60), help="Listen SECONDS to each; show dB.")
+@click.option(
+    "--level",
+    "level_s",
+    type=Number(0.1, 60),
+    metavar="SECONDS",
+    help="Listen SECONDS to each; show dB.",
+)
 def devices(as_json: bool, level_s: float | None) -> None:
     """List the microphones. Use a number or a part of the name with listen --device.
 

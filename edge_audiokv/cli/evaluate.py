@@ -38,14 +38,23 @@ from edge_audiokv.eval.wer import (
 
 @click.group("eval")
 def evaluate() -> None:
-    """Measure a model on recordings whose text is known."""
+    """Measure a model on recordings whose text is known.
+
+    A manifest has one JSON object a line, with "path" (relative to the manifest), "text" and, if
+    it is known, "speaker".
+
+    \b
+    Examples:
+      edge-audiokv eval wer --manifest clips/manifest.jsonl --limit 64
+      edge-audiokv eval noise sounds/
+    """
 
 
 for _command in (recall_command, rolling_command, noise_command):
     evaluate.add_command(_command)
 
 
-@evaluate.command("wer")
+@evaluate.command("wer", short_help="Word error rate, with 95 % intervals.")
 @manifest_option
 @limit_option
 @speaker_option

@@ -26,7 +26,7 @@ from edge_audiokv.eval.tasks import KINDS
 from edge_audiokv.eval.wer import ClipScore, read_manifest
 
 
-@click.command("recall")
+@click.command("recall", short_help="Questions about minutes of sound, asked after it.")
 @manifest_option
 @speaker_option
 @limit_option
@@ -150,7 +150,7 @@ def _found_columns(score: Score) -> str:
     )
 
 
-@click.command("rolling")
+@click.command("rolling", short_help="Word error rate with minutes of earlier turns in view.")
 @manifest_option
 @speaker_option
 @limit_option
@@ -215,7 +215,7 @@ def rolling_lines(found: Comparison) -> list[str]:
     return lines
 
 
-@click.command("noise")
+@click.command("noise", short_help="Words made up where nobody speaks.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @limit_option
 @json_option

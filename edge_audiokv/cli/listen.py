@@ -22,12 +22,12 @@ from edge_audiokv.audio.source import AudioSource, Samples
 from edge_audiokv.cli.options import Number, engine_options, settings_from
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.errors import EdgeAudioKVError, OutputError
-from edge_audiokv.events import Event, Warned
+from edge_audiokv.events import Event, SessionEnded, Warned
 from edge_audiokv.kv.memory import peak_rss_bytes
 from edge_audiokv.models.progress import progress_bar
 from edge_audiokv.output import FORMATS, Writer, open_output
 from edge_audiokv.output.live import View, make_view
-from edge_audiokv.units import format_bytes, format_clock
+from edge_audiokv.units import format_bytes, format_cap, format_clock
 
 
 @click.command()
@@ -59,10 +59,23 @@ from edge_audiokv.units import format_bytes, format_clock
     help="Longest segment; longer speech is split at its quietest point.",
 )
 @click.option("--no-partials", is_flag=True, help="Only final text.")
-@click.option("-f", "--format", "format_name", type=click.Choice(list(FORMATS)), default="text")
-@click.option("-o", "--output", default="-", show_default=True, metavar="FILE")
 @click.option(
-    "--save-audio", type=click.Path(path_type=Path), help="Keep what was heard (WAV, FLAC)."
+    "-f",
+    "--format",
+    "format_name",
+    type=click.Choice(list(FORMATS)),
+    default="text",
+    show_default=True,
+    help="Format of the result.",
+)
+@click.option(
+    "-o", "--output", default="-", show_default=True, metavar="FILE", help="Where it goes."
+)
+@click.option(
+    "--save-audio",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keep what was heard (WAV, FLAC).",
 )
 @click.option("--verbose", is_flag=True, help="Say where the bytes are, at the end.")
 def listen(
@@ -103,7 +116,7 @@ def listen(
     engine = settings_from(values)
     opened = _source(source, device, raw, realtime)
     if source is not None and source != "-":
-        # A wrong path is told before seconds are spent on loading a model.
+        # A wrong path, as no microphone, is told before seconds are spent on loading a model.
         with opened:
             pass
     # Where people look at the words: on standard output if that is the terminal.
@@ -124,7 +137,8 @@ def listen(
         if source != "-" and sys.stdin is not None and sys.stdin.isatty():
             desk.take_questions()
         code = desk.run(MonitoredSource(opened, desk.look))
-    _summary(session, verbose)
+    # Only now: a result on the same terminal is whole.
+    _summary(session, desk.ended, verbose)
     if code:
         sys.exit(code)
 
@@ -135,8 +149,10 @@ def _source(name: str | None, device: str | None, raw: str | None, realtime: boo
     # Imported when it is wanted: files and pipes work without PortAudio.
     microphone = import_module("edge_audiokv.audio.microphone")
     number = int(device) if device is not None and device.isdigit() else device
-    opened: AudioSource = microphone.MicrophoneSource(number)
-    return opened
+    opened = microphone.MicrophoneSource(number)
+    opened.check()
+    source: AudioSource = opened
+    return source
 
 
 class _Desk:
@@ -149,6 +165,7 @@ class _Desk:
         self.view = view
         self.writer = writer
         self.recorder = recorder
+        self.ended: SessionEnded | None = None
         self._lock = threading.Lock()
         self._signal = 0
 
@@ -158,6 +175,8 @@ class _Desk:
             if self.writer is not None:
                 self.writer.write(event)
             self.view.show(event)
+        if isinstance(event, SessionEnded):
+            self.ended = event
 
     def look(self, samples: Samples) -> None:
         """Called for every block of sound."""
@@ -210,13 +229,16 @@ class _Desk:
         self.session.stop("interrupted" if number == signal.SIGINT else "terminated")
 
 
-def _summary(session: Session, verbose: bool) -> None:
+def _summary(session: Session, ended: SessionEnded | None, verbose: bool) -> None:
     watch = session.final_watch
     clock_s = session.clock_s
     factor = watch.total_s / clock_s if clock_s else 0.0
+    count = ended.segments if ended is not None else 0
+    reason = f" ({ended.reason})" if ended is not None else ""
     click.echo(
-        f"{format_clock(clock_s)[:8]} heard, realtime factor {factor:.2f}, "
-        f"peak RSS {format_bytes(peak_rss_bytes())} of {format_bytes(session.engine.cap_bytes)}",
+        f"{count} segment{'' if count == 1 else 's'} in {format_clock(clock_s)[:8]}{reason}, "
+        f"realtime factor {factor:.2f}, peak RSS {format_bytes(peak_rss_bytes())} "
+        f"of --mem {format_cap(session.engine.cap_bytes)}",
         err=True,
     )
     if verbose and session.last_report is not None:

@@ -23,7 +23,7 @@ from edge_audiokv.events import Final, Warned
 from edge_audiokv.kv.memory import peak_rss_bytes, rss_bytes
 from edge_audiokv.models.progress import progress_bar
 from edge_audiokv.output import FORMATS, open_output
-from edge_audiokv.units import format_bytes, printable
+from edge_audiokv.units import format_bytes, format_cap, printable
 
 
 @click.command()
@@ -65,7 +65,7 @@ def transcribe(
 
     FILE is anything libsndfile reads (WAV, FLAC, OGG, Opus, MP3), at any rate, or - for standard
     input. Speech is found, cut at pauses and decoded piece by piece; the result goes to standard
-    output.
+    output. Several files make one result, whose times run on from file to file.
 
     \b
     Examples:
@@ -164,7 +164,7 @@ def report_lines(transcriber: Transcriber) -> list[str]:
     full_bytes = cache.full_pool_nbytes
     lines += [
         f"  {'peak RSS':<16}{format_bytes(peak_rss_bytes()):>12}"
-        f"  of --mem {format_bytes(settings.cap_bytes)}",
+        f"  of --mem {format_cap(settings.cap_bytes)}",
         "cache",
         f"  policy          {settings.kv_policy}, {settings.kv_share:.0%} of the rows kept",
         f"  pools           {format_bytes(cache.context.pool_nbytes)} allocated, "

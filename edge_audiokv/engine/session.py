@@ -333,7 +333,8 @@ def as_source(sound: Sound) -> AudioSource:
     if isinstance(sound, str | PathLike):
         return FileSource(sound)
     raise InputError(
-        f"{sound!r} is no source of sound.", cure="Give a path or an AudioSource; arrays go to feed()."
+        f"{sound!r} is no source of sound.",
+        cure="Give a path or an AudioSource; arrays go to feed().",
     )
 
 

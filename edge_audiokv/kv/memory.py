@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from edge_audiokv.errors import MemoryBudgetError
-from edge_audiokv.units import format_bytes
+from edge_audiokv.units import format_bytes, format_cap
 
 # What Python's and C's heaps grow by in hours of use, and library pages that are touched late
 # (measured: 8 to 14 MB beside parts of 390 MB), as a share of the parts.
@@ -80,7 +80,7 @@ def plan_memory(
         smallest_mb = math.ceil(needed_bytes * (1 + SPREAD_SHARE) / 1_000_000)
         listed = " + ".join(f"{name} {format_bytes(size)}" for name, size in parts.items())
         raise MemoryBudgetError(
-            f"--mem {format_bytes(cap_bytes)} cannot hold {listed} + slack "
+            f"--mem {format_cap(cap_bytes)} cannot hold {listed} + slack "
             f"{format_bytes(slack_bytes)} + KV cache at least {format_bytes(least_bytes)} "
             f"= {format_bytes(needed_bytes)}.",
             cure=f"Use --mem {smallest_mb}MB or more, or a smaller model.",

@@ -24,7 +24,6 @@ from edge_audiokv.events import (
     MemoryReport,
     Overflow,
     Partial,
-    SessionEnded,
     SpeechStarted,
     Stalled,
     Warned,
@@ -92,9 +91,6 @@ def notice(event: Event) -> str:
             return f"warning: {event.dropped_samples} samples dropped; the machine is too slow"
         case Stalled():
             return f"warning: no progress for {event.waited_s:.1f} s"
-        case SessionEnded():
-            clock = format_clock(event.time_s)
-            return f"{event.segments} segments in {clock} ({event.reason})"
         case _:
             return ""
 

@@ -225,3 +225,10 @@ def test_bytes_are_the_ring(system, clock):
 def test_reading_before_open_is_an_error(system, clock):
     with pytest.raises(DeviceError, match="not open"):
         microphone(system, clock).read()
+
+
+def test_a_check_finds_the_device_and_records_nothing(system, clock):
+    microphone(system, clock).check()
+    assert system.streams == []
+    with pytest.raises(DeviceError, match="No microphone is called 'radio'"):
+        microphone(system, clock, device="radio").check()

@@ -14,7 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from click.testing import CliRunner
 
+from edge_audiokv.audio import portaudio
+from edge_audiokv.cli.listen import listen
 from edge_audiokv.events import Event, Final, SessionEnded, from_json
 
 DATA = Path(__file__).parents[1] / "data"
@@ -134,6 +137,36 @@ def test_bad_input_is_one_line_with_a_cure(arguments: list[str], code: int, word
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nothing-here.wav"], "no file nothing-here"),
+        (["-d", "radio"], "No microphone was found"),
+    ],
+)
+def test_what_cannot_be_heard_is_told_before_a_model_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.setattr(portaudio.PortAudio, "inputs", lambda self: [])
+    ran = CliRunner().invoke(listen, [*arguments, "--model", "no-such-model"])
+    assert words in str(ran.exception)
+
+
+def test_the_summary_is_one_line_after_a_whole_result() -> None:
+    # One stream for both, as on a terminal.
+    done = subprocess.run(
+        [*COMMAND, str(TALK), "--format", "json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    document, _, summary = done.stdout.rstrip().rpartition("\n")
+    assert json.loads(document)["complete"]
+    assert summary.startswith("2 segments in 00:00:05 (end of the source), realtime factor")
+    assert summary.endswith("of --mem 1GB (953.7 MiB)")
 
 
 def wait_for(process: subprocess.Popen[bytes], words: bytes) -> bytes:

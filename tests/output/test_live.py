@@ -93,7 +93,6 @@ def test_plain_lines_with_and_without_finals():
     told = [
         "warning: careful",
         "microphone lost: mic; waiting for it",
-        "1 segments in 00:00:04.000 (end of input)",
     ]
     assert plain(EVENTS, finals=False) == told
     assert plain(EVENTS, finals=True) == [
