@@ -12,7 +12,8 @@
     +-- OutputError                 10   a result could not be written
     +-- MissingExtraError           11   an optional package is not installed
 
-Exit code 2 is click's (wrong usage); 130 and 143 follow SIGINT and SIGTERM.
+Exit code 2 is click's (wrong usage); 129, 130 and 143 follow SIGHUP, SIGINT and
+SIGTERM.
 Each message says what happened; `cure` says what to do about it.
 """
 

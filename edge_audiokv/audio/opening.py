@@ -61,6 +61,8 @@ def make_source(
     """
     source: AudioSource
     if os.fspath(name) == "-":
+        if stdin is None and sys.stdin is None:
+            raise InputError("standard input is closed.", cure="Pipe sound in, or name a file.")
         stream = stdin or sys.stdin.buffer
         if raw is not None:
             source = PcmSource(stream, raw, name="standard input")

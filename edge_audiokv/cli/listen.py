@@ -19,6 +19,7 @@ from edge_audiokv.audio.level import measure
 from edge_audiokv.audio.monitor import MonitoredSource, Recorder
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource, Samples
+from edge_audiokv.cli.main import ending_signals
 from edge_audiokv.cli.options import Number, engine_options, settings_from
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.errors import EdgeAudioKVError, OutputError
@@ -211,7 +212,8 @@ class _Desk:
 
     def run(self, source: AudioSource) -> int:
         """Listen until the source ends or a signal comes; the exit code."""
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, *ending_signals()]
+        before = {number: signal.getsignal(number) for number in numbers}
         for number in before:
             signal.signal(number, self._on_signal)
         try:

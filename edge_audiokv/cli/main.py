@@ -33,7 +33,14 @@ COMMANDS = {
 
 
 class Terminated(BaseException):
-    """SIGTERM, raised in the main thread so that every `with` block closes what it holds."""
+    """SIGTERM or SIGHUP, raised in the main thread so that every `with` block closes what it holds.
+
+    `code` is the exit code that follows from the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.code = 128 + number
 
 
 class ReaderGone(BaseException):
@@ -120,7 +127,7 @@ def cli(log_level: int) -> None:
 
     Exit codes: 0 done, 1 other error, 2 wrong usage, 3 unusable audio, 4 model, 5 download,
     6 does not fit --mem, 7 no microphone, 8 native library, 9 KV policy, 10 output,
-    11 missing extra, 130 interrupted, 143 terminated.
+    11 missing extra, 129 hung up, 130 interrupted, 143 terminated.
     """
     if log_level:
         level = logging.DEBUG if log_level > 1 else logging.INFO
@@ -138,14 +145,24 @@ def _usage(error: click.ClickException) -> str:
     return f"{message}{end} See `{context.command_path} --help`."
 
 
-def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated
+def _on_signal(number: int, _frame: FrameType | None) -> None:
+    raise Terminated(number)
+
+
+def ending_signals() -> list[signal.Signals]:
+    """Signals that ask for an end: SIGTERM, and SIGHUP unless somebody ignores it (nohup)."""
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
+        return [signal.SIGTERM]
+    return [signal.SIGTERM, hangup]
 
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     logging.getLogger("edge_audiokv").addHandler(logging.NullHandler())
-    previous: Any = signal.signal(signal.SIGTERM, _on_sigterm)
+    previous: dict[signal.Signals, Any] = {
+        number: signal.signal(number, _on_signal) for number in ending_signals()
+    }
     try:
         code = cli.main(args=args, prog_name="edge-audiokv", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -162,11 +179,12 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(EdgeAudioKVError.exit_code)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
-    except Terminated:
-        sys.exit(143)
+    except Terminated as end:
+        sys.exit(end.code)
     except ReaderGone:
         # The reader went away (`| head`): not our error. What is still buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

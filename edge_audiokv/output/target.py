@@ -42,6 +42,7 @@ class ResultFile:
         growing = self._target.with_name(f".{self._target.name}.{os.getpid()}.part")
         self._growing = growing if whole else path
         self._file: TextIO | None = None
+        self._whole_bytes = 0
 
     def check(self) -> None:
         """OutputError now rather than after an hour, if the file cannot be made."""
@@ -72,6 +73,7 @@ class ResultFile:
     def flush(self) -> None:
         if self._file is not None:
             self._file.flush()
+            self._whole_bytes = os.fstat(self._file.fileno()).st_size
 
     def commit(self) -> None:
         """All is written: close, and give the file its name."""
@@ -89,6 +91,10 @@ class ResultFile:
             self._file = None
             if self._growing != self.path:
                 self._growing.unlink(missing_ok=True)
+            elif self._target.is_file():
+                # A disk that fills up takes part of the last record: keep whole ones.
+                with suppress(OSError):
+                    os.truncate(self._target, self._whole_bytes)
 
 
 @contextmanager
@@ -103,6 +109,8 @@ def open_output(path: str | os.PathLike[str], format: str, **options: object) ->
             f"There is no output format {format!r}.", cure=f"Use one of: {', '.join(FORMATS)}."
         )
     if os.fspath(path) == "-":
+        if sys.stdout is None:
+            raise OutputError("standard output is closed.", cure="Name a file with -o.")
         with _make(format, sys.stdout, "standard output", options) as writer:
             yield writer
         return

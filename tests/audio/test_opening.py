@@ -39,3 +39,10 @@ def test_bad_pipes(data, says):
     with pytest.raises(InputError, match=f"standard input {says}"):
         source.open()
     source.close()
+
+
+def test_a_closed_standard_input_is_told(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    for raw in (None, "s16le:16000"):
+        with pytest.raises(InputError, match="closed"):
+            make_source("-", raw=raw)

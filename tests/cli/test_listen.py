@@ -66,7 +66,9 @@ def test_raw_sound_through_a_pipe_is_heard_and_recorded(tmp_path: Path) -> None:
     assert np.abs(kept).max() > 0.1
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
 def test_a_signal_ends_the_open_segment_and_tells_what_it_was(
     number: signal.Signals, code: int
 ) -> None:

@@ -46,7 +46,9 @@ def wait_for_text(process: subprocess.Popen[str], path: Path, words: str) -> Non
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
 @pytest.mark.parametrize("context", ["fresh", "rolling"])
 def test_what_was_final_is_on_disk_after_a_signal(tmp_path, number, code, context) -> None:
     path = tmp_path / "out.jsonl"

@@ -23,7 +23,9 @@ def hour(spoken, tmp_path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
 def test_a_signal_ends_the_document_and_sets_the_code(command, hour, number, code) -> None:
     with command.start("transcribe", hour, "--format", "json") as process:
         assert process.stdout is not None and process.stderr is not None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -149,3 +151,36 @@ def test_a_reader_that_left_is_told_as_such(tmp_path, talk):
     ):
         writer.write(talk[2])
         writer.write(talk[3])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no limits on the size of files there")
+@pytest.mark.parametrize("limit_bytes", [1, 60, 100, 170])
+def test_a_disk_that_fills_up_keeps_whole_records(tmp_path: Path, limit_bytes: int) -> None:
+    path = tmp_path / "talk.jsonl"
+    code = (
+        "import resource, signal, sys\n"
+        "from edge_audiokv.errors import OutputError\n"
+        "from edge_audiokv.events import Final\n"
+        "from edge_audiokv.output import open_output\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_bytes}, {limit_bytes}))\n"
+        "try:\n"
+        f"    with open_output({str(path)!r}, 'jsonl') as writer:\n"
+        "        for number in range(9):\n"
+        "            writer.write(Final(number, 0.0, 1.0, 'one two three', ()))\n"
+        "except OutputError:\n"
+        "    sys.exit(10)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 10
+    text = path.read_text()
+    assert text == "" or text.endswith("\n")
+    assert [json.loads(line)["id"] for line in text.splitlines()] == list(
+        range(len(text.splitlines()))
+    )
+    assert limit_bytes < 100 or text
+
+
+def test_a_closed_standard_output_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    with pytest.raises(OutputError, match="closed"), open_output("-", "text"):
+        pass
