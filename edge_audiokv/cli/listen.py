@@ -26,7 +26,7 @@ from edge_audiokv.errors import EdgeAudioKVError, OutputError
 from edge_audiokv.events import Event, SessionEnded, Warned
 from edge_audiokv.kv.memory import peak_rss_bytes
 from edge_audiokv.models.progress import progress_bar
-from edge_audiokv.output import FORMATS, Writer, open_output
+from edge_audiokv.output import FORMATS, Writer, keep_apart, open_output
 from edge_audiokv.output.live import View, make_view
 from edge_audiokv.units import format_bytes, format_cap, format_clock
 
@@ -115,6 +115,9 @@ def listen(
         endpoint=EndpointConfig(silence_duration_ms=silence_ms, max_segment_s=max_segment_s),
     )
     engine = settings_from(values)
+    for target in (output, save_audio):
+        if source is not None and target is not None:
+            keep_apart(target, [source])
     opened = _source(source, device, raw, realtime)
     if source is not None and source != "-":
         # A wrong path, as no microphone, is told before seconds are spent on loading a model.

@@ -22,7 +22,7 @@ from edge_audiokv.errors import InputError
 from edge_audiokv.events import Final, Warned
 from edge_audiokv.kv.memory import peak_rss_bytes, rss_bytes
 from edge_audiokv.models.progress import progress_bar
-from edge_audiokv.output import FORMATS, open_output
+from edge_audiokv.output import FORMATS, keep_apart, open_output
 from edge_audiokv.units import format_bytes, format_cap, printable
 
 
@@ -79,6 +79,7 @@ def transcribe(
     settings = settings_from(values)
     if files.count("-") > 1:
         raise InputError("standard input can be read once.", cure="Name - once.")
+    keep_apart(output, files)
     sources = [make_source(name, raw=raw) for name in files]
     endpoint = EndpointConfig(max_segment_s=max_segment_s)
     with ExitStack() as stack:

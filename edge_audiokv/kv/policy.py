@@ -186,6 +186,8 @@ def make_policy(name: str, *, profile: HeadProfile | None = None, **options: Any
     return cls(**arguments)
 
 
+# More rows than any cache has, and far from the end of int32.
+_MOST = 1 << 24
 _KINDS = {bool: "true or false,", int: "a whole number", float: "a number", str: "a word"}
 
 
@@ -203,7 +205,7 @@ def _convert(policy: str, option: str, value: Any, default: Any) -> Any:
             return value
         converted = kind(value)
         # All numbers are counts, shares, factors or exponents.
-        if kind in (int, float) and not (math.isfinite(converted) and converted >= 0):
+        if kind in (int, float) and not (math.isfinite(converted) and 0 <= converted <= _MOST):
             raise ValueError
         return converted
     except (KeyError, OverflowError, TypeError, ValueError):

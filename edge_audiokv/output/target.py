@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
@@ -95,6 +95,17 @@ class ResultFile:
                 # A disk that fills up takes part of the last record: keep whole ones.
                 with suppress(OSError):
                     os.truncate(self._target, self._whole_bytes)
+
+
+def keep_apart(target: str | os.PathLike[str], sources: Iterable[str]) -> None:
+    """OutputError if writing `target` would overwrite one of the files that are to be read."""
+    for source in sources:
+        with suppress(OSError, ValueError):  # one of the two does not exist, or is "-"
+            if os.path.samefile(target, source):
+                raise OutputError(
+                    f"{target} is what is to be read; writing it would destroy it.",
+                    cure="Give the result another name.",
+                )
 
 
 @contextmanager

@@ -91,6 +91,23 @@ def test_a_wrong_path_is_told_before_a_model_is_loaded(call, tmp_path, command) 
     assert "no file" in ran.complaint
 
 
+@pytest.mark.parametrize(
+    ("command", "option"), [("transcribe", "-o"), ("listen", "-o"), ("listen", "--save-audio")]
+)
+def test_a_recording_is_never_overwritten_by_its_own_result(
+    call, tmp_path, command, option
+) -> None:
+    path, link = tmp_path / "talk.wav", tmp_path / "link.wav"
+    path.write_bytes(wav(3200))
+    link.symlink_to(path)
+    before = path.read_bytes()
+    for target in (path, link):
+        ran = call(command, path, option, target, "--model", "no such model")
+        assert ran.code == 10
+        assert "destroy" in ran.complaint
+    assert path.read_bytes() == before
+
+
 def test_every_file_is_looked_at_before_the_first_is_heard(call, spoken, tmp_path) -> None:
     ran = call("transcribe", spoken["garden"].path, tmp_path / "nothing.wav")
     assert ran.code == 3
@@ -178,6 +195,7 @@ def test_a_few_broken_samples_and_a_cut_file_are_heard_with_a_warning(
         (["--kv-option", "n_sinks=some"], 9, "n_sinks"),
         (["--kv-option", "n_sinks=-4"], 9, "n_sinks"),
         (["--kv-option", "alpha=nan"], 9, "alpha"),
+        (["--kv-option", "n_sinks=2147483648"], 9, "n_sinks"),
         (["--mem", "1KB"], 6, "Use --mem "),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
