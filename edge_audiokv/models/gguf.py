@@ -120,9 +120,10 @@ class GGUFHeader:
         return value
 
 
-def read_header(path: Path | str) -> GGUFHeader:
+def read_header(path: Path | str, *, check_tokens: bool = False) -> GGUFHeader:
     """The header of the GGUF file at `path`.
 
+    `check_tokens` also looks at every token of the vocabulary, which takes as long again.
     Raises ModelError, one line, if the file is missing, not GGUF, of an unknown version, truncated
     or claims more than it can hold.
     """
@@ -139,7 +140,7 @@ def read_header(path: Path | str) -> GGUFHeader:
             # Most headers end within the first read; read on only while the parser asks for more.
             while True:
                 try:
-                    return _parse(path, head, file_bytes)
+                    return _parse(path, head, file_bytes, check_tokens)
                 except _Truncated as error:
                     limit = min(file_bytes, MAX_HEADER_BYTES)
                     if len(head) >= limit:
@@ -231,6 +232,26 @@ def _damaged(path: Path, what: str) -> ModelError:
     return ModelError(f"{path} is not a usable GGUF file: {what}.", cure="Fetch it again.")
 
 
+def _check_tokens(path: Path, data: bytes, start: int) -> None:
+    """Refuse a token that is there twice: llama.cpp ends the process. The value is at `start`."""
+    if data[start : start + 8] != struct.pack("<II", _ARRAY, _STRING):
+        raise _damaged(path, "a vocabulary that is no list of texts")
+    seen: set[bytes] = set()
+    unpack, at, n_empty = struct.Struct("<Q").unpack_from, start + 16, 0
+    count = unpack(data, start + 8)[0]
+    for _ in range(count):
+        end = at + 8 + unpack(data, at)[0]
+        # llama.cpp reads them as C strings, and gives empty ones names of their own.
+        token = data[at + 8 : end].split(b"\0", 1)[0]
+        if token:
+            seen.add(token)
+        else:
+            n_empty += 1
+        at = end
+    if len(seen) + n_empty != count:
+        raise _damaged(path, "a vocabulary that holds a token twice")
+
+
 def _check_keys(path: Path, keys: dict[str, Value]) -> None:
     """Refuse what llama.cpp would not: it ends the process on these values."""
     for name, value in keys.items():
@@ -242,7 +263,7 @@ def _check_keys(path: Path, keys: dict[str, Value]) -> None:
             raise _damaged(path, f"{name} is {value}")
 
 
-def _parse(path: Path, data: bytes, file_bytes: int) -> GGUFHeader:
+def _parse(path: Path, data: bytes, file_bytes: int, check_tokens: bool = False) -> GGUFHeader:
     cursor = _Cursor(data, file_bytes)
     cursor.skip(len(MAGIC))
     version = cursor.count("<I")
@@ -254,7 +275,10 @@ def _parse(path: Path, data: bytes, file_bytes: int) -> GGUFHeader:
     keys: dict[str, Value] = {}
     for _ in range(key_count):
         name = cursor.string()
+        start = cursor.at
         value = cursor.value(cursor.count("<I"), path)
+        if check_tokens and name == "tokenizer.ggml.tokens":
+            _check_tokens(path, data, start)
         if value is not None:
             keys[name] = value
     _check_keys(path, keys)

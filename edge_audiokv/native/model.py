@@ -51,7 +51,7 @@ class Model(Loadable):
             if path is not None:
                 # Our reader refuses; llama.cpp takes some damage for a programmer's error and ends
                 # the process.
-                read_header(path)
+                read_header(path, check_tokens=True)
         library = load()
         llama = library.llama
 

@@ -89,6 +89,35 @@ def test_vectors_that_are_not_f32(tmp_path: Path) -> None:
         read_header(path)
 
 
+@pytest.mark.parametrize(
+    ("token", "is_told"),
+    [(b"token 1", True), (b"token 1\0x", True), (b"\0oken 12", False), (b"", False)],
+)
+def test_a_token_twice_is_told(tmp_path: Path, token: bytes, is_told: bool) -> None:
+    names = [b"token 1", b"token 2", token, b"\0 other"]
+    listed = b"".join(struct.pack("<Q", len(name)) + name for name in names)
+    key = b"tokenizer.ggml.tokens"
+    rest = struct.pack("<Q", len(key)) + key + struct.pack("<IIQ", 9, 8, len(names)) + listed
+    path = tmp_path / "a.gguf"
+    path.write_bytes(raw_gguf(keys=1, rest=rest))
+    read_header(path)
+    if not is_told:
+        read_header(path, check_tokens=True)
+        return
+    with pytest.raises(ModelError, match="a token twice"):
+        read_header(path, check_tokens=True)
+
+
+def test_a_vocabulary_of_numbers_is_told(tmp_path: Path) -> None:
+    key = b"tokenizer.ggml.tokens"
+    path = tmp_path / "a.gguf"
+    path.write_bytes(
+        raw_gguf(keys=1, rest=struct.pack("<Q", len(key)) + key + struct.pack("<II", 4, 7))
+    )
+    with pytest.raises(ModelError, match="no list of texts"):
+        read_header(path, check_tokens=True)
+
+
 def test_layers_may_differ_in_heads(tmp_path: Path) -> None:
     assert read_header(write_gguf(tmp_path / "a.gguf", kv_heads=[1, 3])).n_head_kv == 3
 
