@@ -98,16 +98,22 @@ def transcribe(
         # Several files make one timeline and one count, as if they had been joined.
         offset_s, count = 0.0, 0
         for name, source in zip(files, sources, strict=True):
+            spoken = False
             with source:
                 for final in _with_progress(
                     transcriber, source, printable(Path(name).name), console
                 ):
                     writer.write(_moved(final, count, offset_s))
                     count += 1
+                    spoken = spoken or bool(final.text.strip())
                 for event in source.take_events():
                     if isinstance(event, Warned):
                         click.echo(f"warning: {printable(event.message)}", err=True)
                 offset_s += source.clock_s
+            if not spoken:
+                # An empty result looks like a failure that was kept quiet.
+                where = "standard input" if name == "-" else printable(name)
+                click.echo(f"warning: no speech was found in {where}.", err=True)
         if verbose:
             for line in report_lines(transcriber):
                 click.echo(line, err=True)

@@ -145,6 +145,7 @@ def test_sound_without_speech_gives_no_text_and_no_fault(call, tmp_path, kind) -
         soundfile.write(str(path), samples, 16000, subtype="FLOAT")
     ran = call("transcribe", path)
     assert (ran.code, ran.out) == (0, "")
+    assert ran.err.endswith(f"warning: no speech was found in {path}.\n")
     assert all(line.startswith("warning: ") for line in ran.err.splitlines())
 
 
