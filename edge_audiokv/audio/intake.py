@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,14 @@ _CURE = "Give float32 in [-1, 1], int16 or int32, as [S] or [S, C], or bytes of 
 _MAX_CHANNELS = 64
 # Loud float sound may pass full scale a little; numbers like these are integers in disguise.
 _MAX_AMPLITUDE = 16.0
+# A second of five channels at 48 kHz.
+_MAX_BLOCK_NUMBERS = 1 << 18
 _CLIPPED_SHARE_TO_NOTE = 0.01
 
 
-def to_float(pcm: Pcm) -> Samples:
-    """float32 [S, C] of `pcm`: an array [S] or [S, C], or bytes of 16-bit little-endian mono.
+def checked_frames(pcm: Pcm) -> NDArray[Any]:
+    """`pcm` as numbers [S, C] of its own type: an array [S] or [S, C], or bytes of 16-bit
+    little-endian mono.
 
     Raises InputError if it is something else. NaN and Inf pass through.
     """
@@ -39,13 +43,30 @@ def to_float(pcm: Pcm) -> Samples:
     if frames.ndim != 2 or not 1 <= frames.shape[1] <= _MAX_CHANNELS:
         raise InputError(f"sound of the shape {list(np.shape(pcm))} is not understood.", cure=_CURE)
     if frames.dtype in (np.int16, np.int32):
-        full_scale = float(1 << (8 * frames.dtype.itemsize - 1))
-        return (frames / full_scale).astype(np.float32)
+        return frames
     if not np.issubdtype(frames.dtype, np.floating):
         raise InputError(f"samples of the type {frames.dtype} are not understood.", cure=_CURE)
-    finite = np.abs(frames[np.isfinite(frames)])
-    if finite.size and finite.max() > _MAX_AMPLITUDE:
-        raise InputError(f"float samples reach {finite.max():.0f}, full scale is 1.", cure=_CURE)
+    for block in _blocks(frames, SAMPLE_RATE_HZ):
+        finite = np.abs(block[np.isfinite(block)])
+        if finite.size and finite.max() > _MAX_AMPLITUDE:
+            raise InputError(
+                f"float samples reach {finite.max():.0f}, full scale is 1.", cure=_CURE
+            )
+    return frames
+
+
+def _blocks(frames: NDArray[Any], n_frames: int) -> Iterator[NDArray[Any]]:
+    """[S, C] in views of at most `n_frames`, fewer if there are many channels; at least one."""
+    step = max(1, min(n_frames, _MAX_BLOCK_NUMBERS // frames.shape[1]))
+    for start in range(0, max(1, len(frames)), step):
+        yield frames[start : start + step]
+
+
+def _to_float(frames: NDArray[Any]) -> Samples:
+    """float32 of the numbers that `checked_frames` lets pass."""
+    if frames.dtype in (np.int16, np.int32):
+        full_scale = float(1 << (8 * frames.dtype.itemsize - 1))
+        return (frames / full_scale).astype(np.float32)
     return frames.astype(np.float32, copy=False)
 
 
@@ -65,12 +86,14 @@ class Intake:
         self._health = Health()
         self._told: set[str] = set()
 
-    def push(self, pcm: Pcm, rate_hz: int = SAMPLE_RATE_HZ) -> Samples:
-        """The next piece as float32 [S] at 16 kHz; resampling holds back up to 85 ms until `flush`.
+    def pieces(self, pcm: Pcm, rate_hz: int = SAMPLE_RATE_HZ) -> Iterator[Samples]:
+        """The next sound as float32 [S] at 16 kHz, a second or less at a time, so that an hour
+        takes no more working memory than a second. Resampling holds back up to 85 ms until `flush`.
 
-        Raises InputError for sound that is not understood, a rate out of range or a changed rate.
+        Raises InputError, before the first piece, for sound that is not understood, a rate out of
+        range or a changed rate.
         """
-        frames = to_float(pcm)
+        frames = checked_frames(pcm)
         if self._resampler is None:
             self._resampler = StreamResampler(_whole(rate_hz))
         elif rate_hz != self._resampler.rate_hz:
@@ -78,7 +101,11 @@ class Intake:
                 f"the rate changed from {self._resampler.rate_hz} to {rate_hz} Hz.",
                 cure="Feed one rate, or call finish() between the two.",
             )
-        return self._resampler.push(to_mono(self._health.check(frames)))
+        return self._converted(frames, self._resampler)
+
+    def _converted(self, frames: NDArray[Any], resampler: StreamResampler) -> Iterator[Samples]:
+        for block in _blocks(frames, resampler.rate_hz):
+            yield resampler.push(to_mono(self._health.check(_to_float(block))))
 
     def flush(self) -> Samples:
         """What the resampler still holds. The next push begins a new stream, at any rate."""

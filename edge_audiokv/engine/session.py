@@ -210,9 +210,13 @@ class Session(Loadable):
         """
         with self._lock:
             hearing = self._loaded()
-            samples = self._intake.push(pcm, rate_hz)
-            warnings = [Warned(hearing.clock_s, text) for text in self._intake.complaints()]
-            return self._tell_all(hearing, chain(warnings, hearing.take(samples, live=live)))
+            return self._tell_all(hearing, self._take(hearing, pcm, rate_hz, live))
+
+    def _take(self, hearing: Hearing, pcm: Pcm, rate_hz: int, live: bool) -> Iterator[Event]:
+        for samples in self._intake.pieces(pcm, rate_hz):
+            for text in self._intake.complaints():
+                yield Warned(hearing.clock_s, text)
+            yield from hearing.take(samples, live=live)
 
     def finish(self, reason: str = "finished") -> list[Event]:
         """The sound is over: final text of what is open, then SessionEnded.
