@@ -57,6 +57,12 @@ class FileSource(AudioSource):
         self._reset()
         if isinstance(self._file, Path):
             check_path(self._file)
+        elif not hasattr(self._file, "read"):
+            # A whole number would be taken for a descriptor, and that file closed in the end.
+            kind = type(self._file).__name__
+            raise InputError(
+                f"{self.name} is of the type {kind}.", cure="Give a path or open file."
+            )
         sound = self._open_sound()
         if sound.frames == 0 and (self._declared(sound) or 0) == 0:
             sound.close()
@@ -82,11 +88,6 @@ class FileSource(AudioSource):
                 "ffmpeg -i IN -ac 1 -ar 16000 OUT.wav",
             ) from None
         except TypeError:
-            if not isinstance(self._file, Path) and not hasattr(self._file, "read"):
-                kind = type(self._file).__name__
-                raise InputError(
-                    f"{self.name} is of the type {kind}.", cure="Give a path or an open file."
-                ) from None
             # soundfile goes by the name alone here: it looks for no header in a .raw file.
             raise InputError(
                 f"{self.name} is raw sound, of which no header speaks.",
