@@ -173,9 +173,9 @@ def engine_options(command: Command) -> Command:
         _option(
             "--branches",
             type=click.IntRange(0, 64),
-            default=8,
+            default=0,
             show_default=True,
-            help="Close calls of a final text to decide the other way; 0: greedy.",
+            help="Close calls of a final text to decide the other way, too; 0: greedy, fastest.",
         ),
         _option(
             "-t",

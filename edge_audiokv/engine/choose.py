@@ -69,11 +69,11 @@ class Hybrid:
     the text so far; for the end of the text, what is left unsaid counts. A small LLM alone writes
     fluent neighbours of words that it was shown, leaves out and repeats.
 
-    `score` is that of the text so far; it never rises. `choices` are the `max_choices` closest
-    calls among those with a gap below `max_gap`: where a search may turn off.
+    `choices` are the `max_choices` closest calls among those with a gap below `max_gap`: where a
+    search may turn off. If there may be any, `score` is that of the text so far; it never rises.
     """
 
-    max_gap = 2.0
+    max_gap = 3.0
 
     def __init__(
         self, prefixes: CtcPrefix, vocabulary: Vocabulary, *, weight: float, max_choices: int = 0
@@ -92,17 +92,21 @@ class Hybrid:
         likeliest = np.argpartition(logits, len(logits) - n)[-n:]
         likeliest = likeliest[np.argsort(-logits[likeliest], kind="stable")]
         ranked: list[tuple[float, int]] = []
+        # Who remembers no close calls need not know the runner-up.
+        slack = self.max_gap if self.max_choices else 0.0
         for token in likeliest.tolist():
             # No token gains by CTC: what is behind by its logit alone stays behind.
             if ranked and logits[token] <= max(
-                ranked[1][0] if len(ranked) > 1 else -np.inf, ranked[0][0] - self.max_gap
+                ranked[1][0] if len(ranked) > 1 else -np.inf, ranked[0][0] - slack
             ):
                 break
             ranked.append((float(logits[token]) + self.weight * self._cost(token), token))
             ranked = sorted(ranked, key=lambda scored: -scored[0])[:2]
         highest, chosen = ranked[0]
-        step = self.score + highest - _log_sum(logits)
-        self._picked = chosen, step, self._close_call(ranked, step)
+        self._picked = chosen, self.score, None
+        if self.max_choices:
+            step = self.score + highest - _log_sum(logits)
+            self._picked = chosen, step, self._close_call(ranked, step)
         return chosen
 
     def push(self, token: int) -> None:

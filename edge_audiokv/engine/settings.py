@@ -43,7 +43,7 @@ class EngineSettings:
     type_k: str = "f16"
     type_v: str = "f16"
     word_weight: float | None = None
-    branches: int = 8
+    branches: int = 0
     threads: int | None = None
     provider: str = "cpu"
 
