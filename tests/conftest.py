@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ import edge_audiokv
 
 # Commands run as processes find the package that is installed, not the checkout they start in.
 os.environ["PYTHONSAFEPATH"] = "1"
+# Commands are hung up on even if the tests run under nohup, which children would inherit: a handler
+# that does nothing lets the tests live on and leaves a command its default.
+signal.signal(signal.SIGHUP, lambda *_: None)
 
 DATA = Path(__file__).parent / "data"
 # The folder that holds the package under test: site-packages, or a checkout with its own library.

@@ -33,7 +33,7 @@ def plot(panels: Sequence[Panel], path: Path) -> None:
             "Plots need matplotlib.", cure="Run `pip install 'edge-audiokv[eval]'`."
         ) from None
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
@@ -76,6 +76,10 @@ def plot(panels: Sequence[Panel], path: Path) -> None:
             handles["full cache"] = axis.axhline(panel.full, color="grey", linestyle=":")
         if panel.logarithmic:
             axis.set_yscale("log")
+            # Plain numbers: nobody reads a loss as 6 times a tenth.
+            plain = ticker.FuncFormatter(lambda value, _: f"{value:g}")
+            axis.yaxis.set_major_formatter(plain)
+            axis.yaxis.set_minor_formatter(plain)
         axis.set_title(panel.title)
         axis.set_xlabel("retained share of the cache, %")
         axis.set_ylabel(panel.label)
