@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ def plot(panels: Sequence[Panel], path: Path) -> None:
     """Write the panels side by side; our line has a 95 % band. Raises MissingExtraError."""
     try:
         import matplotlib
+        from PIL import Image  # comes with it
     except ImportError:
         raise MissingExtraError(
             "Plots need matplotlib.", cure="Run `pip install 'edge-audiokv[eval]'`."
@@ -35,6 +37,8 @@ def plot(panels: Sequence[Panel], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot, ticker
 
+    # One share makes no line.
+    panels = [p for p in panels if any(len(line) > 1 for line in p.lines.values())] or panels
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     figure, axes = pyplot.subplots(
@@ -86,7 +90,10 @@ def plot(panels: Sequence[Panel], path: Path) -> None:
         axis.invert_xaxis()
         axis.grid(alpha=0.3, which="both")
     figure.legend(handles.values(), handles.keys(), fontsize=7, loc="outside right upper")
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png", dpi=100)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=100)
     pyplot.close(figure)
+    part = path.with_name(path.name + ".part")
+    # A palette makes a third of it: such pictures are committed.
+    Image.open(drawn).convert("RGB").quantize(96).save(part, format="png", optimize=True)
     os.replace(part, path)

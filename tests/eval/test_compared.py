@@ -8,6 +8,8 @@ from edge_audiokv.eval.compared import (
     losses,
     recall_report,
     refused,
+    rivals,
+    rivals_text,
     word_errors,
     words_report,
 )
@@ -113,3 +115,25 @@ def test_losses_bytes_and_refusals_are_told_and_drawn(tmp_path):
     plot([panel, panel, panel], tmp_path / "p.png")
     assert [path.name for path in tmp_path.iterdir()] == ["p.png"]
     assert (tmp_path / "p.png").stat().st_size > 5000
+
+
+def test_who_beats_ours_is_told_by_pairs_not_by_means():
+    def row(policy: str, share: float, clip: int, nll: float) -> dict:
+        return {"policy": policy, "share": share, "clip": f"c{clip}", "nll": nll}
+
+    rows = []
+    for clip in range(8):
+        hard = 10.0 * (clip + 1)  # clips differ far more than policies do
+        rows += [
+            row("keep-all", 1.0, clip, hard),
+            row("audiokv-edge", 0.4, clip, hard * 1.05),
+            row("steady", 0.4, clip, hard * 1.02),
+            row("lucky", 0.4, clip, hard * (0.7 if clip == 7 else 1.2)),
+            row("worse", 0.4, clip, hard * 1.3),
+        ]
+    ((policy, share, gain, low, high),) = rivals(by_cell(rows))
+    assert (policy, share) == ("steady", 0.4)
+    assert gain == pytest.approx(-0.03) and low <= gain <= high < 0
+    assert "steady at 40% (-3.0%" in rivals_text(by_cell(rows))
+    assert "of 3 compared" in rivals_text(by_cell(rows))
+    assert rivals_text(by_cell(rows[:2])).endswith("none.\n")
