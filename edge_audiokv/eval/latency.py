@@ -61,12 +61,14 @@ class _SimulatedClock:
         self.suffix_s = session.settings.endpoint.suffix_padding_ms / 1000
         self.started = 0.0
         self.begun_s = 0.0
+        # What was heard before is not measured, but the session's times count from its beginning.
+        self.before_s = session.clock_s
         session.on_event = self.see
 
     def see(self, event: Event) -> None:
         now_s = self.begun_s + self.now() - self.started
         if isinstance(event, Final):
-            self.report.latencies_s.append(now_s - (event.end_s - self.suffix_s))
+            self.report.latencies_s.append(now_s - (event.end_s - self.before_s - self.suffix_s))
         elif isinstance(event, Partial):
             self.report.partials += 1
 
@@ -78,7 +80,10 @@ def measure_latency(
     gap_s: float = 1.2,
     now: Callable[[], float] = time.perf_counter,
 ) -> LatencyReport:
-    """Feed `clips` (float32 [S], 16 kHz) with pauses of `gap_s`, as a microphone would."""
+    """Feed `clips` (float32 [S], 16 kHz) with pauses of `gap_s`, as a microphone would.
+
+    The session may have heard something before.
+    """
     report = LatencyReport()
     clock = _SimulatedClock(session, report, now)
     free_s = 0.0
