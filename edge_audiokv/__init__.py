@@ -16,6 +16,7 @@ Names are imported when they are first used: `import edge_audiokv` alone loads n
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from edge_audiokv.engine.transcriber import Transcriber
 
 __version__ = "0.1.0"
+
+# Official onnxruntime builds (from 1.29) report every model load to their maker, under a lasting
+# device id. What listens in a room tells nobody; who wants that on sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "AudioSource",
