@@ -1,7 +1,8 @@
 """Words with times, and which word each token spells: what audio-critical heads are judged against.
 
 Times come from a manifest that carries them ("words") or from a forced alignment of CTC posteriors
-(`ctc_words`). They are never spread evenly: a clip without times is an error.
+(`ctc_words`): the encoder's own (heard.py) or those of a training checkpoint. They are never spread
+evenly: a clip without times is an error.
 Source of the procedure: AudioKV (2604.06694), section on semantic-acoustic alignment.
 """
 
@@ -50,7 +51,7 @@ def words_of(entry: dict[str, Any]) -> list[Word]:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"Clip {entry.get('id', '?')} carries no usable word times ({error}).",
-            cure='Add "words" with times to the manifest (scripts/align_words.py makes them).',
+            cure='Give "words" with times, or leave them out for an encoder that names words.',
         ) from None
     if any(not 0 <= word.start_s < word.end_s < math.inf for word in words):
         raise InputError(f"Clip {entry.get('id', '?')} has a word that ends before it starts.")

@@ -14,6 +14,7 @@ import soundfile
 
 from edge_audiokv.audio.file import read_all
 from edge_audiokv.calibrate.alignment import Word, words_of
+from edge_audiokv.calibrate.heard import heard_words
 from edge_audiokv.calibrate.parts import Parts
 from edge_audiokv.calibrate.prefilled import Clip
 from edge_audiokv.errors import InputError
@@ -87,17 +88,36 @@ class Join:
         return [self.manifest.parent / entry["path"] for entry in self.entries]
 
     def words(self, parts: Parts) -> list[Word]:
-        """The words with times that the manifest carries, shifted to the join's time."""
+        """The words with times, shifted to the join's time: as the manifest has them, or else as an
+        encoder with a vocabulary heard them. Raises InputError if there are neither.
+        """
         words: list[Word] = []
         offset_tokens = 0
         for entry, path in zip(self.entries, self.paths, strict=True):
             offset_s = offset_tokens / parts.encoder.tokens_per_second
             words += [
                 Word(w.text, w.start_s + offset_s, w.end_s + offset_s, w.confidence)
-                for w in words_of(entry)
+                for w in self._words_of(parts, entry, path)
             ]
             offset_tokens += _tokens(parts, path)
         return words
+
+    @staticmethod
+    def _words_of(parts: Parts, entry: dict[str, Any], path: Path) -> list[Word]:
+        if "words" in entry or not parts.encoder.words:
+            return words_of(entry)
+
+        def spell(word: str) -> list[str]:
+            ids = parts.model.tokenize(" " + word, special=False)
+            return [parts.model.piece(token).decode("utf-8", "replace") for token in ids]
+
+        return heard_words(
+            parts.encoder.hear(read_all(path)),
+            parts.encoder.words,
+            spoken(entry["text"]).split(),
+            spell,
+            frame_s=1 / parts.encoder.tokens_per_second,
+        )
 
 
 def _tokens(parts: Parts, path: Path) -> int:

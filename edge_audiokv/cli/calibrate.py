@@ -31,7 +31,7 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     type=_FILE,
     required=True,
     metavar="MANIFEST",
-    help='JSONL clips with "path" and "text"; "words" with times for the speech table.',
+    help='JSONL clips with "path" and "text"; may carry "words" with times.',
 )
 @click.option(
     "--sound-data", type=_FILE, metavar="MANIFEST", help="JSONL of sounds, for the sound table."
@@ -97,9 +97,13 @@ def calibrate(
     (AudioKV); the sound table does so for loud frames; the loss table measures what the text loses
     when the head is cut short. An unfinished run is taken up where it stopped.
 
+    When a word was said is what the manifest says ("words": [{"text", "start_s", "end_s"}]), or
+    what an encoder says that names the words it hears, as the default model's does.
+
     \b
-    Example:
-      edge-audiokv calibrate --data words.jsonl -o profile.json
+    Examples:
+      edge-audiokv calibrate --data clips/manifest.jsonl --tables speech,loss -o heads.json
+      edge-audiokv calibrate --data words.jsonl --sound-data esc10.jsonl -o heads.json --plot h.png
     """
     from edge_audiokv.calibrate.heatmap import draw
     from edge_audiokv.calibrate.parts import load_parts

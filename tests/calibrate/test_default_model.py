@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edge_audiokv.calibrate.clips import plan_joins
+from edge_audiokv.audio.file import read_all
+from edge_audiokv.calibrate.clips import plan_joins, spoken
 from edge_audiokv.calibrate.parts import Parts, load_parts
 from edge_audiokv.calibrate.prefilled import Clip, Prefilled
 from edge_audiokv.cli.calibrate import calibrate
@@ -117,9 +118,28 @@ def test_calibrate_makes_a_profile_of_the_heads_that_listen(parts, clip, tmp_pat
     assert sorted(tmp_path.iterdir()) == sorted([manifest, output, plot])
 
 
+def test_word_times_come_from_the_encoder_where_the_manifest_has_none(parts):
+    join = next(plan_joins(parts, DATA, seconds=0, limit=1))
+    words = join.words(parts)
+    assert [word.text for word in words] == spoken(join.texts[0]).split()
+    assert np.mean([word.confidence > 0.5 for word in words]) > 0.6
+    samples = read_all(join.paths[0])
+    loudness = np.abs(samples)
+    starts = [word.start_s for word in words]
+    assert starts == sorted(starts) and words[-1].end_s <= len(samples) / 16000 + 0.08
+    inside = np.zeros(len(samples), bool)
+    for word in words:
+        inside[int(16000 * word.start_s) : int(16000 * word.end_s)] = True
+    assert loudness[inside].mean() > 2 * loudness[~inside].mean(), "words are where sound is"
+
+
 def test_calibrate_refuses_clips_without_word_times(tmp_path):
+    entry = json.loads(DATA.read_text().splitlines()[0]) | {"words": [{"text": "hello"}]}
+    entry["path"] = str(DATA.parent / entry["path"])
+    manifest = tmp_path / "words.jsonl"
+    manifest.write_text(json.dumps(entry))
     result = CliRunner().invoke(
-        calibrate, ["--data", str(DATA), "-o", str(tmp_path / "x.json"), "--tables", "speech"]
+        calibrate, ["--data", str(manifest), "-o", str(tmp_path / "x.json"), "--tables", "speech"]
     )
     assert result.exit_code != 0
     assert "no usable word times" in str(result.exception)
