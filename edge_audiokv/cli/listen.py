@@ -20,13 +20,13 @@ from edge_audiokv.audio.monitor import MonitoredSource, Recorder
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource, Samples
 from edge_audiokv.cli.main import ending_signals
-from edge_audiokv.cli.options import Number, engine_options, settings_from
+from edge_audiokv.cli.options import Number, engine_options, result_options, settings_from
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.errors import EdgeAudioKVError, OutputError
 from edge_audiokv.events import Event, SessionEnded, Warned
 from edge_audiokv.kv.memory import peak_rss_bytes
 from edge_audiokv.models.progress import progress_bar
-from edge_audiokv.output import FORMATS, Writer, keep_apart, open_output
+from edge_audiokv.output import Writer, keep_apart, open_output
 from edge_audiokv.output.live import View, make_view
 from edge_audiokv.units import format_bytes, format_cap, format_clock
 
@@ -60,18 +60,7 @@ from edge_audiokv.units import format_bytes, format_cap, format_clock
     help="Longest segment; longer speech is split at its quietest point.",
 )
 @click.option("--no-partials", is_flag=True, help="Only final text.")
-@click.option(
-    "-f",
-    "--format",
-    "format_name",
-    type=click.Choice(list(FORMATS)),
-    default="text",
-    show_default=True,
-    help="Format of the result.",
-)
-@click.option(
-    "-o", "--output", default="-", show_default=True, metavar="FILE", help="Where it goes."
-)
+@result_options
 @click.option(
     "--save-audio",
     type=click.Path(path_type=Path),

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from edge_audiokv.engine.settings import DEFAULT_MEM, EngineSettings
+from edge_audiokv.output import FORMATS
 from edge_audiokv.units import parse_bytes, parse_share
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -194,6 +195,22 @@ def engine_options(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def result_options(command: Command) -> Command:
+    """Add `--format` and `-o`, of every command that writes a transcript."""
+    command = click.option(
+        "-o", "--output", default="-", show_default=True, metavar="FILE", help="Where it goes."
+    )(command)
+    return click.option(
+        "-f",
+        "--format",
+        "format_name",
+        type=click.Choice(list(FORMATS)),
+        default="text",
+        show_default=True,
+        help="Format of the result.",
+    )(command)
 
 
 def settings_from(values: dict[str, Any]) -> EngineSettings:

@@ -16,13 +16,13 @@ from edge_audiokv.audio.endpoint import EndpointConfig, Segment
 from edge_audiokv.audio.file import FileSource
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource
-from edge_audiokv.cli.options import Number, engine_options, settings_from
+from edge_audiokv.cli.options import Number, engine_options, result_options, settings_from
 from edge_audiokv.engine.transcriber import Transcriber
 from edge_audiokv.errors import InputError
 from edge_audiokv.events import Final, Warned
 from edge_audiokv.kv.memory import peak_rss_bytes, rss_bytes
 from edge_audiokv.models.progress import progress_bar
-from edge_audiokv.output import FORMATS, keep_apart, open_output
+from edge_audiokv.output import keep_apart, open_output
 from edge_audiokv.units import format_bytes, format_cap, printable
 
 
@@ -30,18 +30,7 @@ from edge_audiokv.units import format_bytes, format_cap, printable
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @engine_options
 @click.option("--raw", metavar="FORMAT", help="FILE is raw PCM, such as s16le:16000.")
-@click.option(
-    "-f",
-    "--format",
-    "format_name",
-    type=click.Choice(list(FORMATS)),
-    default="text",
-    show_default=True,
-    help="Format of the result.",
-)
-@click.option(
-    "-o", "--output", default="-", show_default=True, metavar="FILE", help="Where it goes."
-)
+@result_options
 @click.option(
     "--max-segment-s",
     type=Number(2, 30),
