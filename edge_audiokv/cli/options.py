@@ -59,7 +59,8 @@ class Size(click.ParamType[str]):
             size_bytes = parse_bytes(str(value), total_bytes=1 << 40)
         except ValueError as error:
             self.fail(str(error), param, ctx)
-        if size_bytes < _LEAST_CAP_BYTES:
+        # With a unit it is what was meant: too small, and refused with the smallest that works.
+        if size_bytes < _LEAST_CAP_BYTES and str(value).strip().isdigit():
             self.fail(f"{value!r} is {size_bytes} bytes; did you mean {value}MB?", param, ctx)
         return str(value)
 

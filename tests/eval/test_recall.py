@@ -87,7 +87,6 @@ def test_folders_give_their_sound_files_in_order(tmp_path: Path) -> None:
     ("arguments", "complaint"),
     [
         (["recall", "--kinds", "first,smell"], "smell"),
-        (["recall", "--seconds", "-1"], "--seconds"),
         (["recall", "--seconds", "500"], "all clips together"),
         (["rolling", "--context-s", "5000"], "less than"),
     ],
@@ -97,6 +96,14 @@ def test_what_cannot_be_asked_is_told(arguments: list[str], complaint: str) -> N
     command = [arguments[0], "--manifest", str(CLIPS), *arguments[1:]]
     result = CliRunner().invoke(evaluate, command)
     assert isinstance(result.exception, InputError) and complaint in str(result.exception)
+
+
+@pytest.mark.parametrize("seconds", ["-1", "0", "600", "nan"])
+def test_a_length_that_cannot_be_is_a_wrong_option(seconds: str) -> None:
+    result = CliRunner().invoke(
+        evaluate, ["recall", "--manifest", str(CLIPS), "--seconds", seconds]
+    )
+    assert result.exit_code == 2 and "--seconds" in result.output
 
 
 @pytest.mark.integration
