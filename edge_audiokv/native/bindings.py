@@ -134,6 +134,9 @@ class Headwise:
         # int32_t llama_hw_shift(struct llama_context * ctx, int32_t delta, int32_t from_position);
         self.shift = function("llama_hw_shift", _i32, _void_p, _i32, _i32)
 
+        # int32_t llama_hw_append_rows(struct llama_context * dst, struct llama_context * src);
+        self.append_rows = function("llama_hw_append_rows", _i32, _void_p, _void_p)
+
         # int32_t llama_hw_read_keys(struct llama_context * ctx,
         #         int32_t layer, int32_t head, float * data);
         self.read_keys = function("llama_hw_read_keys", _i32, _void_p, _i32, _i32, _f32_p)

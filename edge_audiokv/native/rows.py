@@ -1,4 +1,4 @@
-"""What can be done to the rows of a head-wise cache: read, keep, truncate, shift, save.
+"""What can be done to the rows of a head-wise cache: read, keep, truncate, shift, append, save.
 
 L layers, H KV heads a layer, T rows of a head, D head dimension. Rows of a head are in order of
 position.
@@ -94,6 +94,16 @@ class CacheRows:
         """
         start = -(2**31) if from_position is None else from_position
         self._check(self._hw.shift(self._need(), delta, start))
+
+    def append_rows(self, source: CacheRows) -> None:
+        """Copy all rows of `source` to the ends of this cache's heads, positions and keys as they
+        are. `source` keeps them.
+
+        Raises NativeError, and changes nothing, if `source` is another model's or has other row
+        types, if its positions do not come after this cache's (`source.shift` first), if rows do
+        not fit, or if heads of one level would hold different numbers of rows.
+        """
+        self._check(self._hw.append_rows(self._need(), source._need()))
 
     def read_keys(self, layer: int, head: int) -> FloatArray:
         """All keys of one head, float32 [T, D], with their rotary position."""

@@ -20,7 +20,7 @@ extern "C" {
 // raised when a signature or a meaning below changes; bindings refuse another number
 #define LLAMA_HW_ABI   1
 // raised with every change of the sources or the hooks
-#define LLAMA_HW_PATCH 4
+#define LLAMA_HW_PATCH 5
 
 #define LLAMA_HW_MAX_LEVELS 16
 
@@ -107,6 +107,9 @@ LLAMA_API int32_t llama_hw_keep(struct llama_context * ctx, const int32_t * coun
 LLAMA_API int32_t llama_hw_truncate(struct llama_context * ctx, int32_t position);
 // Add delta to all positions from from_position on, turning the keys with them.
 LLAMA_API int32_t llama_hw_shift(struct llama_context * ctx, int32_t delta, int32_t from_position);
+// Copy all rows of src to the ends of dst's heads, as they are: shift src first so that its positions come after dst's.
+// Both are of one model, with the same row types. src keeps its rows; dst is unchanged if this fails.
+LLAMA_API int32_t llama_hw_append_rows(struct llama_context * dst, struct llama_context * src);
 
 // All rows of one head as [T, D] floats, in the model's own basis (keys with their rotary position).
 LLAMA_API int32_t llama_hw_read_keys  (struct llama_context * ctx, int32_t layer, int32_t head, float * data);

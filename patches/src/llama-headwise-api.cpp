@@ -46,7 +46,7 @@ static int32_t with_cache(const llama_context * ctx, bool arguments_ok, F && bod
             return LLAMA_HW_NOT_HEADWISE;
         }
         if (!arguments_ok) {
-            return llama_hw_fail(LLAMA_HW_BAD_ARGUMENT, "a required pointer is null or a number is negative");
+            return llama_hw_fail(LLAMA_HW_BAD_ARGUMENT, "a required pointer is null, a number is negative, or a cache is its own source");
         }
         return body(*kv);
     });
@@ -203,6 +203,16 @@ int32_t llama_hw_shift(llama_context * ctx, int32_t delta, int32_t from_position
     return with_cache(ctx, true, [&](auto & kv) {
         ctx->synchronize();
         return kv.shift(ctx, delta, from_position);
+    });
+}
+
+int32_t llama_hw_append_rows(llama_context * dst, llama_context * src) {
+    return with_cache(dst, true, [&](auto & to) {
+        return with_cache(src, src != dst, [&](auto & from) {
+            dst->synchronize();
+            src->synchronize();
+            return to.append_rows(from);
+        });
     });
 }
 

@@ -1,5 +1,5 @@
 // Why:  eviction, rollback and value merging work on the rows of single heads.
-// What: keep, truncate, read and write of rows. Everything is checked before anything moves.
+// What: keep, truncate, append, read and write of rows. Everything is checked before anything moves.
 // Test: tests/native/test_keep.py, test_rows.py, test_errors.py
 #include "llama-kv-cache-headwise.h"
 
@@ -136,6 +136,56 @@ int32_t llama_kv_cache_headwise::truncate(llama_pos position) {
         n_scored[i] = std::min(n_scored[i], count(i));
     }
     pos_max = std::min(pos_max, position - 1);
+    return LLAMA_HW_OK;
+}
+
+static void copy_rows(ggml_tensor * to, int64_t to_row, const ggml_tensor * from, int64_t from_row, int64_t n,
+        std::vector<uint8_t> & staging) {
+    const size_t size = n*to->nb[1];
+    staging.resize(std::max(staging.size(), size));
+    ggml_backend_tensor_get(from, staging.data(), from_row*from->nb[1], size);
+    ggml_backend_tensor_set(to,   staging.data(), to_row*to->nb[1],     size);
+}
+
+int32_t llama_kv_cache_headwise::append_rows(const llama_kv_cache_headwise & src) {
+    const auto & theirs = src.layout;
+    if (&src.model != &model || theirs.type_k != layout.type_k || theirs.type_v != layout.type_v) {
+        return llama_hw_fail(LLAMA_HW_BAD_ARGUMENT, "rows can be appended from a cache of the same model and row types only");
+    }
+    const llama_pos first = src.seq_pos_min(0);
+    if (first >= 0 && first <= pos_max) {
+        return llama_hw_fail(LLAMA_HW_OUT_OF_RANGE, format(
+                "rows from position %d cannot follow position %d: shift them first", first, pos_max));
+    }
+    std::vector<int32_t> new_count(layout.n_level(), -1);
+    for (int32_t i = 0; i < layout.n_head(); ++i) {
+        const int32_t level = layout.level[i];
+        const int32_t n     = count(i) + src.count(i);
+        if (n > layout.level_capacity[level]) {
+            return llama_hw_fail(LLAMA_HW_NO_MEMORY, format("layer %d, KV head %d: %d more rows do not fit, %d of %d are taken",
+                    i/layout.n_head_kv, i%layout.n_head_kv, src.count(i), count(i), layout.level_capacity[level]));
+        }
+        if (new_count[level] >= 0 && new_count[level] != n) {
+            return llama_hw_fail(LLAMA_HW_UNEQUAL, format(
+                    "layer %d, KV head %d: %d more rows, but other heads of level %d get another number",
+                    i/layout.n_head_kv, i%layout.n_head_kv, src.count(i), level));
+        }
+        new_count[level] = n;
+    }
+
+    std::vector<uint8_t> staging;
+    for (int32_t i = 0; i < layout.n_head(); ++i) {
+        auto & layer = layers[i/layout.n_head_kv];
+        const auto & other = src.layers[i/layout.n_head_kv];
+        const int64_t at = layout.offset[i] + count(i);
+        const int32_t n  = src.count(i);
+
+        copy_rows(layer.k, at, other.k, theirs.offset[i], n, staging);
+        copy_rows(layer.v, at, other.v, theirs.offset[i], n, staging);
+        std::copy_n(other.pos.begin() + theirs.offset[i], n, layer.pos.begin() + at);
+    }
+    level_count = new_count;
+    pos_max = std::max(pos_max, src.pos_max);
     return LLAMA_HW_OK;
 }
 

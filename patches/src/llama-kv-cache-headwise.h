@@ -48,6 +48,7 @@ public:
     int32_t keep(const int32_t * count, const int32_t * rows, int64_t n_rows);
     int32_t truncate(llama_pos position);
     int32_t shift(llama_context * lctx, llama_pos delta, llama_pos from);
+    int32_t append_rows(const llama_kv_cache_headwise & src);
     int32_t read_rows (bool keys, int32_t il, int32_t h, float * data) const;
     int32_t write_values(int32_t il, int32_t h, const int32_t * rows, int32_t n_rows, const float * data);
     int32_t get_scores   (float   * scores,    int32_t n_row) const;
