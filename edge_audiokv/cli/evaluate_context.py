@@ -42,7 +42,14 @@ from edge_audiokv.eval.wer import ClipScore, read_manifest
     type=click.IntRange(min=1),
     default=40,
     show_default=True,
-    help="How many; one question a kind each.",
+    help="How many.",
+)
+@click.option(
+    "--questions",
+    type=click.IntRange(1, 20),
+    default=1,
+    show_default=True,
+    help="Of each kind about each join; there is only one first and one last sentence.",
 )
 @click.option(
     "--kinds",
@@ -64,6 +71,7 @@ def recall_command(
     limit: int | None,
     seconds: float,
     joins: int,
+    questions: int,
     kinds: str,
     seed: int,
     turns: bool,
@@ -79,7 +87,7 @@ def recall_command(
     \b
     Examples:
       edge-audiokv eval recall --manifest clips/manifest.jsonl --seconds 300
-      edge-audiokv eval recall --manifest clips/manifest.jsonl --seconds 300 --turns
+      edge-audiokv eval recall --manifest clips/manifest.jsonl --seconds 300 --turns --questions 3
       edge-audiokv eval recall --manifest clips/manifest.jsonl --kinds first,mentioned --json
       edge-audiokv eval recall --manifest clips/manifest.jsonl --kv-policy snapkv --kv-budget 40%
     """
@@ -101,7 +109,8 @@ def recall_command(
         # Text and the turns around it take up to half as many positions as the sound.
         context = Conversation(settings, tokens + tokens // 2 + MAX_TURN_TOKENS)
     replies: list[Reply] = []
-    with context, counted(joins * len(wanted), "asked") as advance:
+    n_questions = joins * sum(1 if kind in ("first", "last") else questions for kind in wanted)
+    with context, counted(n_questions, "asked") as advance:
 
         def on_reply(reply: Reply) -> None:
             replies.append(reply)
@@ -113,6 +122,7 @@ def recall_command(
             seconds=seconds,
             joins=joins,
             kinds=wanted,
+            questions=questions,
             seed=seed,
             on_reply=on_reply,
         )

@@ -201,6 +201,35 @@ class HeadCache:
         self._n_generated += accepted
         return accepted, logits
 
+    @property
+    def is_whole(self) -> bool:
+        """Every head still holds every token."""
+        return bool((self.context.counts == self.next_position).all())
+
+    def can_adopt(self, turn: HeadCache) -> bool:
+        """Rows can be taken over one by one if none was evicted and keys can be turned."""
+        return turn.is_whole and turn.context.type_k != "q4_0"
+
+    def adopt(self, turn: HeadCache, embeddings: FloatArray) -> None:
+        """Take over all that `turn` holds as the next tokens here, without reading it again.
+
+        Its rows were computed without a view of what is remembered here; keys turn with the move.
+        `embeddings` [T, n_embd] is the turn's audio. `turn` is empty afterwards.
+        """
+        self.make_room(turn.next_position)
+        counts, added = self.context.counts, turn.context.counts
+        if self.next_position:
+            turn.context.shift(self.next_position)
+        self.context.append_rows(turn.context)
+        novelty = None
+        if self.controller.uses_novelty:
+            parts = range(0, len(embeddings), _BATCH_TOKENS)
+            novelty = np.concatenate(
+                [self._novelty.measure(embeddings[at : at + _BATCH_TOKENS]) for at in parts]
+            )
+        self.controller.adopt(turn.controller, counts, added, novelty=novelty)
+        turn.clear()
+
     def targets(self, share: float) -> IntArray:
         """Rows that each head keeps of `share` of all rows, equal within a lockstep level."""
         context = self.context

@@ -152,7 +152,10 @@ class Hearing:
     def _remember(self) -> None:
         while self._told:
             heard, listened = self._told.popleft()
-            self.memory.commit(heard.sound.embeddings, heard.decoded, listened=listened)
+            if listened:
+                self.memory.commit(heard.sound.embeddings, heard.decoded, listened=True)
+            else:
+                self.memory.remember(heard, self.recognizer)
             trim_heap()  # 0.3 ms, and 1 to 2 MB that would stay with the process
 
     def _final(self, segment: Segment) -> tuple[Heard, tuple[str, ...], bool]:

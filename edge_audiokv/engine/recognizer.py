@@ -56,6 +56,10 @@ class Recognizer:
         self.watch = Stopwatch()
         self._before = runtime.template.before_ids(runtime.model)
         self._after = runtime.template.after_ids(runtime.model)
+        self._end = runtime.template.end_ids(runtime.model)
+        # What the cache holds: a hearing, and how many tokens of its text.
+        self._held: Heard | None = None
+        self._start = self._n_held = 0
 
     def recognize(
         self,
@@ -70,10 +74,22 @@ class Recognizer:
         `draft` are the tokens of an earlier, shorter hearing: a guess that saves time if right. A
         `final` text is worth looking for a better one; `on_text` is not told of that.
         """
+        duration_s = len(samples) / self.runtime.encoder.sample_rate_hz
+        return self.read(self.hear(samples), duration_s, draft=draft, final=final, on_text=on_text)
+
+    def read(
+        self,
+        sound: Sound,
+        duration_s: float,
+        *,
+        draft: Sequence[int] = (),
+        final: bool = True,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Heard:
+        """`recognize`, of what the encoder has made of the samples."""
         runtime, watch, cache = self.runtime, self.watch, self.cache
-        duration_s = len(samples) / runtime.encoder.sample_rate_hz
-        sound = self.hear(samples)
-        encoded = time.perf_counter()
+        started = time.perf_counter()
+        self._held = None
         cache.clear()
         cache.append_tokens(self._before, Kind.PROMPT)
         cache.append_embeddings(sound.embeddings)
@@ -91,9 +107,12 @@ class Recognizer:
             decoded = greedy(
                 cache, runtime.model, logits, guard(), on_token=tell, draft=draft, chooser=chooser
             )
-            if not final:
-                return decoded
-            return Search(cache, runtime.model, start, guard).better(decoded, chooser)
+            search = Search(cache, runtime.model, start, guard)
+            best = search.better(decoded, chooser) if final else decoded
+            n_kept = search.n_kept(best) if final else len(best.ids)
+            # What a guard has cut off was not all written.
+            self._n_held = min(n_kept, cache.next_position - start)
+            return best
 
         start, heard = cache.next_position, runtime.words_heard
         decoded = decode(heard.chooser(sound), draft)
@@ -102,13 +121,27 @@ class Recognizer:
             cache.truncate(start)
             again = decode(strict)
             watch.flags["retried"] = watch.flags.get("retried", 0) + 1
+            self._n_held = 0 if again.flags else self._n_held
             decoded = decoded if again.flags else again
-        watch.prefill_s += prefilled - encoded
+        watch.prefill_s += prefilled - started
         watch.decode_s += time.perf_counter() - prefilled
         watch.text_tokens += decoded.n_generated
         for flag in decoded.flags:
             watch.flags[flag] = watch.flags.get(flag, 0) + 1
-        return Heard(decoded, sound)
+        self._held, self._start = Heard(decoded, sound), start
+        return self._held
+
+    def close_turn(self, heard: Heard) -> bool:
+        """Complete the turn in the cache as a conversation goes on: `heard`'s text and the turn's
+        end. False, and nothing done, if the cache has heard something else since.
+        """
+        if self._held is not heard:
+            return False
+        self.cache.truncate(self._start + self._n_held)
+        self.cache.append_tokens(heard.decoded.ids[self._n_held :], Kind.TEXT)
+        self.cache.append_tokens(self._end, Kind.PROMPT)
+        self._held = None
+        return True
 
     def hear(self, samples: FloatArray) -> Sound:
         """What the encoder makes of `samples`, counted by the watch."""

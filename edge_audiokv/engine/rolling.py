@@ -13,6 +13,7 @@ from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.cache import HeadCache
 from edge_audiokv.engine.decode import Decoded, greedy, text_of
 from edge_audiokv.engine.guard import LoopGuard
+from edge_audiokv.engine.recognizer import Heard, Recognizer
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.search import Search
 from edge_audiokv.errors import InputError
@@ -92,6 +93,21 @@ class RollingMemory:
             self._listen(embeddings)
             self.cache.append_tokens(decoded.ids, Kind.TEXT)
         self.cache.append_tokens(self._end, Kind.PROMPT)
+        self._turn_start = None
+        self.cache.make_room(self.reserve_tokens)
+
+    def remember(self, heard: Heard, recognizer: Recognizer) -> None:
+        """Make a segment that `recognizer` has read alone part of the memory.
+
+        If its cache still holds the turn, that is taken over as it is, at a cost that does not grow
+        with what is remembered; else the segment is read again.
+        """
+        turn, embeddings = recognizer.cache, heard.sound.embeddings
+        if not (recognizer.close_turn(heard) and self.cache.can_adopt(turn)):
+            self.commit(embeddings, heard.decoded, listened=False)
+            return
+        self._begin()
+        self.cache.adopt(turn, embeddings)
         self._turn_start = None
         self.cache.make_room(self.reserve_tokens)
 

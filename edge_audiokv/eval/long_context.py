@@ -16,6 +16,7 @@ from edge_audiokv.engine.cache import HeadCache, open_cache, policy_of
 from edge_audiokv.engine.decode import greedy
 from edge_audiokv.engine.estimate import shape_of
 from edge_audiokv.engine.guard import LoopGuard
+from edge_audiokv.engine.recognizer import Recognizer
 from edge_audiokv.engine.rolling import MAX_ANSWER_TOKENS, MAX_QUESTION_TOKENS, RollingMemory
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.settings import EngineSettings
@@ -96,20 +97,41 @@ class LongContext(Loadable):
 
 
 class Conversation(LongContext):
-    """Every sound is a turn of its own with the text that the model wrote for it, as a session
-    with rolling context remembers what it heard.
+    """Every sound is a turn of its own with the text that the model wrote for it, read alone and
+    then remembered, as a session does.
     """
 
     _memory: RollingMemory | None = None
+    _recognizer: Recognizer | None = None
+
+    def load(self) -> Self:
+        """As LongContext, and a small cache for the turn in progress."""
+        super().load()
+        if self._recognizer is None:
+            runtime = self.runtime
+            policy, shape = policy_of(runtime), shape_of(runtime.find())
+            rows = np.full((shape.n_layer, shape.n_kv_head), MAX_TURN_TOKENS, np.int32)
+            scratch = open_cache(runtime, rows, policy, max_tokens=MAX_TURN_TOKENS)
+            self._recognizer = Recognizer(runtime, scratch)
+        return self
+
+    def close(self) -> None:
+        if self._recognizer is not None:
+            self._recognizer.cache.close()
+        self._recognizer = None
+        super().close()
 
     def listen(self, sounds: Sequence[Sound]) -> None:
         """Forget all, then transcribe the sounds turn by turn."""
+        self.load()
+        if self._recognizer is None:
+            raise RuntimeError("load() left no recognizer")
         self.cache.clear()
         runtime = self.runtime
         self._memory = memory = RollingMemory(runtime, self.cache, max_turn_tokens=MAX_TURN_TOKENS)
         for sound in sounds:
-            decoded = memory.transcribe(sound, len(sound) / runtime.encoder.tokens_per_second)
-            memory.commit(sound.embeddings, decoded, listened=True)
+            duration_s = len(sound) / runtime.encoder.tokens_per_second
+            memory.remember(self._recognizer.read(sound, duration_s), self._recognizer)
 
     def ask(self, question: str) -> str:
         """The answer about what was heard, which stays as it was."""

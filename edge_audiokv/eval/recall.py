@@ -107,10 +107,12 @@ def recall(
     seconds: float,
     joins: int,
     kinds: Sequence[str],
+    questions: int = 1,
     seed: int = 0,
     on_reply: Callable[[Reply], None] | None = None,
 ) -> list[Reply]:
-    """Hear `joins` joins of about `seconds` and ask one question of each kind about each.
+    """Hear `joins` joins of about `seconds` and ask about each: `questions` of each kind, but no
+    question twice.
 
     Raises InputError if all clips together are shorter than a join.
     """
@@ -131,8 +133,8 @@ def recall(
     for _ in range(joins):
         group, total_s = draw_join(durations_s, seconds, rng)
         inside = [texts[i] for i in group]
-        made = [make_task(inside, kind, rng, others) for kind in kinds]
-        tasks = [task for task in made if task is not None]
+        made = [make_task(inside, kind, rng, others) for kind in kinds for _ in range(questions)]
+        tasks = list(dict.fromkeys(task for task in made if task is not None))
         heard = _answers(context, [sounds[i] for i in group], tasks)
         hiss = [_hiss(sounds[i], mean, spread, noise) for i in group]
         deaf = _answers(context, hiss, tasks)

@@ -7,6 +7,7 @@ The engine drives it beside the cache:
     controller.make_room(cache, n)              before the next n tokens; evicts if they do not fit
     controller.truncate(position, cache.counts) after cache.truncate(position)
     controller.shift(delta, from_position=p)    after cache.shift(...)
+    controller.adopt(turn, counts, turn_counts) after cache.append_rows(...)
 """
 
 from __future__ import annotations
@@ -88,8 +89,10 @@ class Controller:
 
     @property
     def kind_of(self) -> KindArray:
-        """Kind of every position so far, int8 [P]."""
-        return self._kinds[: self._n_positions]
+        """Kind of every position so far, int8 [P]: what it was appended as, or SINK."""
+        kinds = self._kinds[: self._n_positions].copy()
+        kinds[: self.settings.n_sinks] = Kind.SINK
+        return kinds
 
     # --- what happened ----------------------------------------------------------------------------
 
@@ -106,10 +109,31 @@ class Controller:
                 self._novelty = _grown(self._novelty, self._n_positions, end)
             self._novelty[self._n_positions : end] = 1.0 if novelty is None else novelty
         self._kinds[self._n_positions : end] = kind
-        sinks = min(self.settings.n_sinks, end)
-        self._kinds[self._n_positions : max(sinks, self._n_positions)] = Kind.SINK
         self._n_positions = end
         self._n_fresh = n_tokens
+
+    def adopt(
+        self,
+        turn: Controller,
+        counts: IntArray,
+        added: IntArray,
+        *,
+        novelty: FloatArray | None = None,
+    ) -> None:
+        """All of another cache was appended: `added` [L, H] rows after `counts` [L, H].
+
+        `turn` is that cache's controller, with a policy that needs the same statistics. `novelty`
+        goes to its audio, in order.
+        """
+        # Sinks are those of the session: a turn's own first tokens are what they were appended as.
+        start, kinds = self._n_positions, turn._kinds[: turn._n_positions]
+        of_all = None
+        if self.uses_novelty and novelty is not None:
+            of_all = np.ones(kinds.size, np.float32)
+            of_all[kinds == Kind.AUDIO] = novelty
+        self.appended(Kind.PROMPT, kinds.size, novelty=of_all)
+        self._kinds[start : self._n_positions] = kinds
+        self._statistics.append(turn._statistics, counts, added)
 
     def observe(self, cache: Cache, *, n_queries: int, text: bool = True) -> None:
         """A scored batch was decoded; `n_queries` are the queries its scores average over.
@@ -139,7 +163,8 @@ class Controller:
         """Positions from `from_position` on moved by `delta` <= 0."""
         if delta > 0 or from_position + delta < 0:
             raise PolicyError(f"Positions from {from_position} cannot move by {delta}.")
-        before, after = self.kind_of[: from_position + delta], self.kind_of[from_position:]
+        known = self._kinds[: self._n_positions]
+        before, after = known[: from_position + delta], known[from_position:]
         kinds = np.concatenate([before, after])
         if self.uses_novelty:
             left = self._novelty[from_position : self._n_positions].copy()
@@ -207,7 +232,7 @@ class Controller:
             shape=self.shape,
             counts=counts,
             positions=positions,
-            kind_of=self.kind_of.copy(),
+            kind_of=self.kind_of,
             targets=targets,
             novelty_of=self._novelty[: self._n_positions].copy() if self.uses_novelty else None,
             n_fresh=self._n_fresh,

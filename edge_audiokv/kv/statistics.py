@@ -85,6 +85,20 @@ class RowStatistics:
                 array[layer, :, :width] = np.where(valid, moved, 0.0)
                 array[layer, :, width:] = 0.0
 
+    def append(self, other: RowStatistics, counts: IntArray, added: IntArray) -> None:
+        """Follow an append: `added` [L, H] rows of another cache came after the `counts` [L, H]
+        that were there, with what was observed of them.
+        """
+        # The window is kept as a sum over its queries: both must have as many.
+        if self._window_queries == 0:
+            self._window_queries = other._window_queries
+        weight = self._window_queries / max(1, other._window_queries)
+        for layer, head in np.ndindex(counts.shape):
+            start, n = int(counts[layer, head]), int(added[layer, head])
+            for name, array in self._data.items():
+                rows = other._data[name][layer, head, :n]
+                array[layer, head, start : start + n] = rows * weight if name == "window" else rows
+
     def truncate(self, counts: IntArray) -> None:
         """Forget rows at or beyond `counts`."""
         for array in self._data.values():

@@ -21,6 +21,7 @@ from edge_audiokv.events import MemoryReport
 
 RATE_HZ = 16_000
 END = 0
+SOUND = -1
 
 
 class Characters:
@@ -57,6 +58,9 @@ class ScriptedCache:
         self.controller = SimpleNamespace(settings=SimpleNamespace(n_sinks=4))
         self.next_position = 0
         self.rows = 0
+        # Tokens at every position, SOUND for audio.
+        self.held: list[int] = []
+        self.n_adopted = 0
         self.observing = True
         self._saying: deque[int] = deque()
 
@@ -74,6 +78,12 @@ class ScriptedCache:
 
     def clear(self) -> None:
         self.next_position = self.rows = 0
+        self.held.clear()
+
+    @property
+    def text(self) -> str:
+        """What stands at all positions; sound is not written."""
+        return "".join(chr(token) for token in self.held if token != SOUND)
 
     def make_room(self, n_tokens: int) -> None:
         excess = self.rows + n_tokens - self.n_rows
@@ -81,26 +91,36 @@ class ScriptedCache:
             self.rows -= excess
             self.stats.freed_rows += excess
 
-    def _append(self, n_tokens: int) -> None:
-        self.make_room(n_tokens)
-        self.next_position += n_tokens
-        self.rows += n_tokens
+    def _append(self, ids: Sequence[int]) -> None:
+        self.make_room(len(ids))
+        self.next_position += len(ids)
+        self.rows += len(ids)
+        self.held += ids
 
     def append_tokens(self, ids: Sequence[int], kind: object) -> None:
-        self._append(len(ids))
+        self._append(ids)
 
     def append_embeddings(self, embeddings: np.ndarray) -> None:
-        self._append(len(embeddings))
+        self._append([SOUND] * len(embeddings))
+
+    def can_adopt(self, turn: ScriptedCache) -> bool:
+        return turn.rows == turn.next_position
+
+    def adopt(self, turn: ScriptedCache, embeddings: np.ndarray) -> None:
+        assert turn.held.count(SOUND) == len(embeddings)
+        self._append(turn.held)
+        self.n_adopted += 1
+        turn.clear()
 
     def ask(self, ids: Sequence[int]) -> np.ndarray:
-        self._append(len(ids))
+        self._append(ids)
         self._saying = deque([*map(ord, self.script.next_line()), END])
         return self._logits()
 
     finish_prompt = ask
 
     def append_generated(self, ids: Sequence[int]) -> np.ndarray:
-        self._append(len(ids))
+        self._append(ids)
         return self._logits()
 
     def append_draft(
@@ -120,9 +140,11 @@ class ScriptedCache:
     def truncate(self, position: int) -> None:
         self.rows -= self.next_position - position
         self.next_position = position
+        del self.held[position:]
 
     def shift(self, delta: int, *, first: int) -> None:
         self.next_position -= delta
+        del self.held[first : first + delta]
         self.rows = min(self.rows, self.next_position)
         self.stats.shifts += 1
 

@@ -100,6 +100,31 @@ def hear_whole(sound: np.ndarray, context: str) -> int:
     return hearing.caches.memory.next_position
 
 
+@pytest.mark.parametrize("line", ["words", LOOP, ""])
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("context", ["fresh", "rolling"])
+def test_the_memory_holds_every_turn_as_it_was_told(line, live, context):
+    hearing = scripted_hearing(Script(line), context=context)
+    parts = [part for _ in range(4) for part in (speech(2), silence(2))]
+    events = [event for part in parts for event in hear(hearing, part, live=live)]
+    texts = [event.text for event in finals(events)]
+    assert len(texts) == 4
+    cache = hearing.caches.memory
+    held = "".join(cache.text.split())
+    turns = [f"<u>Transcribetheaudio.</u><a>{text}</a>" for text in texts]
+    assert held == "".join("".join(turn.split()) for turn in turns)
+    # What was decoded alone is not read a second time.
+    assert cache.n_adopted == (4 if context == "fresh" or line == LOOP else 0)
+
+
+def test_a_turn_that_lost_rows_is_read_again():
+    hearing = scripted_hearing(Script("words"))
+    hearing.caches.memory.can_adopt = lambda turn: False
+    hear(hearing, speech(2), silence(2))
+    assert hearing.caches.memory.n_adopted == 0
+    assert hearing.caches.memory.text.endswith("<a>words</a>")
+
+
 def test_a_loop_in_rolling_context_is_said_again_without_it():
     hearing = scripted_hearing(Script("good text"), Script(LOOP), context="rolling")
     events = hear(hearing, speech(2), silence(1))

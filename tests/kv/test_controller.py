@@ -34,6 +34,53 @@ def test_kinds_follow_appends_truncation_and_shift():
         c.shift(1)
 
 
+@pytest.mark.parametrize("name", ["audiokv-edge", "snapkv", "h2o", "audiokv"])
+def test_an_adopted_turn_keeps_what_was_observed_of_it(name):
+    rng = np.random.default_rng(5)
+    held, added = np.array([[20, 30], [30, 20]]), np.full((2, 2), 9)
+
+    def heard(*, sinks, scores):
+        c = controller(name, n_sinks=sinks)
+        c.appended(Kind.PROMPT, 2)
+        c.appended(Kind.AUDIO, 5, novelty=np.arange(5, dtype=np.float32))
+        c.appended(Kind.TEXT, 2)
+        if c.uses_scores:
+            c.observe_scores(scores, added, n_queries=2)
+        return c
+
+    scores = rng.random((2, 2, 9), np.float32)
+    turn, memory = heard(sinks=4, scores=scores), controller(name, n_sinks=2)
+    memory.appended(Kind.TEXT, 40)
+    if memory.uses_scores:
+        memory.observe_scores(rng.random((2, 2, 30), np.float32), held, n_queries=4)
+    before = memory.view(cache_of(held), CAPACITY)
+    memory.adopt(turn, held, added, novelty=np.full(5, 0.5, np.float32))
+    cache = cache_of(held + added)
+    after, alone = memory.view(cache, CAPACITY), turn.view(cache_of(added), CAPACITY)
+
+    # Sinks are the session's: the turn's own beginning is the prompt and the sound that it was.
+    assert list(after.kind_of[40:]) == [1, 1, 2, 2, 2, 2, 2, 3, 3]
+    if after.novelty_of is not None:
+        assert list(after.novelty_of[40:]) == [1, 1, 0.5, 0.5, 0.5, 0.5, 0.5, 1, 1]
+    for field in ("scores", "ema", "total", "seen", "variance"):
+        if getattr(after, field) is None or getattr(after, field).shape[:2] != (2, 2):
+            continue
+        for layer, head in np.ndindex(2, 2):
+            n = held[layer, head]
+            rows = getattr(after, field)[layer, head]
+            np.testing.assert_allclose(rows[:n], getattr(before, field)[layer, head, :n])
+            np.testing.assert_allclose(rows[n : n + 9], getattr(alone, field)[layer, head, :9])
+
+
+def cache_of(counts):
+    """A cache whose heads hold the newest `counts` of as many positions as there are."""
+    cache = fake_cache.NumpyCache(SHAPE, CAPACITY)
+    cache.append(int(counts.max()))
+    index = [np.arange(counts.max() - n, counts.max(), dtype=np.int32) for n in counts.ravel()]
+    cache.keep(Rows(np.concatenate(index), counts.astype(np.int32)))
+    return cache
+
+
 def test_targets_shrink_only_the_heads_that_are_full():
     c = controller(low_water=0.5)
     counts = np.array([[60, 60], [60, 60]], np.int32)
