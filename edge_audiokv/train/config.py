@@ -53,7 +53,7 @@ class LlmStage:
     `noise_share` is how many sounds without speech a step adds, on average; without them the model
     finds words in any noise. Each step adds `ctc_batches` batches under CTC alone to the one that
     the LLM reads. After that share of the steps which `recall_share` says, up to `questions` are
-    asked about a join of up to `recall_s`; only the LoRA learns from it.
+    asked about a join of up to `recall_s`, short ones oftener; only the LoRA learns from it.
     """
 
     minutes: float = 60.0

@@ -89,6 +89,14 @@ class Layer(nn.Module):
         for ours, theirs in MATRICES.items():
             self.add_module(ours, LoraLinear(weights[theirs], rank, 2.0 * rank))
 
+    def keys_values(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Rotated keys and values [B, G, T, size] of inputs [B, T, d]."""
+        b, t, d = x.shape
+        y, size = rms(x, self.attention_norm), d // self.heads
+        k = self.k(y).view(b, t, self.kv_heads, size).transpose(1, 2)
+        v = self.v(y).view(b, t, self.kv_heads, size).transpose(1, 2)
+        return rotate(k, rotation), v
+
     def forward(
         self,
         x: Tensor,
@@ -183,6 +191,26 @@ class Llama(nn.Module):
         for i, layer in enumerate(self.layers):
             x = layer(x, rotation, mask, cache, i)
         return rms(x, self.norm)
+
+    def remember(self, turns: list[Tensor], *, deep: bool = True) -> Cache:
+        """The cache of turns [T_i, d] that were each read alone and then put one after another, as
+        a session remembers segments that it decoded in a fresh context.
+
+        If not `deep`, gradients reach each layer's own keys and values and go no further, so that
+        minutes of sound fit into memory.
+        """
+        x = torch.nn.utils.rnn.pad_sequence(turns, batch_first=True)
+        real = torch.zeros(x.shape[:2], dtype=torch.bool)
+        for i, turn in enumerate(turns):
+            real[i, : len(turn)] = True
+        alone = self.cos[: x.shape[1]], self.sin[: x.shape[1]]
+        placed = self.cos[: int(real.sum())], self.sin[: int(real.sum())]
+        cache: Cache = []
+        for i, layer in enumerate(self.layers):
+            cache.append(layer.keys_values(x[real][None], placed))
+            with torch.set_grad_enabled(deep and torch.is_grad_enabled()):
+                x = layer(x, alone, None, None, i)
+        return cache
 
     def embed(self, ids: list[int]) -> Tensor:
         rows: Tensor = self.embeddings[torch.tensor(ids, dtype=torch.long)]

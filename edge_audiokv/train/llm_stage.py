@@ -137,7 +137,9 @@ class LlmTrainer:
     def learn_to_recall(self) -> None:
         """One update of the LoRA, from questions about a join of random utterances."""
         stage, rng = self.stage, self.rng
-        chosen = questions.draw_join(self.train, stage.recall_s * rng.uniform(0.3, 1.0), rng)
+        chosen = questions.draw_join(
+            self.train, stage.recall_s * rng.uniform(0.25, 1.0) ** 1.6, rng
+        )
         batch = self.train.batch(chosen, rng)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             embeddings = hear(self.listener.audio, batch).embeddings

@@ -111,7 +111,9 @@ def attend(
     if causal:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
     if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
+        # A sum is cheaper than masked_fill: it needs no pass of its own on the way back.
+        bias = torch.zeros(mask.shape, dtype=q.dtype, device=q.device)
+        scores += bias.masked_fill_(~mask, float("-inf"))
     return scores.softmax(-1).to(v.dtype) @ v
 
 
