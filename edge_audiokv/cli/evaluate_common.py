@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ speaker_option = click.option(
 limit_option = click.option(
     "--limit", type=click.IntRange(min=1), help="Only the first so many clips."
 )
+# Seconds between two lines of progress where no bar can be drawn.
+PLAIN_EVERY_S = 30.0
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, with every single result."
 )
@@ -33,11 +36,14 @@ json_option = click.option(
 def counted(
     total: int, text: str, console: Console | None = None
 ) -> Iterator[Callable[[str], None]]:
-    """A bar of `total` steps; the callback makes one step and says how things stand.
+    """A bar of `total` steps on stderr; the callback makes one step and says how things stand.
 
-    It is drawn on stderr, only where somebody watches, and disappears when it is done.
+    The bar disappears when it is done. Where nobody watches, long work writes a line now and then.
     """
     console = console or Console(stderr=True)
+    if not console.is_terminal:
+        yield _plain_lines(total, console)
+        return
     with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -45,10 +51,29 @@ def counted(
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
     ) as bar:
         task = bar.add_task(text, total=total)
         yield lambda state: bar.update(task, advance=1, description=state)
+
+
+def _plain_lines(total: int, console: Console) -> Callable[[str], None]:
+    """One step; a line if `PLAIN_EVERY_S` have passed since the last, with the time left."""
+    started = told = time.monotonic()
+    n_done = 0
+
+    def advance(state: str) -> None:
+        nonlocal told, n_done
+        n_done += 1
+        now = time.monotonic()
+        if now - told >= PLAIN_EVERY_S and n_done < total:
+            told = now
+            left_min = (now - started) / n_done * (total - n_done) / 60
+            console.print(
+                f"{n_done}/{total}, {state}, about {left_min:.0f} min left",
+                markup=False, highlight=False, soft_wrap=True,
+            )  # fmt: skip
+
+    return advance
 
 
 def show(document: Any, lines: Sequence[str], *, as_json: bool) -> None:

@@ -21,6 +21,19 @@ def test_the_bar_counts_steps_for_who_watches(watched: bool) -> None:
     assert watched or not out.getvalue()
 
 
+def test_long_work_that_nobody_watches_tells_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now_s)
+    out = io.StringIO()
+    with counted(10, "heard", Console(file=out, force_terminal=False, width=20)) as advance:
+        for step in range(10):
+            now_s += 20
+            advance(f"step [{step}] of the work")
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "2/10, step [1] of the work, about 3 min left"
+    assert [line.split("/")[0] for line in lines] == ["2", "4", "6", "8"]
+
+
 def test_a_result_is_shown_as_json_or_as_lines(capsys: pytest.CaptureFixture[str]) -> None:
     show({"text": "höre"}, ["a", "b"], as_json=False)
     assert capsys.readouterr().out == "a\nb\n"
