@@ -347,9 +347,11 @@ def open_cache(
     *,
     max_tokens: int,
     n_outputs: int = 1,
+    share: float | None = None,
 ) -> HeadCache:
     """Allocate a cache of `capacity` [L, H] rows (rounded up to the native layer's levels).
 
+    `share` is that of the settings unless it is given.
     `n_outputs` is how many tokens of a draft are checked at once; each costs 8 bytes a token of the
     vocabulary.
     """
@@ -370,4 +372,5 @@ def open_cache(
     except BaseException:
         context.close()
         raise
-    return HeadCache(context, controller, share=settings.kv_share, max_tokens=max_tokens)
+    kept = settings.kv_share if share is None else share
+    return HeadCache(context, controller, share=kept, max_tokens=max_tokens)

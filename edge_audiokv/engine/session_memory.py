@@ -10,7 +10,6 @@ from edge_audiokv.audio.vad import FRAME_SAMPLES, VoiceDetector
 from edge_audiokv.engine.cache import (
     MAX_LEVELS,
     HeadCache,
-    clip_capacity,
     open_cache,
     policy_of,
 )
@@ -43,13 +42,14 @@ _VOICE_BYTES = 9 << 20
 class SessionNeeds:
     """Sizes of a session's caches that follow from its settings and the model's files alone.
 
-    `least_rows` and `most_rows` bound each head of the memory, `scratch_rows` is int32 [L, H].
+    `least_rows` and `most_rows` bound each head of the memory. A head of the segment's cache has
+    `scratch_rows`: it loses none, so that the memory can take them over.
     """
 
     shape: KVShape
     policy: Policy
     turn_tokens: int
-    scratch_rows: IntArray
+    scratch_rows: int
     least_rows: int
     most_rows: int
 
@@ -64,14 +64,11 @@ class SessionNeeds:
         text_tokens = int(max_segment_s * _TEXT_TOKENS_PER_S)
         turn_tokens = prompt_tokens + text_tokens
         least = turn_tokens + MAX_QUESTION_TOKENS + MAX_ANSWER_TOKENS + _LEAST_OLD_ROWS
-        scratch = clip_capacity(
-            runtime, policy, prompt_tokens=prompt_tokens, text_tokens=text_tokens
-        )
         return cls(
             shape,
             policy,
             turn_tokens,
-            _rounded(scratch),
+            int(_rounded(np.array(turn_tokens))),
             int(_rounded(np.array(least))),
             int(_rounded(np.array(local.gguf.context_length))),
         )
@@ -79,7 +76,7 @@ class SessionNeeds:
     @property
     def scratch_bytes(self) -> int:
         """Pools and row tables of the segment's cache."""
-        pool_bytes = int(self.scratch_rows.sum()) * self.shape.row_bytes
+        pool_bytes = self.scratch_rows * self.shape.n_head * self.shape.row_bytes
         return int(pool_bytes * (1 + self.table_share))
 
     @property
@@ -148,10 +145,11 @@ def open_session_caches(runtime: Runtime, needs: SessionNeeds) -> SessionCaches:
     before_bytes = rss_bytes()
     scratch = open_cache(
         runtime,
-        needs.scratch_rows,
+        np.full((shape.n_layer, shape.n_kv_head), needs.scratch_rows, np.int32),
         needs.policy,
         max_tokens=needs.turn_tokens,
         n_outputs=_DRAFT_TOKENS,
+        share=1.0,
     )
     try:
         scratch.warm_up()

@@ -111,7 +111,7 @@ class Conversation(LongContext):
             runtime = self.runtime
             policy, shape = policy_of(runtime), shape_of(runtime.find())
             rows = np.full((shape.n_layer, shape.n_kv_head), MAX_TURN_TOKENS, np.int32)
-            scratch = open_cache(runtime, rows, policy, max_tokens=MAX_TURN_TOKENS)
+            scratch = open_cache(runtime, rows, policy, max_tokens=MAX_TURN_TOKENS, share=1.0)
             self._recognizer = Recognizer(runtime, scratch)
         return self
 

@@ -144,6 +144,32 @@ def test_asking_before_anything_was_heard_is_no_error(session: Session) -> None:
     assert isinstance(session.ask("What was said?"), Answer)
 
 
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("kv_share", [1.0, 0.4])
+def test_what_was_decoded_alone_is_never_read_again(clips, monkeypatch, kv_share, live) -> None:
+    with Session(threads=1, mem="4GB", kv_share=kv_share, report_interval_s=0.0) as session:
+        memory, scratch = session.caches.memory, session.caches.scratch
+
+        def read_again(embeddings: np.ndarray) -> None:
+            raise RuntimeError("the memory reads the sound once more")
+
+        monkeypatch.setattr(memory, "append_embeddings", read_again)
+        sound = np.concatenate([clips["garden"].samples, SECOND, SECOND])
+        ends, held = [], []
+        for _ in range(2):
+            said = texts(session.feed(sound, live=live) + session.finish())
+            assert said and clips["garden"].share_heard(said[0]) > 0.4
+            ends.append(memory.next_position)
+            held.append([memory.context.read_values(la, 0) for la in (0, 29)])
+        assert ends[1] == 2 * ends[0] > 100 and scratch.next_position == 0
+        # The second hearing's rows are the first's; values do not know where they stand.
+        for first, both in zip(*held, strict=True):
+            np.testing.assert_array_equal(both[: ends[0]], first)
+            if not live:
+                np.testing.assert_allclose(both[ends[0] :], first, atol=0.02)
+        session.ask("What did she find?")
+
+
 def test_positions_shift_down_without_changing_the_text(renew, clips) -> None:
     names = ["harbour", "garden", "letter", "harbour", "garden"]
 

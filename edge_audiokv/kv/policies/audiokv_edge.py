@@ -42,7 +42,7 @@ class AudioKVEdge(Policy):
     window: int = 64
     window_share: float = 0.25
     text_share: float = 0.25
-    floor_share: float = 0.3
+    floor_share: float = 0.5
     temperature: float = 0.5
     reach: float = 0.5
     gamma: float = 0.7
