@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 
 from edge_audiokv.audio.endpoint import Ended, Endpointer, Segment, Started
@@ -48,9 +47,8 @@ class Hearing:
             self.recognizer, interval_s=settings.partial_interval_s or float("inf")
         )
         self._report = report
-        # Told, but not in the memory yet: that work comes after everybody knows the text. One at
-        # most, and a second for as long as it is being told.
-        self._told: deque[tuple[Heard, bool]] = deque()
+        # Told, but not in the memory yet: that work comes after everybody knows the text.
+        self._told: tuple[Heard, bool] | None = None
         self._partial_end_s = 0.0
         self._reported_s = 0.0
         self._seen_evictions = 0
@@ -96,11 +94,10 @@ class Hearing:
     def _step(self, samples: Samples, live: bool) -> Iterator[Event]:
         self.n_samples += len(samples)
         yield from self._news(self.endpointer.push(samples))
+        # Before anything else is decoded: now the turn can be taken over as it is.
+        yield from self._catch_up()
         if live:
             yield from self._partial()
-        # Somebody may wait for the end of a pause, nobody for the memory.
-        if not (live and self.endpointer.in_pause):
-            yield from self._catch_up()
         every_s = self.settings.report_interval_s
         if every_s and self.clock_s - self._reported_s >= every_s:
             self._reported_s = self.clock_s
@@ -127,15 +124,12 @@ class Hearing:
         yield Partial(draft.id, start_s, self._partial_end_s, draft.text, stable)
 
     def _end_segment(self, segment: Segment) -> Iterator[Event]:
-        if self.settings.context == "rolling":
-            yield from self._catch_up()
+        yield from self._catch_up()
         heard, flags, listened = self._final(segment)
         self.n_segments += 1
         text = heard.decoded.text
-        self._told.append((heard, listened))
+        self._told = heard, listened
         yield Final(segment.id, segment.start_s, segment.end_s, text, flags)
-        if len(self._told) > 1:
-            yield from self._catch_up()
         question = spoken_question(text, self.settings.hotword)
         if question:
             try:
@@ -145,18 +139,19 @@ class Hearing:
 
     def _catch_up(self) -> Iterator[Event]:
         """Put what was told into the memory."""
-        if self._told:
+        if self._told is not None:
             self._remember()
             yield from self._evictions()
 
     def _remember(self) -> None:
-        while self._told:
-            heard, listened = self._told.popleft()
-            if listened:
-                self.memory.commit(heard.sound.embeddings, heard.decoded, listened=True)
-            else:
-                self.memory.remember(heard, self.recognizer)
-            trim_heap()  # 0.3 ms, and 1 to 2 MB that would stay with the process
+        if self._told is None:
+            return
+        (heard, listened), self._told = self._told, None
+        if listened:
+            self.memory.commit(heard.sound.embeddings, heard.decoded, listened=True)
+        else:
+            self.memory.remember(heard, self.recognizer)
+        trim_heap()  # 0.3 ms, and 1 to 2 MB that would stay with the process
 
     def _final(self, segment: Segment) -> tuple[Heard, tuple[str, ...], bool]:
         """What was said, what the guards did, and whether the memory has it already."""

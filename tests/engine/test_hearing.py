@@ -74,30 +74,19 @@ def test_partials_do_not_begin_in_a_pause():
     assert partials > 5
 
 
-@pytest.mark.parametrize("context", ["fresh", "rolling"])
-def test_the_memory_waits_for_the_end_of_a_pause(context):
-    # Cut at the gap when 5 s are full, and the rest has just paused: its text comes first.
-    hearing = scripted_hearing(Script("words"), context=context)
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("block", [1600, 40_000])
+def test_a_turn_is_taken_over_before_the_next_is_decoded(live, block):
+    # Cut at the gap when 5 s are full: the rest is open, and soon drafted in the same cache.
+    hearing = scripted_hearing(Script("words"))
+    sound = np.concatenate([speech(3), silence(0.2), speech(4.7), silence(0.2), speech(3)])
+    blocks = np.split(sound, range(block, len(sound), block))
+    events = [event for part in blocks for event in hearing.take(part, live=live)]
+    events += hearing.flush()
     cache = hearing.caches.memory
-    sound = np.concatenate([speech(3), silence(0.2), speech(1.7), silence(2)])
-    waited, order = 0, []
-    for block in np.split(sound, range(1600, len(sound), 1600)):
-        before = cache.next_position
-        order += [event for event in hearing.take(block, live=True) if isinstance(event, Final)]
-        if context == "fresh" and len(order) == 1 and hearing.endpointer.in_pause:
-            assert cache.next_position == before == 0
-            waited += 1
-    hearing.ask("what?")
-    assert len(order) == 2 and not hearing._told
-    assert context == "rolling" or waited > 0
-    assert cache.next_position == hear_whole(sound, context)
-
-
-def hear_whole(sound: np.ndarray, context: str) -> int:
-    """Where the memory stands when the same sound was not live."""
-    hearing = scripted_hearing(Script("words"), context=context)
-    hear(hearing, sound)
-    return hearing.caches.memory.next_position
+    assert cache.n_adopted == len(finals(events)) >= 3
+    assert cache.text.count("<a>words</a>") == cache.n_adopted
+    assert not live or any(isinstance(event, Partial) for event in events)
 
 
 @pytest.mark.parametrize("line", ["words", LOOP, ""])
