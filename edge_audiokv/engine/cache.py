@@ -217,16 +217,16 @@ class HeadCache:
         `embeddings` [T, n_embd] is the turn's audio. `turn` is empty afterwards.
         """
         self.make_room(turn.next_position)
+        novelty = None
+        if self.controller.uses_novelty:
+            novelty = np.empty(len(embeddings), np.float32)
+            for at in range(0, len(embeddings), _BATCH_TOKENS):
+                part = slice(at, at + _BATCH_TOKENS)
+                novelty[part] = self._novelty.measure(embeddings[part])
         counts, added = self.context.counts, turn.context.counts
         if self.next_position:
             turn.context.shift(self.next_position)
         self.context.append_rows(turn.context)
-        novelty = None
-        if self.controller.uses_novelty:
-            parts = range(0, len(embeddings), _BATCH_TOKENS)
-            novelty = np.concatenate(
-                [self._novelty.measure(embeddings[at : at + _BATCH_TOKENS]) for at in parts]
-            )
         self.controller.adopt(turn.controller, counts, added, novelty=novelty)
         turn.clear()
 

@@ -139,9 +139,8 @@ class Hearing:
 
     def _catch_up(self) -> Iterator[Event]:
         """Put what was told into the memory."""
-        if self._told is not None:
-            self._remember()
-            yield from self._evictions()
+        self._remember()
+        yield from self._evictions()
 
     def _remember(self) -> None:
         if self._told is None:

@@ -137,10 +137,10 @@ class Recognizer:
         """
         if self._held is not heard:
             return False
+        self._held = None
         self.cache.truncate(self._start + self._n_held)
         self.cache.append_tokens(heard.decoded.ids[self._n_held :], Kind.TEXT)
         self.cache.append_tokens(self._end, Kind.PROMPT)
-        self._held = None
         return True
 
     def hear(self, samples: FloatArray) -> Sound:

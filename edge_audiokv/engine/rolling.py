@@ -103,7 +103,9 @@ class RollingMemory:
         with what is remembered; else the segment is read again.
         """
         turn, embeddings = recognizer.cache, heard.sound.embeddings
-        if not (recognizer.close_turn(heard) and self.cache.can_adopt(turn)):
+        closed = self.cache.can_adopt(turn) and recognizer.close_turn(heard)
+        # Closing a turn that is longer than its cache evicts.
+        if not (closed and turn.is_whole):
             self.commit(embeddings, heard.decoded, listened=False)
             return
         self._begin()

@@ -103,6 +103,9 @@ class RowStatistics:
         """Forget rows at or beyond `counts`."""
         for array in self._data.values():
             array[np.arange(array.shape[2]) >= counts[..., None]] = 0.0
+        if not counts.any():
+            # Queries that no row has seen must not weigh on the rows to come.
+            self._window_queries = 0
 
     def read(self, need: str, n_rows: int) -> tuple[FloatArray, FloatArray]:
         """Arrays [L, H, n_rows]: "ema" mean and weight, "total" sum and queries that saw a row,

@@ -60,8 +60,8 @@ def join(
     """(parts [P_i, d] of the join that are each read alone, up to `count` questions about it);
     `others` are words that may be asked for though they were not said.
     """
-    kinds = ["first", "last", *rng.choices(list(WEIGHTS), list(WEIGHTS.values()), k=count - 2)]
-    tasks = [make_task(texts, kind, rng, others) for kind in kinds]
+    kinds = ["first", "last", *rng.choices(list(WEIGHTS), list(WEIGHTS.values()), k=count)]
+    tasks = [make_task(texts, kind, rng, others) for kind in kinds[:count]]
     how = rng.random()
     in_turns = how < ALONE_SHARE + IN_VIEW_SHARE
     if in_turns:

@@ -152,13 +152,13 @@ int32_t llama_kv_cache_headwise::append_rows(const llama_kv_cache_headwise & src
     if (&src.model != &model || theirs.type_k != layout.type_k || theirs.type_v != layout.type_v) {
         return llama_hw_fail(LLAMA_HW_BAD_ARGUMENT, "rows can be appended from a cache of the same model and row types only");
     }
-    const llama_pos first = src.seq_pos_min(0);
-    if (first >= 0 && first <= pos_max) {
-        return llama_hw_fail(LLAMA_HW_OUT_OF_RANGE, format(
-                "rows from position %d cannot follow position %d: shift them first", first, pos_max));
-    }
     std::vector<int32_t> new_count(layout.n_level(), -1);
     for (int32_t i = 0; i < layout.n_head(); ++i) {
+        const llama_pos first = src.layers[i/layout.n_head_kv].pos[theirs.offset[i]];
+        if (src.count(i) > 0 && first <= pos_max) {
+            return llama_hw_fail(LLAMA_HW_OUT_OF_RANGE, format(
+                    "rows from position %d cannot follow position %d: shift them first", first, pos_max));
+        }
         const int32_t level = layout.level[i];
         const int32_t n     = count(i) + src.count(i);
         if (n > layout.level_capacity[level]) {

@@ -103,8 +103,12 @@ class ScriptedCache:
     def append_embeddings(self, embeddings: np.ndarray) -> None:
         self._append([SOUND] * len(embeddings))
 
+    @property
+    def is_whole(self) -> bool:
+        return self.rows == self.next_position
+
     def can_adopt(self, turn: ScriptedCache) -> bool:
-        return turn.rows == turn.next_position
+        return turn.is_whole
 
     def adopt(self, turn: ScriptedCache, embeddings: np.ndarray) -> None:
         assert turn.held.count(SOUND) == len(embeddings)

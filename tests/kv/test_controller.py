@@ -72,6 +72,19 @@ def test_an_adopted_turn_keeps_what_was_observed_of_it(name):
             np.testing.assert_allclose(rows[n : n + 9], getattr(alone, field)[layer, head, :9])
 
 
+def test_turns_weigh_alike_however_many_came_before_in_the_same_cache():
+    turn, memory = controller("snapkv"), controller("snapkv")
+    held, added = np.zeros((2, 2), np.int32), np.full((2, 2), 8)
+    for _ in range(4):
+        turn.reset()
+        turn.appended(Kind.TEXT, 8)
+        turn.observe_scores(np.full((2, 2, 8), 0.125, np.float32), added, n_queries=12)
+        memory.adopt(turn, held, added)
+        held = held + added
+    scores = memory.view(cache_of(held), CAPACITY).scores
+    np.testing.assert_allclose(scores[..., :32], 0.125)
+
+
 def cache_of(counts):
     """A cache whose heads hold the newest `counts` of as many positions as there are."""
     cache = fake_cache.NumpyCache(SHAPE, CAPACITY)
