@@ -2,8 +2,8 @@
 """Realtime factor of the whole path (detection, encoder, LLM, memory), alone and beside a process
 that keeps every core busy.
 
-A session's memory grows with what it hears, and hearing costs more then. So every clip is heard
-alone, busy, busy, alone: both kinds of run meet the same memory.
+What a session has heard before may change what hearing costs. So every clip is heard alone, busy,
+busy, alone: both kinds of run meet the same memory.
 
 Example: scripts/bench_contention.py --manifest dev/manifest.jsonl --limit 8 --threads 1 2
 """
