@@ -52,8 +52,8 @@ class LlmStage:
 
     `noise_share` is how many sounds without speech a step adds, on average; without them the model
     finds words in any noise. Each step adds `ctc_batches` batches under CTC alone to the one that
-    the LLM reads. After that share of the steps which `recall_share` says, up to `questions` are
-    asked about a join of up to `recall_s`, short ones oftener; only the LoRA learns from it.
+    the LLM reads, and on average `recall_share` times up to `questions` about a join of up to
+    `recall_s`, from which only the LoRA learns; `written_share` of them are turns of text alone.
     """
 
     minutes: float = 60.0
@@ -72,6 +72,7 @@ class LlmStage:
     join_share: float = 0.3
     noise_share: float = 0.5
     recall_share: float = 0.0
+    written_share: float = 0.0
     recall_s: float = 120.0
     questions: int = 12
     log_every: int = 10

@@ -192,10 +192,14 @@ class Llama(nn.Module):
             x = layer(x, rotation, mask, cache, i)
         return rms(x, self.norm)
 
-    def remember(self, turns: list[Tensor], *, deep: bool = True) -> Cache:
+    def remember(
+        self, turns: list[Tensor], places: list[Tensor] | None = None, *, deep: bool = True
+    ) -> Cache:
         """The cache of turns [T_i, d] that were each read alone and then put one after another, as
         a session remembers segments that it decoded in a fresh context.
 
+        `places` [T_i] are ascending positions within each turn, the last of which ends it; by
+        default there are no gaps.
         If not `deep`, gradients reach each layer's own keys and values and go no further, so that
         minutes of sound fit into memory.
         """
@@ -203,8 +207,12 @@ class Llama(nn.Module):
         real = torch.zeros(x.shape[:2], dtype=torch.bool)
         for i, turn in enumerate(turns):
             real[i, : len(turn)] = True
-        alone = self.cos[: x.shape[1]], self.sin[: x.shape[1]]
-        placed = self.cos[: int(real.sum())], self.sin[: int(real.sum())]
+        places = places or [torch.arange(len(turn)) for turn in turns]
+        starts = torch.tensor([0, *(int(place[-1]) + 1 for place in places[:-1])]).cumsum(0)
+        at = torch.cat([start + place for start, place in zip(starts, places, strict=True)])
+        within = torch.nn.utils.rnn.pad_sequence(places, batch_first=True)
+        alone = self.cos[within][:, None], self.sin[within][:, None]
+        placed = self.cos[at], self.sin[at]
         cache: Cache = []
         for i, layer in enumerate(self.layers):
             cache.append(layer.keys_values(x[real][None], placed))

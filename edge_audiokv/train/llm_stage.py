@@ -86,7 +86,8 @@ class LlmTrainer:
             for _ in range(stage.ctc_batches):
                 self.learn_to_hear(next(beside))
             self.learn_to_answer(batch)
-            if self.rng.random() < stage.recall_share:
+            share = stage.recall_share
+            for _ in range(int(share) + (self.rng.random() < share % 1)):
                 self.learn_to_recall()
             if self.step % stage.log_every == 0:
                 self.log.write(step=self.step, **self.losses.rounded())
@@ -137,27 +138,40 @@ class LlmTrainer:
     def learn_to_recall(self) -> None:
         """One update of the LoRA, from questions about a join of random utterances."""
         stage, rng = self.stage, self.rng
-        chosen = questions.draw_join(
-            self.train, stage.recall_s * rng.uniform(0.25, 1.0) ** 1.6, rng
-        )
-        batch = self.train.batch(chosen, rng)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            embeddings = hear(self.listener.audio, batch).embeddings
-        sounds = [embeddings[i, :n] for i, n in enumerate(batch.tokens.tolist())]
+        written = rng.random() < stage.written_share
+        # Long joins of sound cost most: short ones are drawn oftener.
+        share = rng.uniform(0.3, 1.0) if written else rng.uniform(0.25, 1.0) ** 1.6
+        chosen = questions.draw_join(self.train, stage.recall_s * share, rng)
         # Words that were not said come from another join, so that they are of the same kind.
-        elsewhere = questions.draw_join(self.train, stage.recall_s, rng)
-        places = (self.train.places[place] for place in elsewhere)
-        others = [w for k, i in places for w in self.train.sets[k].texts[i].split()]
-        prefix, branches = questions.join(
-            sounds, batch.texts, others, self.prompter, rng, stage.questions
-        )
+        others = [
+            word
+            for text in self._texts(questions.draw_join(self.train, stage.recall_s, rng))
+            for word in text.split()
+        ]
+        texts, count = self._texts(chosen), stage.questions
+        if written:
+            places = [self.train.places[place] for place in chosen]
+            lengths_s = [self.train.sets[k].seconds[i] for k, i in places]
+            heard, branches = questions.written_join(
+                lengths_s, texts, others, self.prompter, rng, count
+            )
+        else:
+            batch = self.train.batch(chosen, rng)
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                embeddings = hear(self.listener.audio, batch).embeddings
+            sounds = [embeddings[i, :n] for i, n in enumerate(batch.tokens.tolist())]
+            heard, branches = questions.join(sounds, texts, others, self.prompter, rng, count)
         if not branches:
             return
-        loss = questions.questions_loss(self.llm, prefix, branches)
+        loss = questions.questions_loss(self.llm, heard, branches)
         self.optimizers["lora"].zero_grad()
         loss.backward()
         clip_and_step(self.optimizers["lora"], self.lora)
         self.losses.add(0.0, recall=loss)
+
+    def _texts(self, chosen: list[int]) -> list[str]:
+        places = (self.train.places[place] for place in chosen)
+        return [self.train.sets[k].texts[i] for k, i in places]
 
     def _nothing_said(self) -> Example:
         audio = self.listener.audio

@@ -26,6 +26,7 @@ ALONE_SHARE, IN_VIEW_SHARE = 0.65, 0.2
 WEIGHTS = {"repeat": 5, "mentioned": 5, "earlier": 3}
 # Up to here gradients go through the whole join; longer ones learn from the questions alone.
 DEEP_TOKENS = 1500
+TOKENS_PER_S = 12.5
 
 
 @dataclass
@@ -34,6 +35,25 @@ class Branch:
 
     question: list[int]
     answer: list[int]
+
+
+@dataclass
+class Join:
+    """Parts [P_i, d] that are each read alone, at `places` [P_i] within each (None: no gaps)."""
+
+    parts: list[Tensor]
+    places: list[Tensor] | None = None
+
+    @property
+    def n_rows(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    @property
+    def n_places(self) -> int:
+        """Positions that it takes, gaps included."""
+        if self.places is None:
+            return self.n_rows
+        return sum(int(place[-1]) + 1 for place in self.places)
 
 
 def draw_join(speech: Mixture, seconds: float, rng: random.Random) -> list[int]:
@@ -49,6 +69,29 @@ def draw_join(speech: Mixture, seconds: float, rng: random.Random) -> list[int]:
     return chosen
 
 
+def ask(
+    texts: list[str],
+    others: list[str],
+    prompter: Prompter,
+    rng: random.Random,
+    count: int,
+    *,
+    in_turns: bool,
+) -> list[Branch]:
+    """Up to `count` questions about segments; `others` are words that may be asked for though they
+    were not said. After turns a question is a turn of its own.
+    """
+    kinds = ["first", "last", *rng.choices(list(WEIGHTS), list(WEIGHTS.values()), k=count)]
+    branches = []
+    for kind in kinds[:count]:
+        task = make_task(texts, kind, rng, others)
+        if task is not None:
+            tail = TAIL.format(question=task.question)
+            question = prompter.tokens(HEAD + tail.lstrip("\n") if in_turns else tail)
+            branches.append(Branch(question, [*prompter.tokens(task.answer), IM_END]))
+    return branches
+
+
 def join(
     sounds: list[Tensor],
     texts: list[str],
@@ -56,12 +99,8 @@ def join(
     prompter: Prompter,
     rng: random.Random,
     count: int,
-) -> tuple[list[Tensor], list[Branch]]:
-    """(parts [P_i, d] of the join that are each read alone, up to `count` questions about it);
-    `others` are words that may be asked for though they were not said.
-    """
-    kinds = ["first", "last", *rng.choices(list(WEIGHTS), list(WEIGHTS.values()), k=count)]
-    tasks = [make_task(texts, kind, rng, others) for kind in kinds[:count]]
+) -> tuple[Join, list[Branch]]:
+    """A join of sounds [T_i, d] and questions about it (`ask`)."""
     how = rng.random()
     in_turns = how < ALONE_SHARE + IN_VIEW_SHARE
     if in_turns:
@@ -74,29 +113,46 @@ def join(
         parts = [prompter.llm.embed(prompter.head), *(s.to(dtype) for s in sounds)]
     if how >= ALONE_SHARE:
         parts = [torch.cat(parts)]
-    branches = []
-    for task in tasks:
-        if task is not None:
-            tail = TAIL.format(question=task.question)
-            ask = HEAD + tail.lstrip("\n") if in_turns else tail
-            branches.append(Branch(prompter.tokens(ask), [*prompter.tokens(task.answer), IM_END]))
-    return parts, branches
+    return Join(parts), ask(texts, others, prompter, rng, count, in_turns=in_turns)
 
 
-def questions_loss(llm: Llama, parts: list[Tensor], branches: list[Branch]) -> Tensor:
-    """Mean over branches of the mean cross-entropy of their answers' tokens."""
-    n_before = sum(len(part) for part in parts)
+def written_join(
+    lengths_s: list[float],
+    texts: list[str],
+    others: list[str],
+    prompter: Prompter,
+    rng: random.Random,
+    count: int,
+) -> tuple[Join, list[Branch]]:
+    """Turns whose sound is left out: its places stay empty. Finding words in what was written down
+    is learned so at a third of the price.
+    """
+    parts, places = [], []
+    for text, length_s in zip(texts, lengths_s, strict=True):
+        parts.append(torch.cat(prompter.closed_turn([], text)))
+        place = torch.arange(len(parts[-1]))
+        place[len(prompter.head) :] += int(length_s * TOKENS_PER_S)
+        places.append(place)
+    return Join(parts, places), ask(texts, others, prompter, rng, count, in_turns=True)
+
+
+def questions_loss(llm: Llama, heard: Join, branches: list[Branch]) -> Tensor:
+    """Mean over branches of their answers' cross-entropy: that of the first token, which chooses
+    the sentence or says yes or no, and the mean of all.
+    """
+    n_before = heard.n_places
     read = [[*b.question, *b.answer[:-1]] for b in branches]
     owner = torch.tensor([i for i, r in enumerate(read) for _ in r])
     places = torch.tensor([n_before + j for r in read for j in range(len(r))])[None]
     own = (owner[None, :] == owner[:, None]).tril()
-    mask = torch.cat([torch.ones(len(owner), n_before, dtype=torch.bool), own], 1)[None, None]
+    mask = torch.cat([torch.ones(len(owner), heard.n_rows, dtype=torch.bool), own], 1)[None, None]
     x = llm.embed([token for r in read for token in r])
-    cache = llm.remember(parts, deep=n_before < DEEP_TOKENS)
+    cache = llm.remember(heard.parts, heard.places, deep=heard.n_rows < DEEP_TOKENS)
     hidden = llm(x[None], places, mask, cache)[0]
     losses, at = [], 0
     for branch, tokens in zip(branches, read, strict=True):
         at += len(tokens)
         said = llm.logits(hidden[at - len(branch.answer) : at]).float()
-        losses.append(F.cross_entropy(said, torch.tensor(branch.answer)))
+        each = F.cross_entropy(said, torch.tensor(branch.answer), reduction="none")
+        losses.append(each[0] + each.mean())
     return torch.stack(losses).mean()

@@ -9,7 +9,7 @@ import torch
 
 from edge_audiokv.train.llama import Llama, rotate
 from edge_audiokv.train.prompts import Example, Prompter, llm_loss
-from edge_audiokv.train.questions import join, questions_loss
+from edge_audiokv.train.questions import Join, join, questions_loss, written_join
 
 TEXTS = [
     "the yellow carriage waited outside",
@@ -31,15 +31,39 @@ def test_a_branch_costs_what_its_question_costs_alone(llm: Llama, seed: int) -> 
     prompter = Prompter(llm)
     sounds = [0.1 * torch.randn(n, 576) for n in (4, 6, 3, 5)]
     others = ["umbrella", "mountain", "quietly"]
-    parts, branches = join(sounds, TEXTS, others, prompter, random.Random(seed), 6)
+    heard, branches = join(sounds, TEXTS, others, prompter, random.Random(seed), 6)
     assert len(branches) >= 4
-    whole = [torch.cat(parts)]
+    whole = torch.cat(heard.parts)
     with torch.no_grad():
         alone = [
-            llm_loss(llm, [Example([*whole, llm.embed(b.question)], b.answer)]) for b in branches
+            llm_loss(llm, [Example([whole, llm.embed(b.question)], answer)])
+            for b in branches
+            for answer in (b.answer, b.answer[:1])
         ]
-        together = questions_loss(llm, whole, branches)
-    torch.testing.assert_close(together, torch.stack(alone).mean(), rtol=1e-3, atol=1e-3)
+        together = questions_loss(llm, Join([whole]), branches)
+    torch.testing.assert_close(together, torch.stack(alone).mean() * 2, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_written_turns_lie_where_their_sound_would_have_put_them(llm: Llama) -> None:
+    prompter, lengths_s = Prompter(llm), [2.0, 0.5, 1.0, 3.0]
+    heard, branches = written_join(lengths_s, TEXTS, [], prompter, random.Random(1), 3)
+    assert len(branches) == 3
+    sounds = [torch.zeros(int(12.5 * length_s), 576) for length_s in lengths_s]
+    whole = [torch.cat(prompter.closed_turn([s], t)) for s, t in zip(sounds, TEXTS, strict=True)]
+    assert heard.n_places == sum(map(len, whole)) and heard.n_rows == heard.n_places - 80
+    # The first layer's keys know nothing but their tokens and places.
+    with torch.no_grad():
+        keys, _ = llm.remember(heard.parts, heard.places)[0]
+        expected, _ = llm.remember(whole)[0]
+    n_head, start, kept = len(prompter.head), 0, []
+    for turn, sound in zip(whole, sounds, strict=True):
+        kept += [
+            *range(start, start + n_head),
+            *range(start + n_head + len(sound), start + len(turn)),
+        ]
+        start += len(turn)
+    torch.testing.assert_close(keys, expected[:, :, kept], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
