@@ -52,8 +52,10 @@ class LlmStage:
 
     `noise_share` is how many sounds without speech a step adds, on average; without them the model
     finds words in any noise. Each step adds `ctc_batches` batches under CTC alone to the one that
-    the LLM reads, and on average `recall_share` times up to `questions` about a join of up to
-    `recall_s`, from which only the LoRA learns; `written_share` of them are turns of text alone.
+    the LLM reads, and on average `recall_share` joins of up to `recall_s`, from which only the LoRA
+    learns: up to `questions` about each and `rolling` utterances to be transcribed after it, anew
+    at each of `recall_updates` (one for short joins, through which all gradients go);
+    `written_share` of them are turns of text alone.
     """
 
     minutes: float = 60.0
@@ -75,6 +77,8 @@ class LlmStage:
     written_share: float = 0.0
     recall_s: float = 120.0
     questions: int = 12
+    rolling: int = 0
+    recall_updates: int = 1
     log_every: int = 10
     evaluate_every_min: float = 12.0
     evaluate_utterances: int = 40

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,28 @@ def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
 
 
+@dataclass
+class Memory:
+    """What each layer was given to read [1, T, d], in order, and the rotation of its places."""
+
+    inputs: list[Tensor]
+    rotation: tuple[Tensor, Tensor]
+
+
+def groups_of_like_length(lengths: list[int], waste: float = 0.2) -> list[list[int]]:
+    """Indices in groups, of whose padded rows at most `waste` are padding."""
+    groups: list[list[int]] = []
+    total = 0
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        padded = lengths[i] * (len(groups[-1]) + 1) if groups else 0
+        if not groups or padded - total - lengths[i] > waste * padded:
+            groups.append([])
+            total = 0
+        groups[-1].append(i)
+        total += lengths[i]
+    return groups
+
+
 class Llama(nn.Module):
     """Embeddings in, hidden states out; `logits` ties to the embedding table."""
 
@@ -192,33 +215,50 @@ class Llama(nn.Module):
             x = layer(x, rotation, mask, cache, i)
         return rms(x, self.norm)
 
-    def remember(
+    def read_turns(
         self, turns: list[Tensor], places: list[Tensor] | None = None, *, deep: bool = True
-    ) -> Cache:
-        """The cache of turns [T_i, d] that were each read alone and then put one after another, as
-        a session remembers segments that it decoded in a fresh context.
+    ) -> Memory:
+        """Turns [T_i, d], each read alone and then put one after another, as a session remembers
+        segments that it decoded in a fresh context.
 
         `places` [T_i] are ascending positions within each turn, the last of which ends it; by
         default there are no gaps.
         If not `deep`, gradients reach each layer's own keys and values and go no further, so that
-        minutes of sound fit into memory.
+        minutes of sound fit into memory, and the same reading serves several updates.
         """
-        x = torch.nn.utils.rnn.pad_sequence(turns, batch_first=True)
-        real = torch.zeros(x.shape[:2], dtype=torch.bool)
-        for i, turn in enumerate(turns):
-            real[i, : len(turn)] = True
         places = places or [torch.arange(len(turn)) for turn in turns]
         starts = torch.tensor([0, *(int(place[-1]) + 1 for place in places[:-1])]).cumsum(0)
         at = torch.cat([start + place for start, place in zip(starts, places, strict=True)])
-        within = torch.nn.utils.rnn.pad_sequence(places, batch_first=True)
-        alone = self.cos[within][:, None], self.sin[within][:, None]
-        placed = self.cos[at], self.sin[at]
-        cache: Cache = []
-        for i, layer in enumerate(self.layers):
-            cache.append(layer.keys_values(x[real][None], placed))
-            with torch.set_grad_enabled(deep and torch.is_grad_enabled()):
-                x = layer(x, alone, None, None, i)
-        return cache
+        first_row = torch.tensor([0, *map(len, turns[:-1])]).cumsum(0).tolist()
+        rows: list[list[Tensor]] = [[] for _ in self.layers]
+        order = []
+        for group in groups_of_like_length([len(turn) for turn in turns]):
+            x = torch.nn.utils.rnn.pad_sequence([turns[i] for i in group], batch_first=True)
+            lengths = torch.tensor([len(turns[i]) for i in group])
+            real = torch.arange(x.shape[1]) < lengths[:, None]
+            within = torch.nn.utils.rnn.pad_sequence([places[i] for i in group], batch_first=True)
+            alone = self.cos[within][:, None], self.sin[within][:, None]
+            order += [first_row[i] + j for i in group for j in range(len(turns[i]))]
+            for i, layer in enumerate(self.layers):
+                rows[i].append(x[real])
+                with torch.set_grad_enabled(deep and torch.is_grad_enabled()):
+                    x = layer(x, alone, None, None, i)
+        back = torch.tensor(order).argsort()
+        inputs = [torch.cat(parts)[back][None] for parts in rows]
+        return Memory(inputs, (self.cos[at], self.sin[at]))
+
+    def cache_of(self, memory: Memory) -> Cache:
+        """Keys and values of what was read, made by the adapter as it is now."""
+        return [
+            layer.keys_values(x, memory.rotation)
+            for layer, x in zip(self.layers, memory.inputs, strict=True)
+        ]
+
+    def remember(
+        self, turns: list[Tensor], places: list[Tensor] | None = None, *, deep: bool = True
+    ) -> Cache:
+        """The cache of turns that were each read alone (`read_turns`)."""
+        return self.cache_of(self.read_turns(turns, places, deep=deep))
 
     def embed(self, ids: list[int]) -> Tensor:
         rows: Tensor = self.embeddings[torch.tensor(ids, dtype=torch.long)]

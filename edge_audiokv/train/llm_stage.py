@@ -18,7 +18,7 @@ from edge_audiokv.train.augment import NoiseSource
 from edge_audiokv.train.batches import Batch
 from edge_audiokv.train.config import Run
 from edge_audiokv.train.listener import build_listener, hear, open_sets, word_loss
-from edge_audiokv.train.llama import Llama
+from edge_audiokv.train.llama import Llama, groups_of_like_length
 from edge_audiokv.train.prompts import Example, Prompter, examples_of, llm_loss
 from edge_audiokv.train.schedule import Clock, Every, clip_and_step, set_rates
 from edge_audiokv.train.transcribe import cut_loop, transcribe
@@ -136,7 +136,9 @@ class LlmTrainer:
         self.losses.add(batch.seconds, answers=answers)
 
     def learn_to_recall(self) -> None:
-        """One update of the LoRA, from questions about a join of random utterances."""
+        """Updates of the LoRA from questions about a join of random utterances, and from what is
+        said next.
+        """
         stage, rng = self.stage, self.rng
         written = rng.random() < stage.written_share
         # Long joins of sound cost most: short ones are drawn oftener.
@@ -148,26 +150,46 @@ class LlmTrainer:
             for text in self._texts(questions.draw_join(self.train, stage.recall_s, rng))
             for word in text.split()
         ]
-        texts, count = self._texts(chosen), stage.questions
+        texts = self._texts(chosen)
         if written:
             places = [self.train.places[place] for place in chosen]
             lengths_s = [self.train.sets[k].seconds[i] for k, i in places]
-            heard, branches = questions.written_join(
-                lengths_s, texts, others, self.prompter, rng, count
-            )
+            heard = questions.written_join(lengths_s, texts, self.prompter)
         else:
-            batch = self.train.batch(chosen, rng)
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            heard = questions.join(self._embed(chosen), texts, self.prompter, rng)
+        memory = questions.read(self.llm, heard)
+        # Through a deep reading gradients can go back once only.
+        for _ in range(1 if heard.is_deep else stage.recall_updates):
+            branches = questions.ask(
+                texts, others, self.prompter, rng, stage.questions, in_turns=heard.in_turns
+            )
+            if not written and heard.in_turns:
+                after = rng.sample(range(len(self.train)), stage.rolling)
+                branches += [
+                    questions.say_next(sound, text, self.prompter)
+                    for sound, text in zip(self._embed(after), self._texts(after), strict=True)
+                ]
+            if not branches:
+                return
+            loss = questions.questions_loss(self.llm, heard, memory, branches)
+            self.optimizers["lora"].zero_grad()
+            loss.backward()
+            clip_and_step(self.optimizers["lora"], self.lora)
+            self.losses.add(0.0, **{"written" if written else "recall": loss})
+
+    @torch.no_grad()
+    def _embed(self, chosen: list[int]) -> list[Tensor]:
+        """Embeddings [T_i, d] of utterances, each varied, heard in groups of like length."""
+        out: dict[int, Tensor] = {}
+        seconds = (
+            self.train.sets[k].seconds[i] for k, i in map(self.train.places.__getitem__, chosen)
+        )
+        for group in groups_of_like_length([round(100 * s) for s in seconds]):
+            batch = self.train.batch([chosen[i] for i in group], self.rng)
+            with torch.autocast("cpu", torch.bfloat16):
                 embeddings = hear(self.listener.audio, batch).embeddings
-            sounds = [embeddings[i, :n] for i, n in enumerate(batch.tokens.tolist())]
-            heard, branches = questions.join(sounds, texts, others, self.prompter, rng, count)
-        if not branches:
-            return
-        loss = questions.questions_loss(self.llm, heard, branches)
-        self.optimizers["lora"].zero_grad()
-        loss.backward()
-        clip_and_step(self.optimizers["lora"], self.lora)
-        self.losses.add(0.0, recall=loss)
+            out |= {i: embeddings[j, : batch.tokens[j]] for j, i in enumerate(group)}
+        return [out[i] for i in range(len(chosen))]
 
     def _texts(self, chosen: list[int]) -> list[str]:
         places = (self.train.places[place] for place in chosen)

@@ -1,5 +1,7 @@
 """Many questions about one join: the sound is read once, every question is a branch of its own.
 
+What is said next can be such a branch too: it is transcribed with the join in view.
+
 A branch sees the sound and itself, at the positions that it would have alone, so that the loss is
 that of asking each question alone, for hardly more than the price of one.
 """
@@ -13,17 +15,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edge_audiokv.eval.tasks import make_task
+from edge_audiokv.eval.tasks import TRANSCRIBE, make_task, spoken_code
 from edge_audiokv.train.batches import Mixture
-from edge_audiokv.train.llama import Llama
+from edge_audiokv.train.llama import Llama, Memory
 from edge_audiokv.train.prompts import Prompter
 from edge_audiokv.train.text import HEAD, IM_END, TAIL
 
 # How often a join is turns with transcripts, each read alone, as a session remembers them; how
 # often turns that see the turns before them; else it is one turn of sound.
-ALONE_SHARE, IN_VIEW_SHARE = 0.65, 0.2
-# What is asked beside the first and the last sentence.
-WEIGHTS = {"repeat": 5, "mentioned": 5, "earlier": 3}
+ALONE_SHARE, IN_VIEW_SHARE = 0.55, 0.35
+# What is asked beside the first and the last sentence, and a code.
+WEIGHTS = {"repeat": 6, "mentioned": 3, "earlier": 4}
+# How often a code is put into a join; too few utterances hold one to count on chance.
+CODE_SHARE = 0.4
+# So many tokens tell one sentence from the others.
+FIRST_TOKENS = 3
 # Up to here gradients go through the whole join; longer ones learn from the questions alone.
 DEEP_TOKENS = 1500
 TOKENS_PER_S = 12.5
@@ -31,10 +37,13 @@ TOKENS_PER_S = 12.5
 
 @dataclass
 class Branch:
-    """A question's tokens, and those of its answer."""
+    """An embedded prompt [Q, d], its answer's tokens, and what the first of them count beside the
+    mean of all: they choose the sentence, or say yes or no.
+    """
 
-    question: list[int]
+    prompt: Tensor
     answer: list[int]
+    first_weight: float = 1.0
 
 
 @dataclass
@@ -43,6 +52,7 @@ class Join:
 
     parts: list[Tensor]
     places: list[Tensor] | None = None
+    in_turns: bool = True
 
     @property
     def n_rows(self) -> int:
@@ -55,9 +65,16 @@ class Join:
             return self.n_rows
         return sum(int(place[-1]) + 1 for place in self.places)
 
+    @property
+    def is_deep(self) -> bool:
+        """Whether gradients go through all of it."""
+        return self.n_rows < DEEP_TOKENS
+
 
 def draw_join(speech: Mixture, seconds: float, rng: random.Random) -> list[int]:
-    """Places of utterances in random order that last about `seconds` together."""
+    """Places of utterances in random order that last about `seconds` together, some of them with
+    one code that can be asked for.
+    """
     chosen: list[int] = []
     total = 0.0
     while total < seconds:
@@ -66,6 +83,13 @@ def draw_join(speech: Mixture, seconds: float, rng: random.Random) -> list[int]:
         if place not in chosen:
             chosen.append(place)
             total += speech.sets[corpus].seconds[row]
+    codes = [
+        i for i, (k, row) in enumerate(speech.places) if spoken_code(speech.sets[k].texts[row])
+    ]
+    if codes and rng.random() < CODE_SHARE:
+        said = set(codes)
+        chosen = [place for place in chosen if place not in said]
+        chosen.insert(rng.randint(0, len(chosen)), rng.choice(codes))
     return chosen
 
 
@@ -81,26 +105,31 @@ def ask(
     """Up to `count` questions about segments; `others` are words that may be asked for though they
     were not said. After turns a question is a turn of its own.
     """
-    kinds = ["first", "last", *rng.choices(list(WEIGHTS), list(WEIGHTS.values()), k=count)]
+    sure = ["first", "last"]
+    if sum(bool(spoken_code(text)) for text in texts) == 1:
+        sure.append("code")
+    kinds = [*sure, *rng.choices(list(WEIGHTS), list(WEIGHTS.values()), k=count)]
     branches = []
     for kind in kinds[:count]:
         task = make_task(texts, kind, rng, others)
         if task is not None:
             tail = TAIL.format(question=task.question)
             question = prompter.tokens(HEAD + tail.lstrip("\n") if in_turns else tail)
-            branches.append(Branch(question, [*prompter.tokens(task.answer), IM_END]))
+            answer = [*prompter.tokens(task.answer), IM_END]
+            branches.append(Branch(prompter.llm.embed(question), answer))
     return branches
 
 
-def join(
-    sounds: list[Tensor],
-    texts: list[str],
-    others: list[str],
-    prompter: Prompter,
-    rng: random.Random,
-    count: int,
-) -> tuple[Join, list[Branch]]:
-    """A join of sounds [T_i, d] and questions about it (`ask`)."""
+def say_next(sound: Tensor, text: str, prompter: Prompter) -> Branch:
+    """The turn after a join: sound [T, d] to be transcribed."""
+    example = prompter.example([sound], TRANSCRIBE, text)
+    return Branch(torch.cat(example.parts), example.answer, 0.0)
+
+
+def join(sounds: list[Tensor], texts: list[str], prompter: Prompter, rng: random.Random) -> Join:
+    """A join of sounds [T_i, d]: turns that were read alone or in view of each other, or one turn
+    of sound.
+    """
     how = rng.random()
     in_turns = how < ALONE_SHARE + IN_VIEW_SHARE
     if in_turns:
@@ -113,17 +142,10 @@ def join(
         parts = [prompter.llm.embed(prompter.head), *(s.to(dtype) for s in sounds)]
     if how >= ALONE_SHARE:
         parts = [torch.cat(parts)]
-    return Join(parts), ask(texts, others, prompter, rng, count, in_turns=in_turns)
+    return Join(parts, in_turns=in_turns)
 
 
-def written_join(
-    lengths_s: list[float],
-    texts: list[str],
-    others: list[str],
-    prompter: Prompter,
-    rng: random.Random,
-    count: int,
-) -> tuple[Join, list[Branch]]:
+def written_join(lengths_s: list[float], texts: list[str], prompter: Prompter) -> Join:
     """Turns whose sound is left out: its places stay empty. Finding words in what was written down
     is learned so from far fewer rows.
     """
@@ -133,26 +155,29 @@ def written_join(
         place = torch.arange(len(parts[-1]))
         place[len(prompter.head) :] += int(length_s * TOKENS_PER_S)
         places.append(place)
-    return Join(parts, places), ask(texts, others, prompter, rng, count, in_turns=True)
+    return Join(parts, places)
 
 
-def questions_loss(llm: Llama, heard: Join, branches: list[Branch]) -> Tensor:
-    """Mean over branches of their answers' cross-entropy: that of the first token, which chooses
-    the sentence or says yes or no, and the mean of all.
+def read(llm: Llama, heard: Join) -> Memory:
+    """What the LLM keeps of a join; the questions about it start from there."""
+    return llm.read_turns(heard.parts, heard.places, deep=heard.is_deep)
+
+
+def questions_loss(llm: Llama, heard: Join, memory: Memory, branches: list[Branch]) -> Tensor:
+    """Mean over branches of their answers' cross-entropy: the mean of all tokens, and the sum of
+    the first as often as the branch says.
     """
     n_before = heard.n_places
-    read = [[*b.question, *b.answer[:-1]] for b in branches]
-    owner = torch.tensor([i for i, r in enumerate(read) for _ in r])
-    places = torch.tensor([n_before + j for r in read for j in range(len(r))])[None]
+    rows = [torch.cat([b.prompt, llm.embed(b.answer[:-1])]) for b in branches]
+    owner = torch.tensor([i for i, r in enumerate(rows) for _ in r])
+    places = torch.tensor([n_before + j for r in rows for j in range(len(r))])[None]
     own = (owner[None, :] == owner[:, None]).tril()
     mask = torch.cat([torch.ones(len(owner), heard.n_rows, dtype=torch.bool), own], 1)[None, None]
-    x = llm.embed([token for r in read for token in r])
-    cache = llm.remember(heard.parts, heard.places, deep=heard.n_rows < DEEP_TOKENS)
-    hidden = llm(x[None], places, mask, cache)[0]
+    hidden = llm(torch.cat(rows)[None], places, mask, llm.cache_of(memory))[0]
     losses, at = [], 0
-    for branch, tokens in zip(branches, read, strict=True):
-        at += len(tokens)
+    for branch, row in zip(branches, rows, strict=True):
+        at += len(row)
         said = llm.logits(hidden[at - len(branch.answer) : at]).float()
         each = F.cross_entropy(said, torch.tensor(branch.answer), reduction="none")
-        losses.append(each[0] + each.mean())
+        losses.append(branch.first_weight * each[:FIRST_TOKENS].sum() + each.mean())
     return torch.stack(losses).mean()

@@ -6,10 +6,21 @@ import random
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from edge_audiokv.train.llama import Llama, rotate
+from edge_audiokv.train.llama import Llama, groups_of_like_length, rotate
 from edge_audiokv.train.prompts import Example, Prompter, llm_loss
-from edge_audiokv.train.questions import Join, join, questions_loss, written_join
+from edge_audiokv.train.questions import (
+    FIRST_TOKENS,
+    Join,
+    ask,
+    join,
+    questions_loss,
+    read,
+    say_next,
+    written_join,
+)
 
 TEXTS = [
     "the yellow carriage waited outside",
@@ -31,24 +42,27 @@ def test_a_branch_costs_what_its_question_costs_alone(llm: Llama, seed: int) -> 
     prompter = Prompter(llm)
     sounds = [0.1 * torch.randn(n, 576) for n in (4, 6, 3, 5)]
     others = ["umbrella", "mountain", "quietly"]
-    heard, branches = join(sounds, TEXTS, others, prompter, random.Random(seed), 6)
+    rng = random.Random(seed)
+    heard = join(sounds, TEXTS, prompter, rng)
+    branches = ask(TEXTS, others, prompter, rng, 6, in_turns=heard.in_turns)
     assert len(branches) >= 4
     whole = torch.cat(heard.parts)
     with torch.no_grad():
-        alone = [
-            llm_loss(llm, [Example([whole, llm.embed(b.question)], answer)])
-            for b in branches
-            for answer in (b.answer, b.answer[:1])
-        ]
-        together = questions_loss(llm, Join([whole]), branches)
-    torch.testing.assert_close(together, torch.stack(alone).mean() * 2, rtol=1e-3, atol=1e-3)
+        alone = []
+        for b in branches:
+            first = b.answer[:FIRST_TOKENS]
+            rows = [Example([whole, b.prompt], answer) for answer in (b.answer, first)]
+            every, few = (llm_loss(llm, [row]) for row in rows)
+            alone.append(every + few * len(first))
+        heard = Join([whole])
+        together = questions_loss(llm, heard, read(llm, heard), branches)
+    torch.testing.assert_close(together, torch.stack(alone).mean(), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow
 def test_written_turns_lie_where_their_sound_would_have_put_them(llm: Llama) -> None:
     prompter, lengths_s = Prompter(llm), [2.0, 0.5, 1.0, 3.0]
-    heard, branches = written_join(lengths_s, TEXTS, [], prompter, random.Random(1), 3)
-    assert len(branches) == 3
+    heard = written_join(lengths_s, TEXTS, prompter)
     sounds = [torch.zeros(int(12.5 * length_s), 576) for length_s in lengths_s]
     whole = [torch.cat(prompter.closed_turn([s], t)) for s, t in zip(sounds, TEXTS, strict=True)]
     assert heard.n_places == sum(map(len, whole)) and heard.n_rows == heard.n_places - 80
@@ -88,3 +102,37 @@ def test_gradients_end_at_a_layers_keys_if_not_deep(llm: Llama, deep: bool) -> N
     assert llm.layers[5].k.b.grad.abs().sum() > 0
     below = llm.layers[4].down.b.grad
     assert (below is not None and below.abs().sum() > 0) == deep
+
+
+@pytest.mark.slow
+def test_what_is_said_next_costs_what_rolling_transcription_costs(llm: Llama) -> None:
+    prompter = Prompter(llm)
+    sounds = [0.1 * torch.randn(n, 576) for n in (4, 6, 3, 5)]
+    turns = [prompter.closed_turn([s], t) for s, t in zip(sounds[:3], TEXTS[:3], strict=True)]
+    heard = Join([torch.cat([row for turn in turns for row in turn])])
+    branch = say_next(sounds[3], TEXTS[3], prompter)
+    with torch.no_grad():
+        expected = llm_loss(llm, [prompter.rolling(sounds, TEXTS, [0, 1, 2, 3, 4])])
+        found = questions_loss(llm, heard, read(llm, heard), [branch])
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_what_was_read_serves_an_adapter_that_has_learned_since(llm: Llama) -> None:
+    turns = [0.1 * torch.randn(n, 576) for n in (7, 3)]
+    with torch.no_grad():
+        memory = llm.read_turns(turns, deep=False)
+        before, _ = llm.cache_of(memory)[3]
+        llm.layers[3].k.b += 0.1
+        after, _ = llm.cache_of(memory)[3]
+        llm.layers[3].k.b -= 0.1
+        assert not torch.allclose(before, after)
+
+
+@given(st.lists(st.integers(1, 500), max_size=60))
+def test_groups_hold_each_once_and_waste_little(lengths: list[int]) -> None:
+    groups = groups_of_like_length(lengths)
+    assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
+    for group in groups:
+        padded = len(group) * max(lengths[i] for i in group)
+        assert padded - sum(lengths[i] for i in group) <= 0.2 * padded
