@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from edge_audiokv.cli.evaluate_codes import codes_command
 from edge_audiokv.cli.evaluate_common import (
     counted,
     json_option,
@@ -50,7 +51,7 @@ def evaluate() -> None:
     """
 
 
-for _command in (recall_command, rolling_command, noise_command):
+for _command in (recall_command, codes_command, rolling_command, noise_command):
     evaluate.add_command(_command)
 
 

@@ -20,7 +20,7 @@ from edge_audiokv.cli.evaluate_common import (
 from edge_audiokv.cli.options import Number, engine_options, settings_from
 from edge_audiokv.errors import InputError
 from edge_audiokv.eval.noise import hear_noise
-from edge_audiokv.eval.recall import SPARE_TOKENS, Reply, Score, summarise, to_dict
+from edge_audiokv.eval.recall import Reply, Score, summarise, to_dict
 from edge_audiokv.eval.rolling import Comparison
 from edge_audiokv.eval.tasks import KINDS
 from edge_audiokv.eval.wer import ClipScore, read_manifest
@@ -91,7 +91,7 @@ def recall_command(
       edge-audiokv eval recall --manifest clips/manifest.jsonl --kinds first,mentioned --json
       edge-audiokv eval recall --manifest clips/manifest.jsonl --kv-policy snapkv --kv-budget 40%
     """
-    from edge_audiokv.eval.long_context import MAX_TURN_TOKENS, Conversation, LongContext
+    from edge_audiokv.eval.long_context import context_for
     from edge_audiokv.eval.recall import recall
 
     wanted = kinds.split(",")
@@ -102,14 +102,9 @@ def recall_command(
         )
     settings = settings_from(values)
     clips = read_manifest(manifest, speakers=speakers, limit=limit)
-    # A join is at most one clip (30 s) longer than asked for.
-    tokens = int((seconds + 30) * 12.5) + SPARE_TOKENS
-    context: LongContext = LongContext(settings, tokens)
-    if turns:
-        # Text and the turns around it take up to half as many positions as the sound.
-        context = Conversation(settings, tokens + tokens // 2 + MAX_TURN_TOKENS)
     replies: list[Reply] = []
     n_questions = joins * sum(1 if kind in ("first", "last") else questions for kind in wanted)
+    context = context_for(settings, seconds, turns=turns)
     with context, counted(n_questions, "asked") as advance:
 
         def on_reply(reply: Reply) -> None:

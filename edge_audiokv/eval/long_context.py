@@ -27,6 +27,8 @@ from edge_audiokv.lifetime import Loadable
 ROW_MULTIPLE = 64
 # The longest turn: 30 s of sound, the prompt around it and its text.
 MAX_TURN_TOKENS = 30 * 13 + 64 + 30 * 8
+# Positions beside the sound: the prompt, a question and its answer.
+SPARE_TOKENS = 320
 # Rows that every head keeps for the turn in progress, whatever the share.
 LEAST_ROWS = 640
 
@@ -138,3 +140,13 @@ class Conversation(LongContext):
         if self._memory is None:
             raise RuntimeError("ask() before listen()")
         return self._memory.ask(question).text
+
+
+def context_for(settings: EngineSettings, seconds: float, *, turns: bool) -> LongContext:
+    """A cache that holds a join of `seconds`, heard in one turn or as a session's turns."""
+    # A join is at most one clip (30 s) longer than asked for.
+    tokens = int((seconds + 30) * 12.5) + SPARE_TOKENS
+    if not turns:
+        return LongContext(settings, tokens)
+    # Text and the turns around it take up to half as many positions as the sound.
+    return Conversation(settings, tokens + tokens // 2 + MAX_TURN_TOKENS)

@@ -25,8 +25,6 @@ from edge_audiokv.eval.tasks import CHANCE, Task, closest_segment, is_right, mak
 from edge_audiokv.eval.wer import Utterance
 from edge_audiokv.kv.shape import FloatArray
 
-# Positions beside the sound: the prompt, a question and its answer.
-SPARE_TOKENS = 320
 # Kinds that are answered by a sentence.
 SENTENCES = ("first", "last", "repeat")
 

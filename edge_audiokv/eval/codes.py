@@ -1,0 +1,137 @@
+"""A spoken code hidden in minutes of speech: is it known, wherever it was and however long ago?
+
+Digits are easy to hear, so what is missed was lost by the memory, and not by the ear: each code is
+asked for at once as well, while it is all that was heard.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edge_audiokv.audio.file import read_all
+from edge_audiokv.calibrate.clips import spoken
+from edge_audiokv.encoder.sound import Sound
+from edge_audiokv.engine.settings import EngineSettings
+from edge_audiokv.errors import InputError
+from edge_audiokv.eval.long_context import LongContext, context_for
+from edge_audiokv.eval.recall import draw_join, wilson
+from edge_audiokv.eval.tasks import CODE, Task, is_right, spoken_code
+from edge_audiokv.eval.wer import Utterance
+
+
+@dataclass(frozen=True)
+class CodeReply:
+    """A code's digits, what was answered, and where it was: `depth` 0 (first) to 1 (last).
+
+    `seconds` is 0 for a code that was heard alone.
+    """
+
+    seconds: float
+    depth: float
+    wanted: str
+    heard: str
+    right: bool
+
+
+@dataclass(frozen=True)
+class CodeCell:
+    """Right answers at one length and depth, with a 95 % Wilson interval."""
+
+    seconds: float
+    depth: float
+    tries: int
+    right: float
+    right_low: float
+    right_high: float
+
+
+def digits_of(clips: Sequence[Utterance]) -> list[str]:
+    """The digits that each clip says. Raises InputError if one says no code."""
+    found = [spoken_code(spoken(clip.text)) for clip in clips]
+    for clip, digits in zip(clips, found, strict=True):
+        if not digits:
+            raise InputError(
+                f'the clip {clip.id} says no code: "{clip.text}".',
+                cure='Its text must hold the word "code" and at least three digits as words.',
+            )
+    return found
+
+
+def find_codes(
+    settings: EngineSettings,
+    clips: Sequence[Utterance],
+    codes: Sequence[Utterance],
+    *,
+    lengths_s: Sequence[float],
+    depths: Sequence[float],
+    tries: int,
+    turns: bool,
+    seed: int = 0,
+    on_reply: Callable[[CodeReply], None] | None = None,
+) -> list[CodeReply]:
+    """Ask for a code alone, then once for every length, depth and try, in joins of random clips.
+
+    Raises InputError if the clips are too short for a join, or a code's text has no digits.
+    """
+    digits, replies = digits_of(codes), []
+
+    def keep(context: LongContext, at: tuple[float, float], code: int, sounds: list[Sound]) -> None:
+        context.listen(sounds)
+        answer = context.ask(CODE)
+        right = is_right(Task("code", CODE, digits[code]), answer)
+        replies.append(CodeReply(*at, digits[code], answer, right))
+        if on_reply is not None:
+            on_reply(replies[-1])
+
+    for seconds in (0.0, *lengths_s):
+        rng = random.Random(seed)
+        order = rng.sample(range(len(codes)), len(codes))
+        with context_for(settings, seconds, turns=turns) as context:
+            encoder = context.runtime.encoder
+            spelled = [encoder.hear(read_all(clip.path)) for clip in codes]
+            if not seconds:
+                n_asked = min(len(codes), len(depths) * tries)
+                for code in order[:n_asked]:
+                    keep(context, (0.0, 0.0), code, [spelled[code]])
+                continue
+            sounds = [encoder.hear(read_all(clip.path)) for clip in clips]
+            durations_s = [len(sound) / encoder.tokens_per_second for sound in sounds]
+            if sum(durations_s) < seconds:
+                raise InputError(
+                    f"all clips together last {sum(durations_s):.0f} s, less than {seconds:g} s.",
+                    cure="Ask for shorter joins or use more clips.",
+                )
+            for number, depth in enumerate(depth for _ in range(tries) for depth in depths):
+                group, _ = draw_join(durations_s, seconds, rng)
+                code = order[number % len(order)]
+                inside = [sounds[i] for i in group]
+                inside.insert(round(depth * len(inside)), spelled[code])
+                keep(context, (seconds, depth), code, inside)
+    return replies
+
+
+def count_replies(n_codes: int, n_lengths: int, n_depths: int, tries: int) -> int:
+    """How many replies `find_codes` will give."""
+    return min(n_codes, n_depths * tries) + n_lengths * n_depths * tries
+
+
+def cells(replies: Sequence[CodeReply]) -> list[CodeCell]:
+    """One cell for each length and depth, in the order of asking."""
+    out = []
+    for seconds, depth in dict.fromkeys((r.seconds, r.depth) for r in replies):
+        mine = [r.right for r in replies if (r.seconds, r.depth) == (seconds, depth)]
+        share = sum(mine) / len(mine)
+        out.append(CodeCell(seconds, depth, len(mine), share, *wilson(sum(mine), len(mine))))
+    return out
+
+
+def to_dict(replies: Sequence[CodeReply], **more: Any) -> dict[str, Any]:
+    """JSON-ready: cells first, then every reply."""
+    return {
+        **more,
+        "cells": [asdict(cell) for cell in cells(replies)],
+        "replies": [asdict(reply) for reply in replies],
+    }

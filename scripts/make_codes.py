@@ -1,0 +1,44 @@
+#!/usr/bin/env python3
+"""Make spoken digit codes for `edge-audiokv eval codes`: FLAC files and their manifest.jsonl."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from pathlib import Path
+
+import soundfile
+
+from edge_audiokv.train.corpus import SAMPLE_RATE_HZ
+from edge_audiokv.train.speech import Espeak, Flite, Kokoro, Piper, Voice, code_sentence
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engine", choices=("kokoro", "piper", "flite", "espeak"), required=True)
+    parser.add_argument("--voices", type=Path, default=Path("voices"), help="Kokoro voice files")
+    parser.add_argument("--out", type=Path, required=True, help="folder, made if need be")
+    parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    rng = random.Random(args.seed)
+    voice: Voice = {
+        "kokoro": lambda: Kokoro(args.voices),
+        "piper": Piper,
+        "flite": Flite,
+        "espeak": Espeak,
+    }[args.engine]()
+    args.out.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for number in range(args.count):
+        text, digits = code_sentence(rng)
+        audio, speaker = voice.say(text, rng)
+        name = f"{number:03d}-{digits}.flac"
+        soundfile.write(args.out / name, audio, SAMPLE_RATE_HZ)
+        lines.append(json.dumps({"path": name, "text": text, "speaker": speaker}))
+    (args.out / "manifest.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

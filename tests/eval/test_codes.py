@@ -1,0 +1,70 @@
+"""Hidden codes: how they are counted and drawn, and the real model through the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edge_audiokv.cli.evaluate import evaluate
+from edge_audiokv.cli.evaluate_codes import codes_lines
+from edge_audiokv.errors import InputError
+from edge_audiokv.eval.codes import CodeReply, cells, count_replies, digits_of
+from edge_audiokv.eval.codes_plot import plot_codes
+from edge_audiokv.eval.recall import wilson
+from edge_audiokv.eval.wer import Utterance
+
+CLIPS = Path(__file__).resolve().parents[1] / "data" / "manifest.jsonl"
+CODES = CLIPS.parent / "codes" / "manifest.jsonl"
+
+
+def reply(seconds: float, depth: float, right: bool) -> CodeReply:
+    return CodeReply(seconds, depth, "123", "123" if right else "9", right)
+
+
+def test_replies_are_counted_by_length_and_depth() -> None:
+    replies = [reply(0, 0, True), reply(60, 0, True), reply(60, 1, False), reply(60, 0, False)]
+    found = cells(replies)
+    assert [(c.seconds, c.depth, c.tries, c.right) for c in found] == [
+        (0, 0, 1, 1.0),
+        (60, 0, 2, 0.5),
+        (60, 1, 1, 0.0),
+    ]
+    assert (found[1].right_low, found[1].right_high) == wilson(1, 2)
+    lines = codes_lines(found)
+    assert lines[1].split()[:4] == ["alone", "-", "1", "100%"]
+    assert lines[2].split()[:5] == ["60", "s", "0%", "2", "50%"]
+
+
+def test_a_clip_without_a_code_is_named() -> None:
+    good = Utterance("a", Path("a"), "My code is four, zero, nine!", "")
+    assert digits_of([good]) == ["409"]
+    with pytest.raises(InputError, match="b says no code"):
+        digits_of([good, Utterance("b", Path("b"), "four zero nine", "")])
+
+
+def test_the_map_is_drawn_or_nothing_is_left(tmp_path: Path) -> None:
+    found = cells([reply(0, 0, True), reply(60, 0, True), reply(300, 0.5, False)])
+    plot_codes(found, tmp_path / "map.png")
+    assert (tmp_path / "map.png").stat().st_size > 5000
+    with pytest.raises(Exception, match="Cannot write"):
+        plot_codes(found, tmp_path / "nowhere" / "map.png")
+    assert [file.name for file in tmp_path.iterdir()] == ["map.png"]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("turns", [False, True])
+def test_the_default_model_is_asked_for_codes(turns: bool) -> None:
+    options = ["--seconds", "4", "--depths", "2", "--tries", "1", "--json"]
+    options += ["--turns"] * turns
+    command = ["codes", "--manifest", str(CLIPS), "--codes", str(CODES), *options]
+    result = CliRunner().invoke(evaluate, command)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["turns"] is turns
+    assert len(found["replies"]) == count_replies(2, 1, 2, 1) == 4
+    assert {r["wanted"] for r in found["replies"]} == {"1588", "0753"}
+    assert [(r["seconds"], r["depth"]) for r in found["replies"][2:]] == [(4, 0), (4, 1)]
+    assert all(r["right"] == (r["heard"] == r["wanted"]) for r in found["replies"])
