@@ -100,7 +100,7 @@ def codes_command(
     clips = read_manifest(manifest, speakers=speakers, limit=limit)
     spelled = read_manifest(codes)
     replies: list[CodeReply] = []
-    total = count_replies(len(spelled), len(lengths_s), depths, tries)
+    total = count_replies(len(spelled), len(set(lengths_s)), depths, tries)
     with counted(total, "asked") as advance:
 
         def on_reply(reply: CodeReply) -> None:

@@ -72,7 +72,9 @@ def find_codes(
     seed: int = 0,
     on_reply: Callable[[CodeReply], None] | None = None,
 ) -> list[CodeReply]:
-    """Ask for a code alone, then once for every length, depth and try, in joins of random clips.
+    """Ask once for every length, depth and try, in joins of random clips, then for codes alone.
+
+    The longest joins come first: what is too long for the model or the clips fails at once.
 
     Raises InputError if the clips are too short for a join, or a code's text has no digits.
     """
@@ -86,7 +88,7 @@ def find_codes(
         if on_reply is not None:
             on_reply(replies[-1])
 
-    for seconds in (0.0, *lengths_s):
+    for seconds in (*sorted(set(lengths_s), reverse=True), 0.0):
         rng = random.Random(seed)
         order = rng.sample(range(len(codes)), len(codes))
         with context_for(settings, seconds, turns=turns) as context:
@@ -119,9 +121,9 @@ def count_replies(n_codes: int, n_lengths: int, n_depths: int, tries: int) -> in
 
 
 def cells(replies: Sequence[CodeReply]) -> list[CodeCell]:
-    """One cell for each length and depth, in the order of asking."""
+    """One cell for each length and depth, in ascending order."""
     out = []
-    for seconds, depth in dict.fromkeys((r.seconds, r.depth) for r in replies):
+    for seconds, depth in sorted({(r.seconds, r.depth) for r in replies}):
         mine = [r.right for r in replies if (r.seconds, r.depth) == (seconds, depth)]
         share = sum(mine) / len(mine)
         out.append(CodeCell(seconds, depth, len(mine), share, *wilson(sum(mine), len(mine))))

@@ -25,7 +25,7 @@ def reply(seconds: float, depth: float, right: bool) -> CodeReply:
 
 
 def test_replies_are_counted_by_length_and_depth() -> None:
-    replies = [reply(0, 0, True), reply(60, 0, True), reply(60, 1, False), reply(60, 0, False)]
+    replies = [reply(60, 0, True), reply(60, 1, False), reply(60, 0, False), reply(0, 0, True)]
     found = cells(replies)
     assert [(c.seconds, c.depth, c.tries, c.right) for c in found] == [
         (0, 0, 1, 1.0),
@@ -66,5 +66,18 @@ def test_the_default_model_is_asked_for_codes(turns: bool) -> None:
     assert found["turns"] is turns
     assert len(found["replies"]) == count_replies(2, 1, 2, 1) == 4
     assert {r["wanted"] for r in found["replies"]} == {"1588", "0753"}
-    assert [(r["seconds"], r["depth"]) for r in found["replies"][2:]] == [(4, 0), (4, 1)]
+    assert [(r["seconds"], r["depth"]) for r in found["replies"]] == [
+        (4, 0),
+        (4, 1),
+        (0, 0),
+        (0, 0),
+    ]
     assert all(r["right"] == (r["heard"] == r["wanted"]) for r in found["replies"])
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("seconds", ["300", "599"])
+def test_what_is_too_long_fails_before_anything_is_heard(seconds: str) -> None:
+    command = ["codes", "--manifest", str(CLIPS), "--codes", str(CODES), "--turns"]
+    result = CliRunner().invoke(evaluate, [*command, "--seconds", "4", "--seconds", seconds])
+    assert isinstance(result.exception, InputError) and "asked" not in result.output
