@@ -11,13 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edge_audiokv.audio.file import read_all
 from edge_audiokv.calibrate.clips import spoken
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import InputError
 from edge_audiokv.eval.long_context import LongContext, context_for
-from edge_audiokv.eval.recall import draw_join, wilson
+from edge_audiokv.eval.recall import draw_join, hear_clips, wilson
 from edge_audiokv.eval.tasks import CODE, Task, is_right, spoken_code
 from edge_audiokv.eval.wer import Utterance
 
@@ -92,20 +91,13 @@ def find_codes(
         rng = random.Random(seed)
         order = rng.sample(range(len(codes)), len(codes))
         with context_for(settings, seconds, turns=turns) as context:
-            encoder = context.runtime.encoder
-            spelled = [encoder.hear(read_all(clip.path)) for clip in codes]
+            spelled, _ = hear_clips(context, codes, 0.0)
             if not seconds:
                 n_asked = min(len(codes), len(depths) * tries)
                 for code in order[:n_asked]:
                     keep(context, (0.0, 0.0), code, [spelled[code]])
                 continue
-            sounds = [encoder.hear(read_all(clip.path)) for clip in clips]
-            durations_s = [len(sound) / encoder.tokens_per_second for sound in sounds]
-            if sum(durations_s) < seconds:
-                raise InputError(
-                    f"all clips together last {sum(durations_s):.0f} s, less than {seconds:g} s.",
-                    cure="Ask for shorter joins or use more clips.",
-                )
+            sounds, durations_s = hear_clips(context, clips, seconds)
             for number, depth in enumerate(depth for _ in range(tries) for depth in depths):
                 group, _ = draw_join(durations_s, seconds, rng)
                 code = order[number % len(order)]

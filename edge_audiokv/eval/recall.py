@@ -98,6 +98,23 @@ def draw_join(
     return group, total
 
 
+def hear_clips(
+    context: LongContext, clips: Sequence[Utterance], seconds: float
+) -> tuple[list[Sound], list[float]]:
+    """All clips as sounds, and their lengths. Raises InputError if they are too short for a join
+    of `seconds`.
+    """
+    encoder = context.runtime.encoder
+    sounds = [encoder.hear(read_all(clip.path)) for clip in clips]
+    durations_s = [len(sound) / encoder.tokens_per_second for sound in sounds]
+    if sum(durations_s) < seconds:
+        raise InputError(
+            f"all clips together last {sum(durations_s):.0f} s, less than {seconds:g} s.",
+            cure="Ask for shorter joins or use more clips.",
+        )
+    return sounds, durations_s
+
+
 def recall(
     context: LongContext,
     clips: Sequence[Utterance],
@@ -115,15 +132,8 @@ def recall(
     Raises InputError if all clips together are shorter than a join.
     """
     rng, noise = random.Random(seed), np.random.default_rng(seed)
-    encoder = context.runtime.encoder
-    sounds = [encoder.hear(read_all(clip.path)) for clip in clips]
+    sounds, durations_s = hear_clips(context, clips, seconds)
     texts = [spoken(clip.text) for clip in clips]
-    durations_s = [len(sound) / encoder.tokens_per_second for sound in sounds]
-    if sum(durations_s) < seconds:
-        raise InputError(
-            f"all clips together last {sum(durations_s):.0f} s, less than {seconds:g} s.",
-            cure="Ask for shorter joins or use more clips.",
-        )
     every = np.concatenate([sound.embeddings for sound in sounds])
     mean, spread = every.mean(axis=0), every.std(axis=0)
     others = sorted({word for text in texts for word in text.split()})
