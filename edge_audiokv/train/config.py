@@ -55,7 +55,8 @@ class LlmStage:
     the LLM reads, and on average `recall_share` joins of up to `recall_s`, from which only the LoRA
     learns: up to `questions` about each and `rolling` utterances to be transcribed after it, anew
     at each of `recall_updates` (one for short joins, through which all gradients go);
-    `written_share` of them are turns of text alone.
+    `written_share` of them are turns of text alone, and of the others
+    `in_view_share` turns that saw those before them.
     """
 
     minutes: float = 60.0
@@ -79,6 +80,7 @@ class LlmStage:
     questions: int = 12
     rolling: int = 0
     recall_updates: int = 1
+    in_view_share: float = 0.4
     log_every: int = 10
     evaluate_every_min: float = 12.0
     evaluate_utterances: int = 40

@@ -156,7 +156,9 @@ class LlmTrainer:
             lengths_s = [self.train.sets[k].seconds[i] for k, i in places]
             heard = questions.written_join(lengths_s, texts, self.prompter)
         else:
-            heard = questions.join(self._embed(chosen), texts, self.prompter, rng)
+            heard = questions.join(
+                self._embed(chosen), texts, self.prompter, rng, stage.in_view_share
+            )
         memory = questions.read(self.llm, heard)
         # Through a deep reading gradients can go back once only.
         for _ in range(1 if heard.is_deep else stage.recall_updates):

@@ -21,9 +21,8 @@ from edge_audiokv.train.llama import Llama, Memory
 from edge_audiokv.train.prompts import Prompter
 from edge_audiokv.train.text import HEAD, IM_END, TAIL
 
-# How often a join is turns with transcripts, each read alone, as a session remembers them; how
-# often turns that see the turns before them; else it is one turn of sound.
-ALONE_SHARE, IN_VIEW_SHARE = 0.55, 0.35
+# How often a join is one turn of sound; else it is turns with transcripts.
+ONE_TURN_SHARE = 0.1
 # What is asked beside the first and the last sentence, and a code.
 WEIGHTS = {"repeat": 6, "mentioned": 3, "earlier": 4}
 # How often a code is put into a join; too few utterances hold one to count on chance.
@@ -126,12 +125,18 @@ def say_next(sound: Tensor, text: str, prompter: Prompter) -> Branch:
     return Branch(torch.cat(example.parts), example.answer, 0.0)
 
 
-def join(sounds: list[Tensor], texts: list[str], prompter: Prompter, rng: random.Random) -> Join:
-    """A join of sounds [T_i, d]: turns that were read alone or in view of each other, or one turn
-    of sound.
+def join(
+    sounds: list[Tensor],
+    texts: list[str],
+    prompter: Prompter,
+    rng: random.Random,
+    in_view_share: float,
+) -> Join:
+    """A join of sounds [T_i, d]: now and then one turn of sound, `in_view_share` of the others
+    turns that see the turns before them, else turns that were each read alone, as a session
+    remembers them.
     """
-    how = rng.random()
-    in_turns = how < ALONE_SHARE + IN_VIEW_SHARE
+    in_turns = rng.random() >= ONE_TURN_SHARE
     if in_turns:
         parts = [
             torch.cat(prompter.closed_turn([sound], text))
@@ -140,7 +145,7 @@ def join(sounds: list[Tensor], texts: list[str], prompter: Prompter, rng: random
     else:
         dtype = prompter.llm.embeddings.dtype
         parts = [prompter.llm.embed(prompter.head), *(s.to(dtype) for s in sounds)]
-    if how >= ALONE_SHARE:
+    if not in_turns or rng.random() < in_view_share:
         parts = [torch.cat(parts)]
     return Join(parts, in_turns=in_turns)
 

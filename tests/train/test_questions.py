@@ -43,7 +43,7 @@ def test_a_branch_costs_what_its_question_costs_alone(llm: Llama, seed: int) -> 
     sounds = [0.1 * torch.randn(n, 576) for n in (4, 6, 3, 5)]
     others = ["umbrella", "mountain", "quietly"]
     rng = random.Random(seed)
-    heard = join(sounds, TEXTS, prompter, rng)
+    heard = join(sounds, TEXTS, prompter, rng, 0.4)
     branches = ask(TEXTS, others, prompter, rng, 6, in_turns=heard.in_turns)
     assert len(branches) >= 4
     whole = torch.cat(heard.parts)
