@@ -7,6 +7,8 @@ import pytest
 from edge_audiokv.errors import InputError
 from edge_audiokv.train.config import load_run
 
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
 
 def test_a_run_is_read_with_its_tables(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
@@ -38,3 +40,9 @@ def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
 def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         load_run(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_runs_that_come_along_can_be_read(path: Path) -> None:
+    run = load_run(path)
+    assert run.data.train and run.llm.minutes > 0 and run.out_dir.parent == path.parent
