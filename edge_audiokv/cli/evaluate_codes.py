@@ -86,15 +86,16 @@ def codes_command(
 ) -> None:
     """A spoken code hidden in minutes of speech, and asked for at the end; length by depth.
 
-    Each code is asked for alone as well: what is known there and lost here was lost by the memory.
-    With --kv-budget the cache has that share of the rows, and evicts while it listens.
+    Codes are asked for alone first, with a full cache: what is known there and lost later was lost
+    by the memory. With --kv-budget the cache has that share of the rows that any join of this
+    length could need, and evicts while it listens; a join that needs fewer may keep more.
     scripts/make_codes.py of the source tree makes the clips.
 
     \b
     Examples:
       edge-audiokv eval codes --manifest clips/manifest.jsonl --codes codes/manifest.jsonl --turns
       edge-audiokv eval codes --manifest clips/manifest.jsonl --codes codes/manifest.jsonl \\
-        --seconds 60 --seconds 180 --seconds 300 --kv-budget 40% --plot codes.png
+        --seconds 180 --seconds 300 --kv-budget 40% --plot codes.png
     """
     settings = settings_from(values)
     clips = read_manifest(manifest, speakers=speakers, limit=limit)

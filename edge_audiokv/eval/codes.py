@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from edge_audiokv.calibrate.clips import spoken
@@ -19,6 +19,9 @@ from edge_audiokv.eval.long_context import LongContext, context_for
 from edge_audiokv.eval.recall import draw_join, hear_clips, wilson
 from edge_audiokv.eval.tasks import CODE, Task, is_right, spoken_code
 from edge_audiokv.eval.wer import Utterance
+
+# The longest code that a join makes room for.
+MAX_CODE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,13 @@ def find_codes(
     Raises InputError if the clips are too short for a join, or a code's text has no digits.
     """
     digits, replies = digits_of(codes), []
+    # A second code would be a second right answer.
+    clips = [clip for clip in clips if not spoken_code(spoken(clip.text))]
+    # What is known of a code alone tells of the ear, whatever the memory may hold.
+    settings_for = {0.0: replace(settings, kv_share=1.0), **dict.fromkeys(lengths_s, settings)}
+
+    def open_context(seconds: float) -> LongContext:
+        return context_for(settings_for[seconds], seconds + MAX_CODE_S, turns=turns)
 
     def keep(context: LongContext, at: tuple[float, float], code: int, sounds: list[Sound]) -> None:
         context.listen(sounds)
@@ -87,20 +97,23 @@ def find_codes(
         if on_reply is not None:
             on_reply(replies[-1])
 
-    for seconds in (*sorted(set(lengths_s), reverse=True), 0.0):
+    for seconds in settings_for:
+        # Too long for the model, or too small a budget: told before anything is asked.
+        open_context(seconds).load().close()
+    with open_context(0.0) as context:
+        spelled, _ = hear_clips(context, codes, 0.0)
+        sounds, durations_s = hear_clips(context, clips, max(lengths_s))
+        n_alone = min(len(codes), len(depths) * tries)
+        for code in random.Random(seed).sample(range(len(codes)), n_alone):
+            keep(context, (0.0, 0.0), code, [spelled[code]])
+    for seconds in sorted(set(lengths_s)):
         rng = random.Random(seed)
         order = rng.sample(range(len(codes)), len(codes))
-        with context_for(settings, seconds, turns=turns) as context:
-            spelled, _ = hear_clips(context, codes, 0.0)
-            if not seconds:
-                n_asked = min(len(codes), len(depths) * tries)
-                for code in order[:n_asked]:
-                    keep(context, (0.0, 0.0), code, [spelled[code]])
-                continue
-            sounds, durations_s = hear_clips(context, clips, seconds)
+        with open_context(seconds) as context:
             for number, depth in enumerate(depth for _ in range(tries) for depth in depths):
                 group, _ = draw_join(durations_s, seconds, rng)
-                code = order[number % len(order)]
+                # A step further each time round, so that no depth hears the same codes always.
+                code = order[(number + number // len(order)) % len(order)]
                 inside = [sounds[i] for i in group]
                 inside.insert(round(depth * len(inside)), spelled[code])
                 keep(context, (seconds, depth), code, inside)

@@ -53,10 +53,10 @@ class LlmStage:
     `noise_share` is how many sounds without speech a step adds, on average; without them the model
     finds words in any noise. Each step adds `ctc_batches` batches under CTC alone to the one that
     the LLM reads, and on average `recall_share` joins of up to `recall_s`, from which only the LoRA
-    learns: up to `questions` about each and `rolling` utterances to be transcribed after it, anew
-    at each of `recall_updates` (one for short joins, through which all gradients go);
-    `written_share` of them are turns of text alone, and of the others
-    `in_view_share` turns that saw those before them.
+    learns: up to `questions` about each, anew at each of `recall_updates` (one for short joins,
+    through which all gradients go). `written_share` of the joins are turns of text alone; of the
+    others a tenth is one turn of sound, and `in_view_share` of the rest are turns that saw those
+    before them. After turns of sound `rolling` utterances are to be transcribed as well.
     """
 
     minutes: float = 60.0

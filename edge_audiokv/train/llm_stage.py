@@ -24,6 +24,9 @@ from edge_audiokv.train.schedule import Clock, Every, clip_and_step, set_rates
 from edge_audiokv.train.transcribe import cut_loop, transcribe
 from edge_audiokv.train.wer import word_error_rate
 
+# Positions of a question, or of 30 s of sound, and the answer.
+LONGEST_BRANCH = 640
+
 
 class LlmTrainer:
     """Everything that a run of stage two holds; `run` goes on until its time or steps are used."""
@@ -159,6 +162,8 @@ class LlmTrainer:
             heard = questions.join(
                 self._embed(chosen), texts, self.prompter, rng, stage.in_view_share
             )
+        if heard.n_places + LONGEST_BRANCH > len(self.llm.cos):
+            return  # many short utterances: more positions than the LLM has
         memory = questions.read(self.llm, heard)
         # Through a deep reading gradients can go back once only.
         for _ in range(1 if heard.is_deep else stage.recall_updates):
@@ -166,7 +171,9 @@ class LlmTrainer:
                 texts, others, self.prompter, rng, stage.questions, in_turns=heard.in_turns
             )
             if not written and heard.in_turns:
-                after = rng.sample(range(len(self.train)), stage.rolling)
+                known = {self.train.places[place] for place in chosen}
+                after = [i for i, place in enumerate(self.train.places) if place not in known]
+                after = rng.sample(after, stage.rolling)
                 branches += [
                     questions.say_next(sound, text, self.prompter)
                     for sound, text in zip(self._embed(after), self._texts(after), strict=True)

@@ -10,9 +10,10 @@ from click.testing import CliRunner
 
 from edge_audiokv.cli.evaluate import evaluate
 from edge_audiokv.cli.evaluate_codes import codes_lines
-from edge_audiokv.errors import InputError
+from edge_audiokv.errors import InputError, MemoryBudgetError, OutputError
 from edge_audiokv.eval.codes import CodeReply, cells, count_replies, digits_of
 from edge_audiokv.eval.codes_plot import plot_codes
+from edge_audiokv.eval.long_context import Conversation, LongContext
 from edge_audiokv.eval.recall import wilson
 from edge_audiokv.eval.wer import Utterance
 
@@ -49,15 +50,15 @@ def test_the_map_is_drawn_or_nothing_is_left(tmp_path: Path) -> None:
     found = cells([reply(0, 0, True), reply(60, 0, True), reply(300, 0.5, False)])
     plot_codes(found, tmp_path / "map.png")
     assert (tmp_path / "map.png").stat().st_size > 5000
-    with pytest.raises(Exception, match="Cannot write"):
+    with pytest.raises(OutputError, match="Cannot write"):
         plot_codes(found, tmp_path / "nowhere" / "map.png")
     assert [file.name for file in tmp_path.iterdir()] == ["map.png"]
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("turns", [False, True])
-def test_the_default_model_is_asked_for_codes(turns: bool) -> None:
-    options = ["--seconds", "4", "--depths", "2", "--tries", "1", "--json"]
+@pytest.mark.parametrize(("turns", "budget"), [(False, "100%"), (True, "95%")])
+def test_the_default_model_is_asked_for_codes(turns: bool, budget: str) -> None:
+    options = ["--seconds", "4", "--depths", "2", "--tries", "1", "--kv-budget", budget, "--json"]
     options += ["--turns"] * turns
     command = ["codes", "--manifest", str(CLIPS), "--codes", str(CODES), *options]
     result = CliRunner().invoke(evaluate, command)
@@ -67,17 +68,31 @@ def test_the_default_model_is_asked_for_codes(turns: bool) -> None:
     assert len(found["replies"]) == count_replies(2, 1, 2, 1) == 4
     assert {r["wanted"] for r in found["replies"]} == {"1588", "0753"}
     assert [(r["seconds"], r["depth"]) for r in found["replies"]] == [
+        (0, 0),
+        (0, 0),
         (4, 0),
         (4, 1),
-        (0, 0),
-        (0, 0),
     ]
     assert all(r["right"] == (r["heard"] == r["wanted"]) for r in found["replies"])
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("seconds", ["300", "599"])
-def test_what_is_too_long_fails_before_anything_is_heard(seconds: str) -> None:
-    command = ["codes", "--manifest", str(CLIPS), "--codes", str(CODES), "--turns"]
-    result = CliRunner().invoke(evaluate, [*command, "--seconds", "4", "--seconds", seconds])
-    assert isinstance(result.exception, InputError) and "asked" not in result.output
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--seconds", "300", "--turns"], InputError),
+        (["--seconds", "599", "--turns"], InputError),
+        (["--kv-budget", "20%"], MemoryBudgetError),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_asked(
+    options: list[str], error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def listen(*_: object) -> None:
+        raise AssertionError("a join was heard")
+
+    monkeypatch.setattr(LongContext, "listen", listen)
+    monkeypatch.setattr(Conversation, "listen", listen)
+    command = ["codes", "--manifest", str(CLIPS), "--codes", str(CODES), "--seconds", "4"]
+    result = CliRunner().invoke(evaluate, [*command, *options])
+    assert isinstance(result.exception, error)
