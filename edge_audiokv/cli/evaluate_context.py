@@ -81,8 +81,9 @@ def recall_command(
     """Questions about minutes of sound, asked after it, with exact answers.
 
     Every question is asked twice: about the sound, and about noise in its place. With --kv-budget
-    the cache has that share of the rows from the start, and evicts while it listens. A sentence is
-    right if at least half of its words are, and found if those answered point at no other one.
+    the cache has from the start that share of the rows that any join of this length could need, and
+    evicts while it listens; a join that needs fewer may keep more. A sentence is right if at least
+    half of its words are, and found if those answered point at no other one.
 
     \b
     Examples:
