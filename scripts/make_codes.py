@@ -11,24 +11,19 @@ from pathlib import Path
 import soundfile
 
 from edge_audiokv.train.corpus import SAMPLE_RATE_HZ
-from edge_audiokv.train.speech import Espeak, Flite, Kokoro, Piper, Voice, code_sentence
+from edge_audiokv.train.speech import ENGINES, code_sentence, open_voice
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--engine", choices=("kokoro", "piper", "flite", "espeak"), required=True)
+    parser.add_argument("--engine", choices=ENGINES, required=True)
     parser.add_argument("--voices", type=Path, default=Path("voices"), help="Kokoro voice files")
     parser.add_argument("--out", type=Path, required=True, help="folder, made if need be")
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng = random.Random(args.seed)
-    voice: Voice = {
-        "kokoro": lambda: Kokoro(args.voices),
-        "piper": Piper,
-        "flite": Flite,
-        "espeak": Espeak,
-    }[args.engine]()
+    voice = open_voice(args.engine, args.voices)
     args.out.mkdir(parents=True, exist_ok=True)
     lines = []
     for number in range(args.count):

@@ -11,21 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from edge_audiokv.train.corpus import MAX_SAMPLES, CorpusWriter
-from edge_audiokv.train.speech import (
-    Espeak,
-    Flite,
-    Kokoro,
-    Piper,
-    Voice,
-    code_sentence,
-    join_sentences,
-    sentences,
-)
+from edge_audiokv.train.speech import ENGINES, code_sentence, join_sentences, open_voice, sentences
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--engine", choices=("kokoro", "piper", "flite", "espeak"), required=True)
+    parser.add_argument("--engine", choices=ENGINES, required=True)
     parser.add_argument(
         "--text", type=Path, nargs="+", required=True, help="files, one sentence a line"
     )
@@ -36,12 +27,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng = random.Random(args.seed)
-    voice: Voice = {
-        "kokoro": lambda: Kokoro(args.voices),
-        "piper": Piper,
-        "flite": Flite,
-        "espeak": Espeak,
-    }[args.engine]()
+    voice = open_voice(args.engine, args.voices)
     pool = sentences(args.text)
     rng.shuffle(pool)
     writer = CorpusWriter(args.out)

@@ -13,8 +13,10 @@ from edge_audiokv.cli.evaluate_common import (
     json_option,
     limit_option,
     manifest_option,
+    seed_option,
     show,
     speaker_option,
+    turns_option,
 )
 from edge_audiokv.cli.options import Number, engine_options, settings_from
 from edge_audiokv.eval.codes import (
@@ -61,12 +63,8 @@ from edge_audiokv.eval.wer import read_manifest
     show_default=True,
     help="Joins for each length and place.",
 )
-@click.option("--seed", default=0, show_default=True, help="Which joins and codes.")
-@click.option(
-    "--turns",
-    is_flag=True,
-    help="Remember as a session does: each clip a turn with the model's own text.",
-)
+@seed_option
+@turns_option
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="A heat map, PNG.")
 @json_option
 @engine_options

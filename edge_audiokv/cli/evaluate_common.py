@@ -27,6 +27,14 @@ limit_option = click.option(
 )
 # Seconds between two lines of progress where no bar can be drawn.
 PLAIN_EVERY_S = 30.0
+seed_option = click.option(
+    "--seed", default=0, show_default=True, help="Which joins and what is asked."
+)
+turns_option = click.option(
+    "--turns",
+    is_flag=True,
+    help="Remember as a session does: each clip a turn with the model's own text.",
+)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, with every single result."
 )

@@ -14,8 +14,10 @@ from edge_audiokv.cli.evaluate_common import (
     json_option,
     limit_option,
     manifest_option,
+    seed_option,
     show,
     speaker_option,
+    turns_option,
 )
 from edge_audiokv.cli.options import Number, engine_options, settings_from
 from edge_audiokv.errors import InputError
@@ -57,12 +59,8 @@ from edge_audiokv.eval.wer import ClipScore, read_manifest
     show_default=True,
     help=f"Comma-separated, of {', '.join(KINDS[1:])}.",
 )
-@click.option("--seed", default=0, show_default=True, help="Which joins and questions.")
-@click.option(
-    "--turns",
-    is_flag=True,
-    help="Remember as a session does: each clip a turn with the model's own text.",
-)
+@seed_option
+@turns_option
 @json_option
 @engine_options
 def recall_command(

@@ -149,6 +149,16 @@ class Espeak:
         return to_16k(audio, rate_hz), f"espeak-{voice}"
 
 
+ENGINES = ("kokoro", "piper", "flite", "espeak")
+
+
+def open_voice(engine: str, voices: Path) -> Voice:
+    """The synthesiser of that name out of ENGINES; `voices` is where Kokoro's voice files lie."""
+    if engine == "kokoro":
+        return Kokoro(voices)
+    return {"piper": Piper, "flite": Flite, "espeak": Espeak}[engine]()
+
+
 def _output(command: list[str]) -> bytes:
     try:
         return subprocess.run(command, check=True, capture_output=True).stdout
