@@ -74,11 +74,12 @@ def find_codes(
     seed: int = 0,
     on_reply: Callable[[CodeReply], None] | None = None,
 ) -> list[CodeReply]:
-    """Ask once for every length, depth and try, in joins of random clips, then for codes alone.
+    """Ask for codes alone with a full cache, then once for every length, depth and try, in joins of
+    random clips that say no code.
 
-    The longest joins come first: what is too long for the model or the clips fails at once.
-
-    Raises InputError if the clips are too short for a join, or a code's text has no digits.
+    Raises InputError if the clips are too short for a join, a join too long for the model, or a
+    code's text has no digits; MemoryBudgetError if the share leaves too few rows: all of it before
+    anything is asked.
     """
     digits, replies = digits_of(codes), []
     # A second code would be a second right answer.
