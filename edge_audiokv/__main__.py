@@ -1,5 +1,5 @@
 """`python -m edge_audiokv` is the command line."""
 
-from edge_audiokv.cli.main import main
+from edge_audiokv.cli.start import start
 
-main()
+start()

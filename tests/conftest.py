@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import soundfile
@@ -23,6 +24,10 @@ os.environ["PYTHONSAFEPATH"] = "1"
 # Commands are hung up on even if the tests run under nohup, which children would inherit: a handler
 # that does nothing lets the tests live on and leaves a command its default.
 signal.signal(signal.SIGHUP, lambda *_: None)
+
+# A busy machine is no fault of what is tested.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 DATA = Path(__file__).parent / "data"
 # The folder that holds the package under test: site-packages, or a checkout with its own library.

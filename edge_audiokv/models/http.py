@@ -8,10 +8,13 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from http.client import HTTPMessage
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 from ..errors import DownloadError
+from .naming import LOOPBACK, fault_of_url
 
 TRIES = 3
 TIMEOUT_S = 30.0
@@ -36,7 +39,8 @@ def fetch_url(
                 if error.code < 500:
                     raise _failed(url, f"the server answered {error.code} {error.reason}") from None
                 reason = f"the server answered {error.code} {error.reason}"
-            except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+            except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+                # ValueError: headers that are no text, addresses that are none
                 reason = str(getattr(error, "reason", error)) or type(error).__name__
             if stream.tell() == size_bytes:
                 return
@@ -53,16 +57,17 @@ def _continue(
         return
     headers = {"Range": f"bytes={have_bytes}-"} if have_bytes else {}
     request = urllib.request.Request(url, headers=headers)
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+    opener = urllib.request.build_opener(_SafeRedirects)
+    with opener.open(request, timeout=TIMEOUT_S) as answer:
         expected = f"bytes {have_bytes}-{size_bytes - 1}/{size_bytes}"
         if have_bytes and (answer.status != 206 or answer.headers.get("Content-Range") != expected):
             # No ranges there, or of another file: begin again if the whole was sent.
             have_bytes = _restart(stream)
             if answer.status != 200:
                 return
-        length = answer.headers.get("Content-Length")
-        if length is not None and have_bytes + int(length) != size_bytes:
-            raise _failed(url, f"it holds {have_bytes + int(length)} bytes, not {size_bytes}")
+        length_bytes = _length_bytes(answer.headers.get("Content-Length"))
+        if length_bytes is not None and have_bytes + length_bytes != size_bytes:
+            raise _failed(url, f"it holds {have_bytes + length_bytes} bytes, not {size_bytes}")
         while chunk := answer.read(_CHUNK_BYTES):
             have_bytes += len(chunk)
             if have_bytes > size_bytes:
@@ -72,6 +77,35 @@ def _continue(
             if progress:
                 progress(have_bytes)
         stream.flush()
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows a few redirects, and only to where an entry itself could have sent us."""
+
+    max_redirections = 5
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        # A server on the network must not send us back to services of this machine.
+        fault = fault_of_url(newurl, loopback=urlsplit(req.full_url).hostname in LOOPBACK)
+        if fault is not None:
+            raise _failed(req.full_url, f"it redirects to an address that {fault}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _length_bytes(text: str | None) -> int | None:
+    """What a Content-Length says; None if it is absent or no number."""
+    stripped = (text or "").strip()
+    return (
+        int(stripped) if stripped.isascii() and stripped.isdigit() and len(stripped) < 20 else None
+    )
 
 
 def _restart(stream: IO[bytes]) -> int:

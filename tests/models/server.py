@@ -17,6 +17,8 @@ class Faults:
         self.cuts = 0
         self.status = 0
         self.wrong_range = False
+        self.location: str | None = None
+        self.length: str | None = None
         self.requests: list[str | None] = []
         self.sent_bytes = 0
 
@@ -33,6 +35,11 @@ def serve(data: bytes) -> Iterator[tuple[str, Faults]]:
             if faults.status:
                 self.send_error(faults.status)
                 return
+            if faults.location is not None:
+                self.send_response(302)
+                self.send_header("Location", faults.location)
+                self.end_headers()
+                return
             start = 0
             if wanted and faults.ranges:
                 start = int(wanted.removeprefix("bytes=").rstrip("-"))
@@ -42,7 +49,7 @@ def serve(data: bytes) -> Iterator[tuple[str, Faults]]:
             else:
                 self.send_response(200)
             body = data[start:]
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", faults.length or str(len(body)))
             self.end_headers()
             if faults.cuts:
                 faults.cuts -= 1

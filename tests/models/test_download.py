@@ -125,7 +125,7 @@ def test_a_verified_file_is_not_read_again_until_it_changes(
     path.write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
     with pytest.raises(ModelError, match="is damaged") as caught:
         download.ensure(entry)
-    assert reads == [path] and "models rm toy" in str(caught.value)
+    assert reads == [path] and "models pull toy" in str(caught.value)
 
 
 def test_content_of_another_hash_is_thrown_away(

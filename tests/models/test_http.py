@@ -109,3 +109,46 @@ def test_two_fetches_of_one_file_do_not_mix(served: tuple[str, Faults], tmp_path
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(DownloadError, match="Another process"):
             fetch_url(served[0], tmp_path / "x.part", len(DATA))
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "file:///etc/passwd",
+        "http://192.0.2.1/x",
+        "ftp://127.0.0.1/x",
+        "http://[::1",
+        "http://a..b/x",
+        "https://user:word@127.0.0.1/x",
+        "http://h\u00f6st/x",
+        "//",
+    ],
+)
+def test_a_redirect_to_where_no_entry_may_point_is_not_followed(
+    served: tuple[str, Faults], tmp_path: Path, location: str
+) -> None:
+    url, faults = served
+    faults.location = location
+    with pytest.raises(DownloadError, match="Cannot fetch"):
+        fetch_url(url, tmp_path / "x.part", len(DATA))
+
+
+def test_redirects_in_a_circle_end(served: tuple[str, Faults], tmp_path: Path) -> None:
+    url, faults = served
+    faults.location = url
+    with pytest.raises(DownloadError):
+        fetch_url(url, tmp_path / "x.part", len(DATA))
+    assert len(faults.requests) <= 6 * TRIES
+
+
+@pytest.mark.parametrize("length", ["abc", "9" * 5000, "-1", "1e6", "\u0663"])
+def test_a_length_that_is_no_number_is_an_answer_like_any_other(
+    served: tuple[str, Faults], tmp_path: Path, length: str
+) -> None:
+    url, faults = served
+    faults.length = length.encode("utf-8").decode("latin-1")
+    try:
+        fetch_url(url, tmp_path / "x.part", len(DATA))
+    except DownloadError:
+        return
+    assert (tmp_path / "x.part").read_bytes() == DATA

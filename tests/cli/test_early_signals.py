@@ -1,0 +1,58 @@
+"""A signal at any moment of a start ends the command with its code, and without a traceback."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import time
+import types
+
+import pytest
+
+from edge_audiokv.cli.ending import Terminated, signals_raise
+
+CODES = {signal.SIGTERM: (143, -15), signal.SIGINT: (130, -2), signal.SIGHUP: (129, -1)}
+
+
+@pytest.mark.parametrize("number", list(CODES))
+@pytest.mark.parametrize("args", [("policies",), ("transcribe", "missing.wav"), ("models", "list")])
+def test_a_signal_while_modules_are_imported(command, number, args) -> None:
+    draw = random.Random(f"{number}{args}")
+    for _ in range(3):
+        with command.start(*args) as process:
+            # After Python's own start, which no program can do anything about.
+            time.sleep(draw.uniform(0.06, 0.5))
+            process.send_signal(number)
+            _, err = process.communicate()
+        assert "Traceback" not in err and "ImportError" not in err, err
+        # Whoever is done before the signal comes ends as usual.
+        assert process.returncode in (*CODES[number], 0, 3), err
+
+
+def test_a_signal_during_an_import_waits_until_it_is_over(tmp_path, monkeypatch) -> None:
+    (tmp_path / "swallows_errors.py").write_text(
+        "import signal\n"
+        "try:\n    signal.raise_signal(signal.SIGTERM)\n    reached = True\n"
+        "except BaseException:\n    reached = False\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(Terminated) as caught, signals_raise():
+        import swallows_errors
+
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert caught.value.code == 143
+    module = sys.modules.pop("swallows_errors")
+    assert isinstance(module, types.ModuleType) and module.reached
+    assert swallows_errors is module
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_signals_raise_within_and_are_as_before_afterwards(number) -> None:
+    before = signal.getsignal(number)
+    expected = KeyboardInterrupt if number == signal.SIGINT else Terminated
+    with pytest.raises(expected), signals_raise():
+        signal.raise_signal(number)
+    assert signal.getsignal(number) is before
