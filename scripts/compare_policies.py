@@ -9,7 +9,6 @@ there are written after each piece, or with --only-report.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -24,6 +23,7 @@ from edge_audiokv.eval.compared import (
 from edge_audiokv.eval.comparison import Inputs, Progress, compare, read_results
 from edge_audiokv.eval.plot import plot
 from edge_audiokv.eval.suites import Suite, narrowed, suites
+from edge_audiokv.files import write_whole
 from edge_audiokv.kv.policy import policies
 
 
@@ -99,9 +99,7 @@ def write_report(output: Path, every: tuple[Suite, ...]) -> None:
         if suite.name == "loss-25s" and rows:
             texts.append(bytes_text(suite, rows))
     text = "\n".join(filter(None, texts))
-    part = output / "table.md.part"
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, output / "table.md")
+    write_whole(output / "table.md", text)
     if panels:
         plot(panels, output / "policies.png")
     click.echo(text)

@@ -11,6 +11,7 @@ import soundfile
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource, Samples
 from edge_audiokv.errors import OutputError
 from edge_audiokv.events import Event
+from edge_audiokv.files import open_private
 
 
 class MonitoredSource(AudioSource):
@@ -42,6 +43,8 @@ class MonitoredSource(AudioSource):
 class Recorder:
     """Writes 16 kHz mono to `path` as it comes; the format follows the name (WAV, FLAC, OGG).
 
+    A new file is its owner's alone.
+
     The first failure (a full disk) raises OutputError once; what was written stays readable.
     """
 
@@ -53,10 +56,14 @@ class Recorder:
     def open(self) -> None:
         """Make the file now, so that a wrong name is told before an hour has passed."""
         try:
+            kind = self.path.suffix.removeprefix(".").upper()
+            if kind not in soundfile.available_formats():
+                raise ValueError(f"no format is called {kind or 'that'}")
+            handle = open_private(self.path)
             self._file = soundfile.SoundFile(
-                str(self.path), "w", samplerate=SAMPLE_RATE_HZ, channels=1
+                handle, "w", samplerate=SAMPLE_RATE_HZ, channels=1, format=kind, closefd=True
             )
-        except (soundfile.LibsndfileError, TypeError, ValueError) as error:
+        except (soundfile.LibsndfileError, OSError, TypeError, ValueError) as error:
             raise OutputError(
                 f"{self.path} cannot be recorded to ({error}).",
                 cure="Name a .wav or .flac file in a directory of yours.",

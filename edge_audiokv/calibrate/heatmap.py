@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from edge_audiokv.errors import MissingExtraError
+from edge_audiokv.files import growing
 from edge_audiokv.kv.profile import HeadProfile
 
 
@@ -35,7 +35,6 @@ def draw(profile: HeadProfile, path: Path) -> None:
         figure.colorbar(image, ax=axis, shrink=0.6)
     axes[0, 0].set_ylabel("layer")
     figure.suptitle(f"Head profile of {profile.model}", fontsize=10)
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png", dpi=110)
+    with growing(path) as part:
+        figure.savefig(part, format="png", dpi=110)
     pyplot.close(figure)
-    os.replace(part, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -18,6 +17,7 @@ from edge_audiokv.calibrate.prefilled import Prefilled
 from edge_audiokv.calibrate.sensitivity import LossTable, measure_loss
 from edge_audiokv.calibrate.sound import sound_hits
 from edge_audiokv.errors import InputError
+from edge_audiokv.files import write_whole
 from edge_audiokv.kv.profile import HeadProfile
 
 Report = Callable[[str, int, int], None]
@@ -122,9 +122,7 @@ class Calibration:
             "model_hash": self.parts.local.model_hash,
             **{name: _dump(table) for name, table in self._tables().items()},
         }
-        part = self.state_path.with_name(self.state_path.name + ".part")
-        part.write_text(json.dumps(data), encoding="utf-8")
-        os.replace(part, self.state_path)
+        write_whole(self.state_path, json.dumps(data))
 
     def _resume(self) -> None:
         if not self.state_path.exists():

@@ -20,6 +20,7 @@ from edge_audiokv.lifetime import Loadable
 from edge_audiokv.models import catalog, download
 from edge_audiokv.models.download import LocalModel, Progress
 from edge_audiokv.native.model import Model
+from edge_audiokv.native.probe import check_in_child
 
 T = TypeVar("T")
 
@@ -78,6 +79,8 @@ class Runtime(Loadable):
         local = self.find()
         entry = local.entry
         _import_all()
+        # In a process of its own, before this one is full.
+        check_in_child(*local.llm_paths)
         base_bytes = rss_bytes()
         self.ledger = Ledger(settings.cap_bytes)
         self.ledger.add("interpreter", lambda: base_bytes)

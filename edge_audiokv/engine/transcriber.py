@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -35,8 +36,9 @@ class Transcriber(Loadable):
             for final in transcriber.transcribe("talk.flac"):
                 print(final.start_s, final.text)
 
-    Settings come as a record or, field by field, as keywords. The constructor touches nothing. One
-    thread at a time may use a transcriber.
+    Settings come as a record or, field by field, as keywords. The constructor touches nothing. Any
+    thread may call: segments of several recordings are then decoded in turn, and `close` waits for
+    the one in progress.
     """
 
     def __init__(
@@ -56,14 +58,19 @@ class Transcriber(Loadable):
         self._detector = VoiceDetector()
         self._cache: HeadCache | None = None
         self._recognizer: Recognizer | None = None
+        self._lock = threading.RLock()
 
     def load(self) -> Self:
         """Load model, encoder and voice detector, and allocate the cache.
 
         Raises ModelError, DownloadError, PolicyError, or MemoryBudgetError with the sum.
         """
-        if self._recognizer is not None:
-            return self
+        with self._lock:
+            if self._recognizer is None:
+                self._load()
+        return self
+
+    def _load(self) -> None:
         runtime = self.runtime
         local = runtime.find()
         # A wrong policy, or a cap that cannot hold all of it, is told before anything is read.
@@ -94,15 +101,15 @@ class Transcriber(Loadable):
         except BaseException:
             self.close()
             raise
-        return self
 
     def close(self) -> None:
-        """Give everything back. Closing twice does nothing."""
-        if self._cache is not None:
-            self._cache.close()
-        self._detector.close()
-        self.runtime.close()
-        self._cache = self._recognizer = None
+        """Give all back, once the segment in progress is done. Closing twice does nothing."""
+        with self._lock:
+            if self._cache is not None:
+                self._cache.close()
+            self._detector.close()
+            self.runtime.close()
+            self._cache = self._recognizer = None
 
     @property
     def cache(self) -> HeadCache:

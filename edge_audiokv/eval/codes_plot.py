@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from edge_audiokv.errors import MissingExtraError, OutputError
 from edge_audiokv.eval.codes import CodeCell
+from edge_audiokv.files import growing
 
 
 def plot_codes(cells: Sequence[CodeCell], path: Path) -> None:
@@ -40,12 +40,10 @@ def plot_codes(cells: Sequence[CodeCell], path: Path) -> None:
     axis.set_xlabel("where the code was said, from the beginning to the end")
     axis.set_ylabel("length")
     axis.set_title("codes found")
-    part = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        figure.savefig(part, dpi=100)
-        part.replace(path)
+        with growing(path) as part:
+            figure.savefig(part, dpi=100)
     except (OSError, ValueError) as error:
-        part.unlink(missing_ok=True)
         raise OutputError(f"Cannot write {path}: {error}.", cure="Name a .png file.") from None
     finally:
         pyplot.close(figure)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_audiokv.errors import MissingExtraError
+from edge_audiokv.files import growing
 
 OURS = "audiokv-edge"
 
@@ -93,7 +93,6 @@ def plot(panels: Sequence[Panel], path: Path) -> None:
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=100)
     pyplot.close(figure)
-    part = path.with_name(path.name + ".part")
-    # A palette makes a third of it: such pictures are committed.
-    Image.open(drawn).convert("RGB").quantize(96).save(part, format="png", optimize=True)
-    os.replace(part, path)
+    with growing(path) as part:
+        # A palette makes a third of it: such pictures are committed.
+        Image.open(drawn).convert("RGB").quantize(96).save(part, format="png", optimize=True)

@@ -10,7 +10,6 @@ books of an hour take a few kB.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from edge_audiokv.errors import OutputError
 from edge_audiokv.eval.programme import Piece, Programme
 from edge_audiokv.eval.wer import Hypothesis, Utterance, normalise, score_clip
 from edge_audiokv.events import Event, Final
+from edge_audiokv.files import write_whole
 from edge_audiokv.kv.memory import anonymous_rss_bytes, peak_rss_bytes, rss_bytes
 
 # The microphone's ring: what is further behind is lost.
@@ -311,12 +311,9 @@ def slope_mb_per_h(minutes: Sequence[Minute]) -> float:
 
 def write_report(report: SoakReport, path: Path) -> None:
     """The report as JSON, whole or not at all. Raises OutputError."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
+        write_whole(path, json.dumps(report.to_dict(), indent=1) + "\n")
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise OutputError(
             f"Cannot write {path}: {error.strerror}.", cure="Choose another place."
         ) from None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from edge_audiokv.errors import MissingExtraError, OutputError
 from edge_audiokv.eval.soak import SoakReport
+from edge_audiokv.files import growing
 
 _HALF_WINDOW = 15  # minutes on each side that one point of the error curve is a mean over
 
@@ -59,12 +59,10 @@ def plot_soak(report: SoakReport, path: Path) -> None:
     pace.set_ylim(bottom=0)
     pace.set_xlabel("hours of sound")
     figure.tight_layout()
-    part = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        figure.savefig(part, dpi=110)
-        part.replace(path)
+        with growing(path) as part:
+            figure.savefig(part, dpi=110)
     except (OSError, ValueError) as error:
-        part.unlink(missing_ok=True)
         raise OutputError(f"Cannot write {path}: {error}.", cure="Give a .png file.") from None
     finally:
         pyplot.close(figure)

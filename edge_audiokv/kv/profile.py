@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from edge_audiokv.errors import PolicyError
+from edge_audiokv.files import write_whole
 from edge_audiokv.kv.shape import FloatArray, KVShape
 
 FORMAT = "edge-audiokv-head-profile"
@@ -82,9 +82,7 @@ class HeadProfile:
             "notes": self.notes,
             "tables": tables,
         }
-        temporary = path.with_name(path.name + ".part")
-        temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(path, json.dumps(data, indent=1) + "\n")
 
 
 def load_profile(path: Path) -> HeadProfile:

@@ -14,6 +14,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from ..errors import DownloadError
+from ..files import open_part
 from .naming import LOOPBACK, fault_of_url
 
 TRIES = 3
@@ -117,7 +118,7 @@ def _restart(stream: IO[bytes]) -> int:
 @contextlib.contextmanager
 def _exclusive(part: Path) -> Iterator[IO[bytes]]:
     """`part` opened for appending, by one process at a time."""
-    with part.open("ab") as stream:
+    with os.fdopen(open_part(part, append=True), "ab") as stream:
         try:
             import fcntl
         except ImportError:  # Windows: the last rename wins, and the hash decides

@@ -28,6 +28,7 @@ def merge(base: Path, lora: Path, out: Path, progress: Callable[[int, int], None
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f"{out.name}.part")
+    part.unlink(missing_ok=True)  # a link left there would be followed
     command = [sys.executable, "-m", "edge_audiokv.models.merge", str(base), str(lora), str(part)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import DownloadError
+from ..files import open_part
 from .entry import ModelFile
 
 _CHUNK_BYTES = 1 << 20
@@ -194,5 +195,5 @@ def _by_hand(file: ModelFile) -> str:
 
 def _copy(source: IO[bytes], part: Path) -> None:
     part.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("wb") as target:
+    with os.fdopen(open_part(part), "wb") as target:
         shutil.copyfileobj(source, target, _CHUNK_BYTES)

@@ -137,6 +137,12 @@ class Headwise:
         # int32_t llama_hw_append_rows(struct llama_context * dst, struct llama_context * src);
         self.append_rows = function("llama_hw_append_rows", _i32, _void_p, _void_p)
 
+        # int32_t llama_hw_check_state(const struct llama_context * ctx,
+        #         const uint8_t * data, size_t size);
+        self.check_state = function(
+            "llama_hw_check_state", _i32, _void_p, ctypes.POINTER(ctypes.c_uint8), ctypes.c_size_t
+        )
+
         # int32_t llama_hw_read_keys(struct llama_context * ctx,
         #         int32_t layer, int32_t head, float * data);
         self.read_keys = function("llama_hw_read_keys", _i32, _void_p, _i32, _i32, _f32_p)

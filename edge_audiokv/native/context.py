@@ -18,6 +18,7 @@ from edge_audiokv.errors import CacheFullError, MemoryBudgetError, ModelError, N
 from edge_audiokv.kv.shape import FloatArray, IntArray, KVShape
 from edge_audiokv.lifetime import Loadable
 from edge_audiokv.native import bindings
+from edge_audiokv.native.guarding import exclusive, int32, int32_array
 from edge_audiokv.native.model import Model
 from edge_audiokv.native.rows import CacheRows, int_pointer
 from edge_audiokv.native.threads import default_threads
@@ -55,8 +56,17 @@ class HeadwiseContext(CacheRows, Loadable):
                 raise NativeError(
                     f"Unknown row type {name!r}.", cure=f"Use one of {', '.join(_ROW_TYPES)}."
                 )
-        if n_batch < 1 or n_outputs < 1:
-            raise NativeError("n_batch and n_outputs must be at least 1.")
+        numbers = {
+            "n_batch": n_batch,
+            "n_outputs": n_outputs,
+            "max_levels": max_levels,
+            "score_window": score_window,
+            "n_threads": 1 if n_threads is None else n_threads,
+        }
+        for name, number in numbers.items():
+            int32(number, name)
+        if min(n_batch, n_outputs, numbers["n_threads"]) < 1:
+            raise NativeError("n_batch, n_outputs and n_threads must be at least 1.")
         super().__init__(model)
         self.type_k, self.type_v = type_k, type_v
         self.n_batch, self.n_outputs = n_batch, min(n_outputs, n_batch)
@@ -65,6 +75,7 @@ class HeadwiseContext(CacheRows, Loadable):
         self._wanted = capacity
         self._capacity = self._level = np.empty((0, 0), np.int32)
 
+    @exclusive
     def load(self) -> Self:
         """Allocate the cache and reserve the largest compute graph, scores included.
 
@@ -73,6 +84,11 @@ class HeadwiseContext(CacheRows, Loadable):
         """
         if self._ctx is not None:
             return self
+        with self.model.opening(self):
+            self._load()
+        return self
+
+    def _load(self) -> None:
         library = self.model.library
         capacity = self._wanted_capacity()
         params = self._hw_params(capacity)
@@ -97,14 +113,16 @@ class HeadwiseContext(CacheRows, Loadable):
             library.llama.llama_set_adapters_lora(self._llama_ctx, adapters, 1, scale)
             self._check(self._hw.reserve(ctx))
         self._capacity, self._level = self._layout(0), self._layout(1)
-        return self
 
+    @exclusive
     def close(self) -> None:
-        """Free the cache and the buffers."""
-        if self._ctx is not None:
-            self.model.library.llama.llama_free(self._llama_ctx)
-        self._ctx = None
+        """Free the cache and the buffers, once the call in progress is over."""
+        ctx, self._ctx = self._ctx, None
+        if ctx is not None:
+            self.model.library.llama.llama_free(ctypes.c_void_p(ctx))
+            self.model.forget(self)
 
+    @exclusive
     def plan(self) -> tuple[IntArray, IntArray, int]:
         """What `load` will allocate: capacity [L, H], level [L, H], bytes of the K and V pools.
 
@@ -158,6 +176,7 @@ class HeadwiseContext(CacheRows, Loadable):
         """Bytes of the compute buffers, reserved for the largest graph."""
         return int(self._bytes().compute)
 
+    @exclusive
     def decode_tokens(
         self,
         ids: Sequence[int] | NDArray[np.integer[Any]],
@@ -171,11 +190,12 @@ class HeadwiseContext(CacheRows, Loadable):
 
         Raises CacheFullError if some head has fewer than T free rows; nothing is appended then.
         """
-        tokens = np.ascontiguousarray(ids, dtype=np.int32)
+        tokens = int32_array(ids, "Token ids").reshape(-1)
         if tokens.size and (tokens.min() < 0 or tokens.max() >= self.model.n_vocab):
             raise NativeError(f"Token ids must be 0 to {self.model.n_vocab - 1}.")
         return self._decode(tokens, None, logits=logits, score=score, all_logits=all_logits)
 
+    @exclusive
     def decode_embeddings(
         self,
         emb: FloatArray,
@@ -285,7 +305,7 @@ class HeadwiseContext(CacheRows, Loadable):
                 f"Capacities are {list(want.shape)}, the model has"
                 f" {shape.n_layer} layers of {shape.n_kv_head} KV heads."
             )
-        return np.ascontiguousarray(want, dtype=np.int32)
+        return int32_array(want, "Capacities")
 
     def _hw_params(self, capacity: IntArray) -> bindings.Params:
         return bindings.Params(
@@ -303,6 +323,7 @@ class HeadwiseContext(CacheRows, Loadable):
         params.no_perf = True
         return params
 
+    @exclusive
     def _bytes(self) -> bindings.Bytes:
         size = bindings.Bytes()
         self._check(self._hw.bytes_of(self._need(), ctypes.byref(size)))

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import re
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +17,7 @@ from edge_audiokv.kv.shape import KVShape
 from edge_audiokv.lifetime import Loadable
 from edge_audiokv.models.gguf import read_header
 from edge_audiokv.native import bindings
+from edge_audiokv.native.guarding import exclusive
 from edge_audiokv.native.library import Library, load
 
 _ROPE_SECTIONS = {8: 4, 24: 4, 40: 4}  # M-RoPE, vision and interleaved M-RoPE: ids per position
@@ -23,6 +28,7 @@ class Model(Loadable):
 
     `n_gpu_layers` layers go to a GPU if the library was built for one. With `use_mmap` the weights
     are pages of the file, which the kernel may drop and read again; else they are private memory.
+    Any thread may call.
     """
 
     def __init__(
@@ -40,7 +46,10 @@ class Model(Loadable):
         self._library: Library | None = None
         self._model: Any = None
         self._adapter: Any = None
+        self.lock = threading.RLock()
+        self._contexts: weakref.WeakSet[Loadable] = weakref.WeakSet()
 
+    @exclusive
     def load(self) -> Self:
         """Read the weights. Raises ModelError for a missing, truncated or foreign file."""
         if self._model is not None:
@@ -79,10 +88,35 @@ class Model(Loadable):
         return self
 
     def close(self) -> None:
-        """Free the weights (and the adapter with them). Close contexts first."""
-        if self._model is not None and self._library is not None:
-            self._library.llama.llama_model_free(self._model)
-        self._model = self._adapter = None
+        """Free the weights, the adapter and every context of them, once their calls are over."""
+        while True:
+            with self.lock:
+                contexts = list(self._contexts)
+                if not contexts:
+                    model, self._model, self._adapter = self._model, None, None
+                    if model is not None and self._library is not None:
+                        self._library.llama.llama_model_free(model)
+                    return
+            # Without our own lock: a context in the middle of a call may want to ask us something.
+            for context in contexts:
+                context.close()
+                self.forget(context)
+
+    @contextmanager
+    def opening(self, context: Loadable) -> Iterator[None]:
+        """Within, `context` is made of these weights; they stay until it is closed.
+
+        Raises NativeError if the model is not loaded.
+        """
+        with self.lock:
+            self._need()
+            yield
+            self._contexts.add(context)
+
+    def forget(self, context: Loadable) -> None:
+        """`context` is closed: the weights may go without it."""
+        with self.lock:
+            self._contexts.discard(context)
 
     @property
     def library(self) -> Library:
@@ -133,7 +167,8 @@ class Model(Loadable):
 
     @property
     def n_vocab(self) -> int:
-        return int(self.library.llama.llama_vocab_n_tokens(self._vocab))
+        llama = self.library.llama
+        return int(llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self.handle)))
 
     @property
     def n_ctx_train(self) -> int:
@@ -163,8 +198,17 @@ class Model(Loadable):
 
     @property
     def _vocab(self) -> Any:
-        return self.library.llama.llama_model_get_vocab(self.handle)
+        """The vocabulary; llama.cpp ends the process if one without texts is asked for any."""
+        llama = self.library.llama
+        vocab = llama.llama_model_get_vocab(self.handle)
+        if llama.llama_vocab_type(vocab) == llama.LLAMA_VOCAB_TYPE_NONE:
+            raise ModelError(
+                f"{self.path.name} has no vocabulary, so that no text can be read or written.",
+                cure="Take a GGUF of a language model with its tokenizer.",
+            )
+        return vocab
 
+    @exclusive
     def _text(self, function: str, *args: int) -> str:
         call = getattr(self.library.llama, function)
         buffer = ctypes.create_string_buffer(256)
@@ -174,6 +218,7 @@ class Model(Loadable):
             call(self.handle, *args, buffer, len(buffer))
         return buffer.value.decode("utf-8", "replace")
 
+    @exclusive
     def tokenize(self, text: str, *, special: bool = True, bos: bool = False) -> list[int]:
         """Token ids of `text`. `special` reads markers such as <|im_end|>; `bos` adds the model's
         own first token."""
@@ -190,6 +235,7 @@ class Model(Loadable):
                 raise NativeError("The text could not be tokenized.", code=n)
             size = -n
 
+    @exclusive
     def piece(self, token: int) -> bytes:
         """Bytes of one token, at times part of a UTF-8 character; the marker of a special token."""
         if not 0 <= token < self.n_vocab:
@@ -202,6 +248,7 @@ class Model(Loadable):
             n = call(self._vocab, token, buffer, len(buffer), 0, True)
         return buffer.raw[:n]
 
+    @exclusive
     def is_end_of_generation(self, token: int) -> bool:
         """Does this token end a turn or a text?"""
         return bool(self.library.llama.llama_vocab_is_eog(self._vocab, token))

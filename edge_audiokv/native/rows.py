@@ -7,6 +7,8 @@ position.
 from __future__ import annotations
 
 import ctypes
+import threading
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from edge_audiokv.errors import ModelError, NativeError
 from edge_audiokv.kv.shape import FloatArray, IntArray, KVShape, Rows
 from edge_audiokv.native import bindings
+from edge_audiokv.native.guarding import exclusive, int32, int32_array
 from edge_audiokv.native.model import Model
 
 
@@ -27,10 +30,14 @@ def float_pointer(array: FloatArray) -> Any:
 
 
 class CacheRows:
-    """The rows of a context's cache. `HeadwiseContext` makes and owns the cache."""
+    """The rows of a context's cache. `HeadwiseContext` makes and owns the cache.
+
+    Any thread may call; one at a time is let in, and `close` waits for the call in progress.
+    """
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        self.lock = threading.RLock()
         self._ctx: Any = None
 
     @property
@@ -44,11 +51,13 @@ class CacheRows:
         return self._layout(2)
 
     @property
+    @exclusive
     def free_rows(self) -> int:
         """Tokens that can still be appended before some head is full."""
         return int(self._hw.free_rows(self._need()))
 
     @property
+    @exclusive
     def next_position(self) -> int:
         """Position the next token will get. Evicting does not lower it."""
         position = ctypes.c_int32()
@@ -67,33 +76,39 @@ class CacheRows:
         """Position of each row, int32 [L, H, max(counts)], -1 beyond a head's end."""
         return self._rows_array(self._hw.get_positions, np.dtype(np.int32), ctypes.c_int32)
 
+    @exclusive
     def keep(self, rows: Rows) -> None:
         """Keep these rows of every head, drop the others, close the gaps.
 
         Raises NativeError, and changes nothing, if rows of a head do not ascend or exist, or if
         heads of one level would hold different numbers of rows.
         """
-        count = np.ascontiguousarray(rows.count, dtype=np.int32)
-        index = np.ascontiguousarray(rows.index, dtype=np.int32)
+        count = int32_array(rows.count, "Counts of rows to keep")
+        index = int32_array(rows.index, "Rows to keep")
         expected = (self.shape.n_layer, self.shape.n_kv_head)
         if count.shape != expected:
             raise NativeError(f"Keep lists are {list(count.shape)}, the cache is {list(expected)}.")
         self._check(self._hw.keep(self._need(), int_pointer(count), int_pointer(index), index.size))
 
+    @exclusive
     def truncate(self, position: int) -> None:
         """Drop every row at `position` or later; the next token gets `position` (if it was passed).
 
-        Raises NativeError if heads of a level kept different numbers of rows before it.
+        Raises NativeError if it is negative, or if heads of a level kept different numbers of rows
+        before it.
         """
-        self._check(self._hw.truncate(self._need(), position))
+        self._check(self._hw.truncate(self._need(), int32(position, "The position")))
 
+    @exclusive
     def shift(self, delta: int, *, from_position: int | None = None) -> None:
         """Add `delta` to all positions from `from_position` on (default: all), turning the keys.
 
         Not for q4_0 keys. Rows before `from_position` stay where they are and must stay before.
+        Raises NativeError, and changes nothing, if a position would fall below 0, or if rows that
+        stay would not lie before those that move and before the next token.
         """
-        start = -(2**31) if from_position is None else from_position
-        self._check(self._hw.shift(self._need(), delta, start))
+        start = -(2**31) if from_position is None else int32(from_position, "The first position")
+        self._check(self._hw.shift(self._need(), int32(delta, "The shift"), start))
 
     def append_rows(self, source: CacheRows) -> None:
         """Copy all rows of `source` to the ends of this cache's heads, positions and keys as they
@@ -103,19 +118,30 @@ class CacheRows:
         types, if its positions do not come after this cache's (`source.shift` first), if rows do
         not fit, or if heads of one level would hold different numbers of rows.
         """
-        self._check(self._hw.append_rows(self._need(), source._need()))
+        with ExitStack() as both:
+            # In one order everywhere, so that two threads cannot wait for each other.
+            for cache in sorted((self, source), key=id):
+                both.enter_context(cache.lock)
+            self._check(self._hw.append_rows(self._need(), source._need()))
 
+    @exclusive
     def read_keys(self, layer: int, head: int) -> FloatArray:
         """All keys of one head, float32 [T, D], with their rotary position."""
         return self._read(self._hw.read_keys, layer, head)
 
+    @exclusive
     def read_values(self, layer: int, head: int) -> FloatArray:
         """All values of one head, float32 [T, D]."""
         return self._read(self._hw.read_values, layer, head)
 
+    @exclusive
     def write_values(self, layer: int, head: int, rows: IntArray, values: FloatArray) -> None:
-        """Overwrite value rows `rows` [N] of one head with `values` float32 [N, D]."""
-        index = np.ascontiguousarray(rows, dtype=np.int32)
+        """Overwrite value rows `rows` [N] of one head with `values` float32 [N, D].
+
+        Raises NativeError, and changes nothing, if a row does not exist or a value is not finite in
+        the row type.
+        """
+        index = int32_array(rows, "Rows to write")
         data = np.ascontiguousarray(values, dtype=np.float32)
         if data.shape != (index.size, self.shape.head_dim):
             raise NativeError(
@@ -123,16 +149,23 @@ class CacheRows:
             )
         self._check(
             self._hw.write_values(
-                self._need(), layer, head, int_pointer(index), index.size, float_pointer(data)
+                self._need(),
+                int32(layer, "The layer"),
+                int32(head, "The head"),
+                int_pointer(index),
+                index.size,
+                float_pointer(data),
             )
         )
 
+    @exclusive
     def clear(self) -> None:
         """Drop all rows and start again at position 0."""
         llama = self.model.library.llama
         self._need()
         llama.llama_memory_clear(llama.llama_get_memory(self._llama_ctx), False)
 
+    @exclusive
     def save_state(self) -> bytes:
         """The rows in use, with positions. Scores are not saved."""
         llama = self.model.library.llama
@@ -144,15 +177,16 @@ class CacheRows:
             raise NativeError("The state could not be saved.")
         return bytes(buffer)
 
+    @exclusive
     def load_state(self, state: bytes) -> None:
         """Take up a saved state, in place of what the cache holds.
 
         The model and row types must be the same, and the rows must fit this context's capacities
-        and levels. Raises NativeError otherwise; a damaged state leaves the cache empty.
+        and levels. Raises NativeError otherwise, also for a damaged state, and changes nothing.
         """
         llama = self.model.library.llama
-        self._need()
         buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        self._check(self._hw.check_state(self._need(), buffer, len(state)))
         self.model.library.complaints.clear()
         read = llama.llama_state_seq_set_data(self._llama_ctx, buffer, len(state), 0)
         if not state or read != len(state):
@@ -180,6 +214,7 @@ class CacheRows:
             raise ModelError(message, cure="Use a model with plain full attention.")
         raise NativeError(message, code=code)
 
+    @exclusive
     def _layout(self, which: int) -> IntArray:
         shape = self.model.shape
         out = np.empty((shape.n_layer, shape.n_kv_head), np.int32)
@@ -188,6 +223,7 @@ class CacheRows:
         self._check(self._hw.layout(self._need(), *pointers))
         return out
 
+    @exclusive
     def _rows_array(self, call: Any, dtype: np.dtype[Any], ctype: Any) -> NDArray[Any]:
         counts = self.counts
         out = np.empty((*counts.shape, int(counts.max())), dtype)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
 from edge_audiokv.errors import OutputError
+from edge_audiokv.files import growing, open_private
 from edge_audiokv.output.base import TextSink, Writer, output_error
 from edge_audiokv.output.json import JsonWriter
 from edge_audiokv.output.jsonl import JsonlWriter
@@ -28,10 +29,15 @@ FORMATS: dict[str, Callable[..., Writer]] = {
 _WHOLE_DOCUMENTS = frozenset({"json"})
 
 
+class _Abandoned(Exception):
+    """Tells a growing file that it will not be finished."""
+
+
 class ResultFile:
     """A text file that is touched only when there is something to write.
 
-    With `whole` it grows under another name and takes its own with `commit()`.
+    With `whole` it grows under another name and takes its own with `commit()`. A new file is its
+    owner's alone: it holds what was said.
     """
 
     def __init__(self, path: Path, *, whole: bool = False) -> None:
@@ -39,8 +45,9 @@ class ResultFile:
         # A link stays a link; a device or a pipe is no name that a file could take.
         self._target = Path(os.path.realpath(path))
         whole = whole and (os.path.isfile(self._target) or not os.path.exists(self._target))
-        growing = self._target.with_name(f".{self._target.name}.{os.getpid()}.part")
-        self._growing = growing if whole else path
+        self._growing: AbstractContextManager[Path] | None = None
+        if whole:
+            self._growing = growing(self._target, private=True)
         self._file: TextIO | None = None
         self._whole_bytes = 0
 
@@ -67,7 +74,11 @@ class ResultFile:
 
     def write(self, text: str, /) -> None:
         if self._file is None:
-            self._file = self._growing.open("w", encoding="utf-8", newline="\n")
+            if self._growing is not None:
+                handle = os.open(self._growing.__enter__(), os.O_WRONLY)
+            else:
+                handle = open_private(self.path)
+            self._file = os.fdopen(handle, "w", encoding="utf-8", newline="\n")
         self._file.write(text)
 
     def flush(self) -> None:
@@ -80,8 +91,8 @@ class ResultFile:
         if self._file is not None:
             self._file.close()
             self._file = None
-            if self._growing != self.path:
-                self._growing.replace(self._target)
+            if self._growing is not None:
+                self._growing.__exit__(None, None, None)
 
     def abandon(self) -> None:
         """Writing failed: remove what has no name yet, keep the lines that have."""
@@ -89,8 +100,9 @@ class ResultFile:
             with suppress(OSError):  # the failure that brought us here has been told
                 self._file.close()
             self._file = None
-            if self._growing != self.path:
-                self._growing.unlink(missing_ok=True)
+            if self._growing is not None:
+                with suppress(_Abandoned):
+                    self._growing.__exit__(_Abandoned, _Abandoned(), None)
             elif self._target.is_file():
                 # A disk that fills up takes part of the last record: keep whole ones.
                 with suppress(OSError):

@@ -20,7 +20,7 @@ extern "C" {
 // raised when a signature or a meaning below changes; bindings refuse another number
 #define LLAMA_HW_ABI   1
 // raised with every change of the sources or the hooks
-#define LLAMA_HW_PATCH 5
+#define LLAMA_HW_PATCH 6
 
 #define LLAMA_HW_MAX_LEVELS 16
 
@@ -103,18 +103,23 @@ LLAMA_API int32_t llama_hw_get_positions(const struct llama_context * ctx, int32
 
 // Keep these rows and drop the others. count is [L, H], rows the concatenation of count[l][h] ascending rows.
 LLAMA_API int32_t llama_hw_keep(struct llama_context * ctx, const int32_t * count, const int32_t * rows, int64_t n_rows);
-// Drop every row at `position` or later.
+// Drop every row at `position` (from 0) or later; where nothing lies that far, nothing changes.
 LLAMA_API int32_t llama_hw_truncate(struct llama_context * ctx, int32_t position);
-// Add delta to all positions from from_position on, turning the keys with them.
+// Add delta to all positions from from_position on, turning the keys with them. Refused if a position would fall below
+// 0, or if rows before from_position would no longer lie before the ones that move and before the next token.
 LLAMA_API int32_t llama_hw_shift(struct llama_context * ctx, int32_t delta, int32_t from_position);
 // Copy all rows of src to the ends of dst's heads, as they are: shift src first so that its positions come after dst's.
 // Both are of one model, with the same row types. src keeps its rows; dst is unchanged if this fails.
 LLAMA_API int32_t llama_hw_append_rows(struct llama_context * dst, struct llama_context * src);
 
+// Would llama_state_seq_set_data take this state? Checks all of it, rows too, and changes nothing: one that is refused
+// halfway there leaves an empty cache.
+LLAMA_API int32_t llama_hw_check_state(const struct llama_context * ctx, const uint8_t * data, size_t size);
+
 // All rows of one head as [T, D] floats, in the model's own basis (keys with their rotary position).
 LLAMA_API int32_t llama_hw_read_keys  (struct llama_context * ctx, int32_t layer, int32_t head, float * data);
 LLAMA_API int32_t llama_hw_read_values(struct llama_context * ctx, int32_t layer, int32_t head, float * data);
-// Overwrite n_rows value rows of one head, data is [n_rows, D].
+// Overwrite n_rows value rows of one head, data is [n_rows, D]. Refused if a value is not finite as the row type.
 LLAMA_API int32_t llama_hw_write_values(
         struct llama_context * ctx, int32_t layer, int32_t head, const int32_t * rows, int32_t n_rows, const float * data);
 

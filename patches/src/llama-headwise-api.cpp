@@ -216,6 +216,10 @@ int32_t llama_hw_append_rows(llama_context * dst, llama_context * src) {
     });
 }
 
+int32_t llama_hw_check_state(const llama_context * ctx, const uint8_t * data, size_t size) {
+    return with_cache(ctx, data != nullptr, [&](auto & kv) { return kv.check_state(data, size); });
+}
+
 int32_t llama_hw_read_keys(llama_context * ctx, int32_t layer, int32_t head, float * data) {
     return with_cache(ctx, data != nullptr, [&](auto & kv) {
         ctx->synchronize();

@@ -119,6 +119,9 @@ int32_t llama_kv_cache_headwise::keep(const int32_t * n_keep, const int32_t * ro
 }
 
 int32_t llama_kv_cache_headwise::truncate(llama_pos position) {
+    if (position < 0) {
+        return llama_hw_fail(LLAMA_HW_OUT_OF_RANGE, format("there is no position %d to go back to", position));
+    }
     std::vector<int32_t> new_count(layout.n_level(), -1);
     for (int32_t i = 0; i < layout.n_head(); ++i) {
         const auto * pos = layers[i/layout.n_head_kv].pos.data() + layout.offset[i];
@@ -189,6 +192,19 @@ int32_t llama_kv_cache_headwise::append_rows(const llama_kv_cache_headwise & src
     return LLAMA_HW_OK;
 }
 
+// f16 rows are halves; each block of a quantised row begins with its scale, a half too.
+bool llama_hw_rows_finite(ggml_type type, const void * data, size_t size) {
+    const size_t step = ggml_type_size(type);
+    for (size_t i = 0; i + step <= size; i += step) {
+        uint16_t half;
+        memcpy(&half, (const uint8_t *) data + i, sizeof(half));
+        if ((half & 0x7c00) == 0x7c00) {
+            return false;
+        }
+    }
+    return true;
+}
+
 // In place; orthonormal and its own inverse.
 static void hadamard(float * x, int32_t n) {
     for (int32_t s = 1; s < n; s *= 2) {
@@ -245,14 +261,22 @@ int32_t llama_kv_cache_headwise::write_values(int32_t il, int32_t h, const int32
         }
     }
 
+    // all rows are made before any is stored: what is finite as a float may overflow the row type
     auto * pool = layers[il].v;
+    const size_t row_size = pool->nb[1];
     std::vector<float>   row(layout.head_dim);
-    std::vector<uint8_t> raw(pool->nb[1]);
+    std::vector<uint8_t> raw(n_rows*row_size);
     for (int32_t j = 0; j < n_rows; ++j) {
         std::copy_n(data + (int64_t) j*layout.head_dim, layout.head_dim, row.begin());
         rotate_rows(row.data(), layout.head_dim, v_rot);
-        ggml_quantize_chunk(pool->type, row.data(), raw.data(), 0, 1, layout.head_dim, nullptr);
-        ggml_backend_tensor_set(pool, raw.data(), (layout.offset[i] + rows[j])*pool->nb[1], raw.size());
+        ggml_quantize_chunk(pool->type, row.data(), raw.data() + j*row_size, 0, 1, layout.head_dim, nullptr);
+        if (!llama_hw_rows_finite(pool->type, raw.data() + j*row_size, row_size)) {
+            return llama_hw_fail(LLAMA_HW_OUT_OF_RANGE, format(
+                    "layer %d, KV head %d: the value for row %d is too large for %s", il, h, rows[j], ggml_type_name(pool->type)));
+        }
+    }
+    for (int32_t j = 0; j < n_rows; ++j) {
+        ggml_backend_tensor_set(pool, raw.data() + j*row_size, (layout.offset[i] + rows[j])*row_size, row_size);
     }
     return LLAMA_HW_OK;
 }

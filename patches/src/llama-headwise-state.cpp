@@ -13,10 +13,14 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <stdexcept>
 
 void llama_hw_fill_hadamard(float * data, int64_t n);
+
+// half of what an int holds: sums of two positions cannot overflow
+static constexpr llama_pos max_position = std::numeric_limits<llama_pos>::max()/2;
 
 static std::array<int32_t, 6> state_header(const llama_hw_layout_t & lay) {
     return { LLAMA_HW_ABI, lay.n_layer, lay.n_head_kv, lay.head_dim, (int32_t) lay.type_k, (int32_t) lay.type_v };
@@ -40,7 +44,7 @@ void llama_kv_cache_headwise::state_write(llama_io_write_i & io, llama_seq_id, l
     }
 }
 
-void llama_kv_cache_headwise::state_read(llama_io_read_i & io, llama_seq_id, llama_state_seq_flags) {
+llama_kv_cache_headwise::saved llama_kv_cache_headwise::read_saved(llama_io_read_i & io) const {
     const auto refuse = [](const std::string & message) {
         llama_hw_fail(LLAMA_HW_BAD_ARGUMENT, message);
         throw std::runtime_error(message);
@@ -52,40 +56,108 @@ void llama_kv_cache_headwise::state_read(llama_io_read_i & io, llama_seq_id, lla
     if (header != expected) {
         refuse("the state was saved by another model, row type or library version");
     }
-    llama_pos new_pos_max;
-    io.read(&new_pos_max, sizeof(new_pos_max));
+    saved res;
+    io.read(&res.pos_max, sizeof(res.pos_max));
+    if (res.pos_max < -1 || res.pos_max > max_position) {
+        refuse(format("the state's last position %d makes no sense", res.pos_max));
+    }
 
-    std::vector<int32_t> new_count(layout.n_level(), -1);
-    std::vector<std::vector<llama_pos>> new_pos(layout.n_head());
+    res.level_count.assign(layout.n_level(), -1);
+    res.pos.resize(layout.n_head());
     for (int32_t i = 0; i < layout.n_head(); ++i) {
         int32_t n;
         io.read(&n, sizeof(n));
         if (n < 0 || n > layout.capacity[i]) {
             refuse(format("the state holds %d rows where this context has room for %d", n, layout.capacity[i]));
         }
-        auto & level = new_count[layout.level[i]];
+        auto & level = res.level_count[layout.level[i]];
         if (level >= 0 && level != n) {
             refuse(format("the state holds %d and %d rows in heads that share level %d here", level, n, layout.level[i]));
         }
         level = n;
-        new_pos[i].resize(n);
-        io.read(new_pos[i].data(), n*sizeof(llama_pos));
+        auto & pos = res.pos[i];
+        pos.resize(n);
+        io.read(pos.data(), n*sizeof(llama_pos));
+        for (int32_t j = 0; j < n; ++j) {
+            if (pos[j] < (j > 0 ? pos[j - 1] + 1 : 0) || pos[j] > res.pos_max) {
+                refuse(format("the state's row %d has position %d: positions ascend from 0 to its last, %d", j, pos[j], res.pos_max));
+            }
+        }
     }
+    return res;
+}
+
+namespace {
+
+// A state in memory; reading past its end throws.
+class io_read_bytes : public llama_io_read_i {
+public:
+    io_read_bytes(const uint8_t * data, size_t size) : data(data), size(size) {}
+
+    void read(void * dst, size_t n) override { memcpy(dst, take(n), n); }
+    void read_tensor(ggml_tensor *, size_t, size_t n) override { take(n); }
+    size_t n_bytes() override { return used; }
+
+    const uint8_t * take(size_t n) {
+        if (n > size - used) {
+            throw std::runtime_error("it ends too early");
+        }
+        used += n;
+        return data + used - n;
+    }
+
+private:
+    const uint8_t * data;
+    size_t size;
+    size_t used = 0;
+};
+
+} // namespace
+
+int32_t llama_kv_cache_headwise::check_state(const uint8_t * data, size_t size) const {
+    const auto refuse = [](const std::string & why) {
+        return llama_hw_fail(LLAMA_HW_BAD_ARGUMENT, "the state is damaged: " + why);
+    };
+    io_read_bytes io(data, size);
+    saved head;
+    llama_hw_fail(LLAMA_HW_OK, "");
+    try {
+        io.take(2*sizeof(int32_t)); // upstream's own: a magic number, which it checks before anything else, and the sequence
+        head = read_saved(io);
+    } catch (const std::runtime_error & err) {
+        return *llama_hw_last_error() ? LLAMA_HW_BAD_ARGUMENT : refuse(err.what());
+    }
+    for (int32_t i = 0; i < layout.n_head(); ++i) {
+        for (const auto type : { layout.type_k, layout.type_v }) {
+            const size_t n = head.pos[i].size()*ggml_row_size(type, layout.head_dim);
+            if (n > size - io.n_bytes()) {
+                return refuse("it ends too early");
+            }
+            if (!llama_hw_rows_finite(type, io.take(n), n)) {
+                return refuse("it holds rows that are not finite");
+            }
+        }
+    }
+    return io.n_bytes() == size ? LLAMA_HW_OK : refuse("it goes on after its end");
+}
+
+void llama_kv_cache_headwise::state_read(llama_io_read_i & io, llama_seq_id, llama_state_seq_flags) {
+    const saved head = read_saved(io);
 
     clear(false); // rows are overwritten from here on: a failure leaves an empty cache, not a mixed one
     for (int32_t i = 0; i < layout.n_head(); ++i) {
         auto & layer = layers[i/layout.n_head_kv];
-        const size_t n = new_pos[i].size();
+        const size_t n = head.pos[i].size();
         if (n > 0) {
             io.read_tensor(layer.k, layout.offset[i]*layer.k->nb[1], n*layer.k->nb[1]);
             io.read_tensor(layer.v, layout.offset[i]*layer.v->nb[1], n*layer.v->nb[1]);
         }
     }
     for (int32_t i = 0; i < layout.n_head(); ++i) {
-        std::copy(new_pos[i].begin(), new_pos[i].end(), layers[i/layout.n_head_kv].pos.begin() + layout.offset[i]);
+        std::copy(head.pos[i].begin(), head.pos[i].end(), layers[i/layout.n_head_kv].pos.begin() + layout.offset[i]);
     }
-    level_count = new_count;
-    pos_max     = new_pos_max;
+    level_count = head.level_count;
+    pos_max     = head.pos_max;
 }
 
 int32_t llama_kv_cache_headwise::shift(llama_context * lctx, llama_pos delta, llama_pos from) {
@@ -98,17 +170,19 @@ int32_t llama_kv_cache_headwise::shift(llama_context * lctx, llama_pos delta, ll
     if (from > pos_max) {
         return llama_hw_fail(LLAMA_HW_OUT_OF_RANGE, format("no position from %d on: the last one is %d", from, pos_max));
     }
-    const auto out_of_int = [&](llama_pos p) {
-        const int64_t moved = (int64_t) p + delta;
-        return moved > std::numeric_limits<llama_pos>::max()/2 || moved < std::numeric_limits<llama_pos>::min()/2;
-    };
-    if (pos_max + (int64_t) delta < -1 || out_of_int(pos_max)) {
+    const auto makes_sense = [&](llama_pos p) { return p + (int64_t) delta >= 0 && p + (int64_t) delta <= max_position; };
+    if (pos_max + (int64_t) delta != -1 && !makes_sense(pos_max)) {
         return llama_hw_fail(LLAMA_HW_OUT_OF_RANGE, format("shifting by %d would move the last position %d out of range", delta, pos_max));
     }
     for (int32_t i = 0; i < layout.n_head(); ++i) {
         const auto * pos = layers[i/layout.n_head_kv].pos.data() + layout.offset[i];
         const auto * first = std::lower_bound(pos, pos + count(i), from);
-        if (first < pos + count(i) && (out_of_int(*first) || (first > pos && *first + (int64_t) delta <= *(first - 1)))) {
+        if (first < pos + count(i) && !makes_sense(*first)) {
+            return llama_hw_fail(LLAMA_HW_OUT_OF_RANGE, format("shifting by %d would move position %d below 0", delta, *first));
+        }
+        // the rows that stay must stay before those that move, and before the next token
+        const int64_t next = first < pos + count(i) ? *first : pos_max + 1;
+        if (first > pos && next + delta <= *(first - 1)) {
             return llama_hw_fail(LLAMA_HW_OUT_OF_RANGE, format("shifting positions from %d on by %d would pass the rows before", from, delta));
         }
     }

@@ -147,7 +147,7 @@ bool llama_kv_cache_headwise::seq_rm(llama_seq_id seq_id, llama_pos p0, llama_po
         clear(false);
         return true;
     }
-    return p1 < 0 || p1 > pos_max ? truncate(p0) == LLAMA_HW_OK : p1 <= p0;
+    return p1 < 0 || p1 > pos_max ? truncate(std::max(p0, 0)) == LLAMA_HW_OK : p1 <= p0;
 }
 
 // One sequence: there is nothing to copy to or to keep from.

@@ -44,6 +44,9 @@ public:
     void state_write(llama_io_write_i & io, llama_seq_id seq_id, llama_state_seq_flags flags) const override;
     void state_read (llama_io_read_i  & io, llama_seq_id seq_id, llama_state_seq_flags flags) override;
 
+    // would state_read take these bytes? nothing changes
+    int32_t check_state(const uint8_t * data, size_t size) const;
+
     // rows: codes of llama_hw_code
     int32_t keep(const int32_t * count, const int32_t * rows, int64_t n_rows);
     int32_t truncate(llama_pos position);
@@ -85,6 +88,13 @@ public:
     int32_t v_rot = 0;
 
 private:
+    struct saved { // what a state says before its rows
+        llama_pos pos_max;
+        std::vector<int32_t> level_count;
+        std::vector<std::vector<llama_pos>> pos; // [L*H]
+    };
+    saved read_saved(llama_io_read_i & io) const; // throws, with the message in llama_hw_last_error, if it does not fit
+
     int32_t check_room(int32_t n_row) const; // can [L, H, n_row] hold every head's rows?
     int32_t check_head(int32_t il, int32_t h) const;
 
@@ -98,6 +108,9 @@ private:
 
     std::vector<std::pair<ggml_context_ptr, ggml_backend_buffer_ptr>> ctxs_bufs;
 };
+
+// Do these rows, or their scales, hold neither infinity nor NaN? For the row types of a cache.
+bool llama_hw_rows_finite(ggml_type type, const void * data, size_t size);
 
 // What one micro-batch sees of the cache.
 class llama_kv_cache_headwise_context : public llama_memory_context_i {

@@ -86,8 +86,10 @@ def test_disk_full(name, talk):
 def test_disk_full_while_a_document_grows_leaves_nothing(tmp_path, talk, monkeypatch):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
-    part = tmp_path / f".out.json.{os.getpid()}.part"
+    part = tmp_path / ".out.full.part.json"
     part.symlink_to("/dev/full")
+    full = (os.open(part, os.O_WRONLY), str(part))
+    monkeypatch.setattr("edge_audiokv.files.tempfile.mkstemp", lambda **_: full)
     with (
         pytest.raises(OutputError, match="No space left"),
         open_output(tmp_path / "out.json", "json") as writer,

@@ -1,0 +1,254 @@
+"""What the cache cannot do it refuses, unchanged: each case once ended a process or spoiled it."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_audiokv.errors import EdgeAudioKVError, NativeError
+from edge_audiokv.kv.shape import Rows
+from edge_audiokv.native import bindings
+from edge_audiokv.native.context import HeadwiseContext
+from edge_audiokv.native.model import Model
+
+from . import tiny
+
+pytestmark = pytest.mark.integration
+L, H, D = tiny.N_LAYER, tiny.N_KV, tiny.N_EMBD // tiny.N_HEAD
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    with Model(tiny.write(tmp_path_factory.mktemp("tiny") / "llama.gguf", "llama")) as model:
+        yield model
+
+
+@pytest.fixture(params=["f16", "q8_0", "q4_0"])
+def cache(tiny_model: Model, request: pytest.FixtureRequest) -> Iterator[HeadwiseContext]:
+    row_type = request.param if D % 32 == 0 else "f16"
+    with HeadwiseContext(
+        tiny_model, 64, type_k=row_type, type_v=row_type, n_batch=32, score_window=8, n_threads=1
+    ) as context:
+        context.decode_tokens(range(20), logits=False)
+        yield context
+
+
+def picture(cache: HeadwiseContext) -> tuple[object, ...]:
+    return (cache.next_position, cache.positions().tolist(), cache.save_state())
+
+
+def refused(cache: HeadwiseContext, call: Callable[[], object]) -> NativeError:
+    before = picture(cache)
+    with pytest.raises(NativeError) as caught:
+        call()
+    assert picture(cache) == before
+    cache.decode_tokens([1], logits=False)
+    return caught.value
+
+
+@pytest.mark.parametrize("position", [-1, -5, -(2**31)])
+def test_there_is_no_going_back_before_the_beginning(cache: HeadwiseContext, position: int) -> None:
+    error = refused(cache, lambda: cache.truncate(position))
+    assert error.code == bindings.OUT_OF_RANGE
+
+
+def test_a_shift_cannot_pass_rows_that_stay(cache: HeadwiseContext) -> None:
+    cache.decode_tokens(range(30), logits=False)
+    index = np.tile(np.arange(11), L * H)
+    cache.keep(Rows(np.full((L, H), 11), index))
+    assert cache.next_position == 50
+    refused(cache, lambda: cache.shift(-45, from_position=30))
+    before = cache.next_position
+    cache.shift(-30, from_position=30)
+    assert cache.next_position == before - 30
+
+
+def test_a_shift_cannot_make_positions_negative(cache: HeadwiseContext) -> None:
+    index = np.tile(np.arange(15, 20), L * H)
+    cache.keep(Rows(np.full((L, H), 5), index))
+    refused(cache, lambda: cache.shift(-18))
+
+
+@pytest.mark.parametrize("value", [1e9, -1e9, 3e38, float("inf"), float("nan")])
+def test_values_that_the_row_type_cannot_hold(cache: HeadwiseContext, value: float) -> None:
+    data = np.zeros((2, D), np.float32)
+    data[1, 3] = value
+    refused(cache, lambda: cache.write_values(0, 0, np.array([1, 2]), data))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda c: c.truncate(2**32),
+        lambda c: c.truncate(1.5),
+        lambda c: c.shift(2**32),
+        lambda c: c.shift(-(2**40)),
+        lambda c: c.shift(1, from_position=2**32),
+        lambda c: c.keep(Rows(np.full((L, H), 1), np.full(L * H, 2**32))),
+        lambda c: c.keep(Rows(np.full((L, H), 2**32 + 1), np.zeros(L * H, np.int64))),
+        lambda c: c.keep(Rows(np.full((L, H), 1), np.full(L * H, 2**63, np.uint64))),
+        lambda c: c.keep(Rows(np.full((L, H), 1), np.full(L * H, 0.5))),
+        lambda c: c.write_values(0, 0, np.array([2**32]), np.zeros((1, D), np.float32)),
+        lambda c: c.decode_tokens([2**32]),
+        lambda c: c.decode_tokens(np.array([2**32 + 1])),
+        lambda c: c.decode_tokens([1.5]),
+        lambda c: c.decode_tokens([2**80]),
+        lambda c: c.read_keys(2**32, 0),
+        lambda c: c.read_values(0, -1),
+    ],
+)
+def test_numbers_that_do_not_fit_32_bits(
+    cache: HeadwiseContext, call: Callable[[HeadwiseContext], object]
+) -> None:
+    refused(cache, lambda: call(cache))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"capacity": 2**32 + 64},
+        {"capacity": np.full((L, H), 2**32 + 64)},
+        {"n_batch": 2**32 + 1},
+        {"score_window": 2**32},
+        {"max_levels": 2**32 + 8},
+        {"n_threads": 2**32 + 1},
+        {"n_threads": 0},
+        {"n_outputs": 2**32 + 1},
+        {"n_batch": 1.5},
+    ],
+)
+def test_contexts_of_sizes_that_do_not_fit(tiny_model: Model, options: dict[str, object]) -> None:
+    given = {"capacity": 64, **options}
+    with pytest.raises(NativeError):
+        HeadwiseContext(tiny_model, **given).load()  # type: ignore[arg-type]
+
+
+def states(state: bytes) -> dict[str, bytes]:
+    """Damaged ones: upstream's head is 8 bytes, ours 24, then the last position."""
+
+    def with_number(at: int, number: int) -> bytes:
+        return state[:at] + number.to_bytes(4, "little", signed=True) + state[at + 4 :]
+
+    return {
+        "a last position before the rows": with_number(32, 3),
+        "a negative last position": with_number(32, -7),
+        "a last position near the end of int": with_number(32, 2**31 - 1),
+        "a position that does not ascend": with_number(40 + 8, 0),
+        "a negative position": with_number(40, -2),
+        "more rows than there is room for": with_number(36, 10_000),
+        "another model": with_number(12, 77),
+        "half of it": state[: len(state) // 2],
+        "all but a byte": state[:-1],
+        "a byte more": state + b"x",
+        "nothing": b"",
+        "keys that are not finite": state[:-2] + b"\x00\x7c",
+    }
+
+
+@pytest.mark.parametrize("damage", list(states(bytes(100))))
+def test_a_damaged_state_changes_nothing(cache: HeadwiseContext, damage: str) -> None:
+    state = states(cache.save_state())[damage]
+    refused(cache, lambda: cache.load_state(state))
+
+
+def test_the_library_refuses_null_pointers(cache: HeadwiseContext) -> None:
+    hw, ctx = cache.model.library.hw, cache._need()
+    null = ctypes.POINTER(ctypes.c_int32)()
+    before = picture(cache)
+    for code in (
+        hw.check_state(ctx, None, 10),
+        hw.check_state(None, None, 0),
+        hw.keep(ctx, null, null, 0),
+        hw.keep(ctx, null, null, -1),
+        hw.get_positions(ctx, None, 10),
+        hw.get_positions(ctx, None, -1),
+        hw.write_values(ctx, 0, 0, null, 3, None),
+        hw.write_values(ctx, 0, 0, null, -3, None),
+        hw.set_score_window(ctx, -1),
+        hw.set_score_window(ctx, 33),
+        hw.append_rows(ctx, ctx),
+        hw.truncate(ctx, -1),
+        hw.next_position(ctx, None),
+    ):
+        assert code < 0
+    assert picture(cache) == before
+
+
+def test_two_threads_take_turns(cache: HeadwiseContext) -> None:
+    cache.clear()
+    problems: list[BaseException] = []
+    before, n = threading.active_count(), 6
+
+    def work() -> None:
+        try:
+            for _ in range(20):
+                cache.decode_tokens([1], logits=False, score=True)
+                cache.positions()
+                cache.scores()
+                if cache.free_rows < 2 * n:
+                    cache.truncate(1)
+        except BaseException as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == [] and threading.active_count() == before
+    counts = cache.counts
+    assert (counts == counts[0, 0]).all() and cache.next_position > 0
+
+
+def test_closing_waits_for_the_call_in_progress(tiny_model: Model) -> None:
+    for _ in range(10):
+        context = HeadwiseContext(tiny_model, 512, n_batch=32, n_threads=1).load()
+        problems: list[BaseException] = []
+
+        def work(used: HeadwiseContext = context, told: list[BaseException] = problems) -> None:
+            try:
+                while True:
+                    used.clear()
+                    used.decode_tokens(list(range(60)) * 8, logits=False)
+            except EdgeAudioKVError as ended:
+                told.append(ended)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        time.sleep(0.01)
+        context.close()
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+        assert [type(problem) for problem in problems] == [NativeError]
+        assert "not loaded" in str(problems[0])
+
+
+def test_closing_a_model_closes_its_contexts_first(tmp_path: Path) -> None:
+    model = Model(tiny.write(tmp_path / "llama.gguf", "llama")).load()
+    contexts = [HeadwiseContext(model, 128, n_batch=32, n_threads=1).load() for _ in range(3)]
+    told: list[BaseException] = []
+
+    def work(used: HeadwiseContext) -> None:
+        try:
+            while True:
+                used.clear()
+                used.decode_tokens(range(60), logits=False)
+        except EdgeAudioKVError as error:
+            told.append(error)
+
+    threads = [threading.Thread(target=work, args=(context,)) for context in contexts]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.02)
+    model.close()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert len(told) == 3 and not any(thread.is_alive() for thread in threads)
+    with pytest.raises(NativeError, match="not loaded"):
+        contexts[0].load()
