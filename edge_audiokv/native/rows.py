@@ -186,7 +186,9 @@ class CacheRows:
         """
         llama = self.model.library.llama
         buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
-        self._check(self._hw.check_state(self._need(), buffer, len(state)))
+        code = self._hw.check_state(self._need(), buffer, len(state))
+        if code != bindings.OK:
+            raise NativeError(f"The state cannot be loaded: {self._hw.message()}.", code=code)
         self.model.library.complaints.clear()
         read = llama.llama_state_seq_set_data(self._llama_ctx, buffer, len(state), 0)
         if not state or read != len(state):

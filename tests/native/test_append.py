@@ -119,7 +119,7 @@ def test_refusals(model: Model, model_f32: Model, tokens: NDArray[np.int32]) -> 
         def from_below() -> None:
             with HeadwiseContext(model, 64, n_threads=1) as low:
                 low.decode_tokens(tokens[:40], logits=False)
-                low.shift(-10)
+                low.shift(10)
                 memory.append_rows(low)
 
         refused: list[tuple[Callable[[], None], str]] = [
@@ -127,7 +127,7 @@ def test_refusals(model: Model, model_f32: Model, tokens: NDArray[np.int32]) -> 
             (lambda: memory.append_rows(other_rows), "same model and row types"),
             (lambda: memory.append_rows(other_model), "same model and row types"),
             (lambda: memory.append_rows(scratch), "position 0 cannot follow position 29"),
-            (from_below, "position -10 cannot follow position 29"),
+            (from_below, "position 10 cannot follow position 29"),
             (too_many, "10 of 64 are taken|40 more rows do not fit"),
             (uneven, "get another number"),
             (lambda: memory.append_rows(HeadwiseContext(model, 64)), "not loaded"),

@@ -61,7 +61,7 @@ def test_there_is_no_going_back_before_the_beginning(cache: HeadwiseContext, pos
 def test_a_shift_cannot_pass_rows_that_stay(cache: HeadwiseContext) -> None:
     cache.decode_tokens(range(30), logits=False)
     index = np.tile(np.arange(11), L * H)
-    cache.keep(Rows(np.full((L, H), 11), index))
+    cache.keep(Rows(index, np.full((L, H), 11)))
     assert cache.next_position == 50
     refused(cache, lambda: cache.shift(-45, from_position=30))
     before = cache.next_position
@@ -71,7 +71,7 @@ def test_a_shift_cannot_pass_rows_that_stay(cache: HeadwiseContext) -> None:
 
 def test_a_shift_cannot_make_positions_negative(cache: HeadwiseContext) -> None:
     index = np.tile(np.arange(15, 20), L * H)
-    cache.keep(Rows(np.full((L, H), 5), index))
+    cache.keep(Rows(index, np.full((L, H), 5)))
     refused(cache, lambda: cache.shift(-18))
 
 
@@ -90,10 +90,10 @@ def test_values_that_the_row_type_cannot_hold(cache: HeadwiseContext, value: flo
         lambda c: c.shift(2**32),
         lambda c: c.shift(-(2**40)),
         lambda c: c.shift(1, from_position=2**32),
-        lambda c: c.keep(Rows(np.full((L, H), 1), np.full(L * H, 2**32))),
-        lambda c: c.keep(Rows(np.full((L, H), 2**32 + 1), np.zeros(L * H, np.int64))),
-        lambda c: c.keep(Rows(np.full((L, H), 1), np.full(L * H, 2**63, np.uint64))),
-        lambda c: c.keep(Rows(np.full((L, H), 1), np.full(L * H, 0.5))),
+        lambda c: c.keep(Rows(np.full(L * H, 2**32), np.full((L, H), 1))),
+        lambda c: c.keep(Rows(np.zeros(L * H, np.int64), np.full((L, H), 2**32 + 1))),
+        lambda c: c.keep(Rows(np.full(L * H, 2**63, np.uint64), np.full((L, H), 1))),
+        lambda c: c.keep(Rows(np.full(L * H, 0.5), np.full((L, H), 1))),
         lambda c: c.write_values(0, 0, np.array([2**32]), np.zeros((1, D), np.float32)),
         lambda c: c.decode_tokens([2**32]),
         lambda c: c.decode_tokens(np.array([2**32 + 1])),

@@ -43,18 +43,18 @@ def test_same_text_after_a_shift(model_f32: Model, tokens: NDArray[np.int32], ro
         expected = say(ours, tokens)
 
         ours.load_state(state)
-        ours.shift(-100)
-        assert ours.next_position == START - 100
+        ours.shift(100)
+        assert ours.next_position == START + 100
         moved = ours.positions()
         held = np.arange(moved.shape[2]) < ours.counts[:, :, None]
-        np.testing.assert_array_equal(moved[held], positions[held] - 100)
+        np.testing.assert_array_equal(moved[held], positions[held] + 100)
         ours.decode_tokens(tokens[START : START + 1])
         logits = ours.decode_tokens(tokens[START + 1 : START + 2])
         assert logits is not None and expected_logits is not None
         assert np.corrcoef(logits, expected_logits)[0, 1] > 0.999
 
         ours.load_state(state)
-        ours.shift(-100)
+        ours.shift(100)
         assert say(ours, tokens) == expected
 
 

@@ -74,8 +74,8 @@ class Walk:
             sizes.setdefault(int(self.level[at]), set()).add(len(rows))
         fits &= all(len(found) == 1 for found in sizes.values())
         count = np.array([len(lists[at]) for at in np.ndindex(*self.shape)]).reshape(self.shape)
-        index = np.array([row for at in np.ndindex(*self.shape) for row in lists[at]], np.int64)
-        if not self._call(lambda: self.context.keep(Rows(count, index)), fits):
+        index = np.array([row for at in np.ndindex(*self.shape) for row in lists[at]])
+        if not self._call(lambda: self.context.keep(Rows(index, count)), fits):
             return False
         for at, rows in lists.items():
             head = self.heads[at]
@@ -135,13 +135,16 @@ class Walk:
 
     def write(self, at: Any, rows: list[int], value: float) -> bool:
         head = self.heads[at]
-        fits = all(0 <= row < len(head.positions) for row in rows) and abs(value) <= 65504
+        with np.errstate(over="ignore"):
+            stored = np.float32(np.float16(value))
+        fits = not rows or bool(np.isfinite(stored))
+        fits = fits and all(0 <= row < len(head.positions) for row in rows)
         data = np.full((len(rows), self.context.shape.head_dim), value, np.float32)
-        written = np.array(rows, np.int64)
+        written = np.array(rows)
         if not self._call(lambda: self.context.write_values(*at, written, data), fits):
             return False
         if rows:
-            head.values[rows] = data
+            head.values[rows] = stored
         return self._same()
 
     def save(self) -> bool:
