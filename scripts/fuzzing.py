@@ -55,7 +55,7 @@ def run(given: Options, work: Callable[[range], Iterator[int]]) -> None:
     begun = time.monotonic()
     fault = None
     while fault is None and any(process.is_alive() for process, *_ in jobs):
-        time.sleep(0.2)
+        time.sleep(1)
         total = sum(done.value for _, _, done, _ in jobs)
         left_s = (time.monotonic() - begun) / max(1, total) * (given.cases - total)
         print(

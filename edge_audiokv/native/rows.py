@@ -160,10 +160,10 @@ class CacheRows:
 
     @exclusive
     def clear(self) -> None:
-        """Drop all rows and start again at position 0."""
+        """Drop all rows, their bytes too, and start again at position 0."""
         llama = self.model.library.llama
         self._need()
-        llama.llama_memory_clear(llama.llama_get_memory(self._llama_ctx), False)
+        llama.llama_memory_clear(llama.llama_get_memory(self._llama_ctx), True)
 
     @exclusive
     def save_state(self) -> bytes:

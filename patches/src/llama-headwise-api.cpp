@@ -196,7 +196,10 @@ int32_t llama_hw_keep(llama_context * ctx, const int32_t * count, const int32_t 
 }
 
 int32_t llama_hw_truncate(llama_context * ctx, int32_t position) {
-    return with_cache(ctx, true, [&](auto & kv) { return kv.truncate(position); });
+    return with_cache(ctx, true, [&](auto & kv) {
+        ctx->synchronize();
+        return kv.truncate(position);
+    });
 }
 
 int32_t llama_hw_shift(llama_context * ctx, int32_t delta, int32_t from_position) {

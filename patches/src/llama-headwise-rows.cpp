@@ -61,6 +61,19 @@ static void compact(ggml_tensor * pool, size_t row_size, int64_t offset, const i
     }
 }
 
+// Masked rows are still multiplied, so one NaN behind the end would spoil every later token.
+void llama_kv_cache_headwise::zero_behind(const std::vector<int32_t> & old_count) {
+    for (int32_t i = 0; i < layout.n_head(); ++i) {
+        const auto & layer = layers[i/layout.n_head_kv];
+        const int64_t n = old_count[layout.level[i]] - count(i);
+        if (n > 0) {
+            for (auto * pool : { layer.k, layer.v }) {
+                ggml_backend_tensor_memset(pool, 0, (layout.offset[i] + count(i))*pool->nb[1], n*pool->nb[1]);
+            }
+        }
+    }
+}
+
 int32_t llama_kv_cache_headwise::keep(const int32_t * n_keep, const int32_t * rows, int64_t n_rows) {
     std::vector<int32_t> new_count(layout.n_level(), -1);
     int64_t used = 0;
@@ -114,7 +127,8 @@ int32_t llama_kv_cache_headwise::keep(const int32_t * n_keep, const int32_t * ro
         n_scored[i] = (int32_t) (std::lower_bound(rows, rows + n, n_scored[i]) - rows);
         rows += n;
     }
-    level_count = new_count;
+    std::swap(level_count, new_count);
+    zero_behind(new_count);
     return LLAMA_HW_OK;
 }
 
@@ -134,7 +148,8 @@ int32_t llama_kv_cache_headwise::truncate(llama_pos position) {
         }
         expected = n;
     }
-    level_count = new_count;
+    std::swap(level_count, new_count);
+    zero_behind(new_count);
     for (int32_t i = 0; i < layout.n_head(); ++i) {
         n_scored[i] = std::min(n_scored[i], count(i));
     }
@@ -193,12 +208,14 @@ int32_t llama_kv_cache_headwise::append_rows(const llama_kv_cache_headwise & src
 }
 
 // f16 rows are halves; each block of a quantised row begins with its scale, a half too.
-bool llama_hw_rows_finite(ggml_type type, const void * data, size_t size) {
+bool llama_hw_rows_finite(ggml_type type, const void * data, size_t size, bool turned) {
+    // the exponent of infinity and NaN, or of what a turn by 45 degrees could make infinite
+    const uint16_t limit = turned ? 0x7800 : 0x7c00;
     const size_t step = ggml_type_size(type);
     for (size_t i = 0; i + step <= size; i += step) {
         uint16_t half;
         memcpy(&half, (const uint8_t *) data + i, sizeof(half));
-        if ((half & 0x7c00) == 0x7c00) {
+        if ((half & 0x7c00) >= limit) {
             return false;
         }
     }
@@ -270,7 +287,7 @@ int32_t llama_kv_cache_headwise::write_values(int32_t il, int32_t h, const int32
         std::copy_n(data + (int64_t) j*layout.head_dim, layout.head_dim, row.begin());
         rotate_rows(row.data(), layout.head_dim, v_rot);
         ggml_quantize_chunk(pool->type, row.data(), raw.data() + j*row_size, 0, 1, layout.head_dim, nullptr);
-        if (!llama_hw_rows_finite(pool->type, raw.data() + j*row_size, row_size)) {
+        if (!llama_hw_rows_finite(pool->type, raw.data() + j*row_size, row_size, false)) {
             return llama_hw_fail(LLAMA_HW_OUT_OF_RANGE, format(
                     "layer %d, KV head %d: the value for row %d is too large for %s", il, h, rows[j], ggml_type_name(pool->type)));
         }

@@ -128,13 +128,14 @@ int32_t llama_kv_cache_headwise::check_state(const uint8_t * data, size_t size) 
         return *llama_hw_last_error() ? LLAMA_HW_BAD_ARGUMENT : refuse(err.what());
     }
     for (int32_t i = 0; i < layout.n_head(); ++i) {
-        for (const auto type : { layout.type_k, layout.type_v }) {
+        for (const bool keys : { true, false }) {
+            const auto type = keys ? layout.type_k : layout.type_v;
             const size_t n = head.pos[i].size()*ggml_row_size(type, layout.head_dim);
             if (n > size - io.n_bytes()) {
                 return refuse("it ends too early");
             }
-            if (!llama_hw_rows_finite(type, io.take(n), n)) {
-                return refuse("it holds rows that are not finite");
+            if (!llama_hw_rows_finite(type, io.take(n), n, keys)) {
+                return refuse("it holds rows that are not finite, or keys too large to turn");
             }
         }
     }
@@ -144,7 +145,7 @@ int32_t llama_kv_cache_headwise::check_state(const uint8_t * data, size_t size) 
 void llama_kv_cache_headwise::state_read(llama_io_read_i & io, llama_seq_id, llama_state_seq_flags) {
     const saved head = read_saved(io);
 
-    clear(false); // rows are overwritten from here on: a failure leaves an empty cache, not a mixed one
+    clear(true); // rows are overwritten from here on: a failure leaves an empty cache, not a mixed one
     for (int32_t i = 0; i < layout.n_head(); ++i) {
         auto & layer = layers[i/layout.n_head_kv];
         const size_t n = head.pos[i].size();

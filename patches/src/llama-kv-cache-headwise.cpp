@@ -144,7 +144,7 @@ bool llama_kv_cache_headwise::seq_rm(llama_seq_id seq_id, llama_pos p0, llama_po
         return true;
     }
     if (p0 <= 0 && p1 < 0) {
-        clear(false);
+        clear(true);
         return true;
     }
     return p1 < 0 || p1 > pos_max ? truncate(std::max(p0, 0)) == LLAMA_HW_OK : p1 <= p0;

@@ -95,6 +95,8 @@ private:
     };
     saved read_saved(llama_io_read_i & io) const; // throws, with the message in llama_hw_last_error, if it does not fit
 
+    void zero_behind(const std::vector<int32_t> & old_count); // after level_count has fallen from this
+
     int32_t check_room(int32_t n_row) const; // can [L, H, n_row] hold every head's rows?
     int32_t check_head(int32_t il, int32_t h) const;
 
@@ -109,8 +111,9 @@ private:
     std::vector<std::pair<ggml_context_ptr, ggml_backend_buffer_ptr>> ctxs_bufs;
 };
 
-// Do these rows, or their scales, hold neither infinity nor NaN? For the row types of a cache.
-bool llama_hw_rows_finite(ggml_type type, const void * data, size_t size);
+// Do these rows, or their scales, hold neither infinity nor NaN, also after a shift if they are `turned`? For the row
+// types of a cache.
+bool llama_hw_rows_finite(ggml_type type, const void * data, size_t size, bool turned);
 
 // What one micro-batch sees of the cache.
 class llama_kv_cache_headwise_context : public llama_memory_context_i {

@@ -157,6 +157,32 @@ def test_a_damaged_state_changes_nothing(cache: HeadwiseContext, damage: str) ->
     refused(cache, lambda: cache.load_state(state))
 
 
+@pytest.mark.parametrize("drop", ["clear", "truncate", "keep", "load_state"])
+def test_what_was_spoilt_is_gone_once_it_is_dropped(cache: HeadwiseContext, drop: str) -> None:
+    """Attention sums in f16: values that are finite make activations that are not."""
+    cache.clear()
+    cache.decode_tokens(range(4), logits=False)
+    state = cache.save_state()
+    cache.decode_tokens(range(20), logits=False)
+    for layer in range(L):
+        for head in range(H):
+            rows = np.arange(4, 24)
+            cache.write_values(layer, head, rows, np.full((20, D), 30000, np.float32))
+    cache.decode_tokens(range(20), logits=False)
+    if drop == "clear":
+        cache.clear()
+        cache.decode_tokens(range(4), logits=False)
+    elif drop == "truncate":
+        cache.truncate(4)
+    elif drop == "keep":
+        cache.keep(Rows(np.tile(np.arange(4), L * H), np.full((L, H), 4)))
+    else:
+        cache.load_state(state)
+    logits = cache.decode_tokens([5], score=True)
+    assert logits is not None and np.isfinite(logits).all()
+    np.testing.assert_allclose(cache.scores().sum(axis=2), 1.0, atol=1e-3)
+
+
 def test_the_library_refuses_null_pointers(cache: HeadwiseContext) -> None:
     hw, ctx = cache.model.library.hw, cache._need()
     null = ctypes.POINTER(ctypes.c_int32)()

@@ -43,7 +43,9 @@ class Walk:
         self.shape = self.capacity.shape
         self.heads = {at: Head() for at in np.ndindex(*self.shape)}
         self.next = 0
-        self.saved: tuple[bytes, dict[Any, Head], int] | None = None
+        # Finite numbers may still be too large to compute with: attention sums in f16, as stock's.
+        self.wild = False
+        self.saved: tuple[bytes, dict[Any, Head], int, bool] | None = None
 
     # --- calls ------------------------------------------------------------------------------------
 
@@ -60,7 +62,7 @@ class Walk:
             )
             head.positions += added
         self.next += len(ids)
-        if score:
+        if score and not self.wild:
             sums = self.context.scores().sum(axis=2)
             np.testing.assert_allclose(sums, 1.0, atol=1e-3)
         return self._same()
@@ -131,6 +133,7 @@ class Walk:
                 width = theirs.values.shape[1]
                 head.values = np.concatenate([head.values.reshape(-1, width), theirs.values])
         self.next = max(self.next, other.next)
+        self.wild |= other.wild
         return self._same() and other._same()
 
     def write(self, at: Any, rows: list[int], value: float) -> bool:
@@ -145,18 +148,19 @@ class Walk:
             return False
         if rows:
             head.values[rows] = stored
+            self.wild |= abs(value) > 100
         return self._same()
 
     def save(self) -> bool:
         copy = {at: Head(list(h.positions), h.values.copy()) for at, h in self.heads.items()}
-        self.saved = (self.context.save_state(), copy, self.next)
+        self.saved = (self.context.save_state(), copy, self.next, self.wild)
         return True
 
     def load(self, change: Callable[[bytearray], bytes | bytearray] = lambda state: state) -> bool:
         """Load what was saved, after `change`: what is changed is refused, or means the same."""
         if self.saved is None:
             return False
-        state, heads, following = self.saved
+        state, heads, following, wild = self.saved
         changed = bytes(change(bytearray(state)))
         if changed != state:
             try:
@@ -164,18 +168,19 @@ class Walk:
             except NativeError:
                 return not self._same()
             # Bytes of keys and values may be any; places may not, and the cache stays usable.
+            self.wild = True
             self._adopt()
             return True
         if not self._call(lambda: self.context.load_state(changed), True):
             return False
         self.heads = {at: Head(list(h.positions), h.values.copy()) for at, h in heads.items()}
-        self.next = following
+        self.next, self.wild = following, wild
         return self._same()
 
     def clear(self) -> bool:
         self.context.clear()
         self.heads = {at: Head() for at in self.heads}
-        self.next = 0
+        self.next, self.wild = 0, False
         return self._same()
 
     # --- both sides -------------------------------------------------------------------------------
@@ -207,7 +212,7 @@ class Walk:
             assert (positions[at][n:] == -1).all()
             if n:
                 np.testing.assert_array_equal(self.context.read_values(*at), head.values)
-                assert np.isfinite(self.context.read_keys(*at)).all()
+                assert self.wild or np.isfinite(self.context.read_keys(*at)).all()
         room = min(int(self.capacity[at]) - len(head.positions) for at, head in self.heads.items())
         assert self.context.free_rows == room
         return True
@@ -222,7 +227,6 @@ class Walk:
             assert head.positions == sorted(set(head.positions))
             assert all(0 <= p < self.next for p in head.positions)
             head.values = self.context.read_values(*at)
-            assert np.isfinite(head.values).all()
         assert self._lockstep({at: len(head.positions) for at, head in self.heads.items()})
 
 
