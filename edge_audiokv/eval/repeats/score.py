@@ -1,8 +1,7 @@
 """Is what was said several times written several times?
 
-A round counts as written if more than half of its words stand in the text (right or misheard, by
-the alignment of the whole text with what was said), and a text says a round too many if it holds
-half as many words too many there. Word errors are set against those of the same stretches heard
+A phrase was written as many times as explains the text best: with that many rounds the alignment of
+the whole text has the fewest edits. Word errors are set against those of the same stretches heard
 alone: what a join adds is the fault of the repeats. Intervals: Wilson's for shares, bootstrap over
 joins for rates.
 """
@@ -30,6 +29,9 @@ from edge_audiokv.eval.wer import (
     normalise,
     score_clip,
 )
+
+# Rounds above what was said that are tried.
+_MOST_EXTRA = 4
 
 
 @dataclass(frozen=True)
@@ -110,28 +112,24 @@ def read_joins(path: Path, *, limit: int | None = None) -> list[Repeated]:
 
 
 def rounds_written(parts: Sequence[str], hypothesis: str) -> int:
-    """How often `hypothesis` says the parts between the first and the last; all are normalised."""
-    words = [part.split() for part in parts]
-    reference = [word for part in words for word in part]
-    first, last = len(words[0]), len(reference) - len(words[-1])
-    length = len(words[1])
-    heard = hypothesis.split()
-    if not reference or not length:
-        return 0
-    if not heard:
-        return 0
-    written = [0] * len(reference)
-    extra = 0
-    for chunk in jiwer.process_words(" ".join(reference), " ".join(heard)).alignments[0]:
-        if chunk.type in ("equal", "substitute"):
-            for at in range(chunk.ref_start_idx, chunk.ref_end_idx):
-                written[at] = 1
-        elif chunk.type == "insert" and first <= chunk.ref_start_idx <= last:
-            extra += chunk.hyp_end_idx - chunk.hyp_start_idx
-    rounds = sum(
-        2 * sum(written[at : at + length]) > length for at in range(first, last, length)
-    )
-    return rounds + (2 * extra + length) // (2 * length) if 2 * extra >= length else rounds
+    """How often `hypothesis` says the parts between the first and the last; all are normalised.
+
+    Of two numbers that explain it equally well, that which is not what was said.
+    """
+    first, phrase, last = parts[0], parts[1], parts[-1]
+    said = len(parts) - 2
+    edits = {
+        times: _edits(" ".join([first, *[phrase] * times, last]), hypothesis)
+        for times in range(said + _MOST_EXTRA + 1)
+    }
+    return min(edits, key=lambda times: (edits[times], times == said, abs(times - said)))
+
+
+def _edits(reference: str, hypothesis: str) -> int:
+    if not hypothesis:
+        return len(reference.split())
+    result = jiwer.process_words(reference, hypothesis)
+    return int(result.substitutions + result.deletions + result.insertions)
 
 
 def evaluate(
