@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from edge_audiokv.audio.endpoint import Ended, Endpointer, Segment, Started
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, Samples
 from edge_audiokv.audio.vad import VoiceDetector
+from edge_audiokv.engine.finals.finals import Finals
 from edge_audiokv.engine.heap import trim_heap
 from edge_audiokv.engine.recognizer import Heard, Recognizer
 from edge_audiokv.engine.rolling import RollingMemory
@@ -46,6 +47,7 @@ class Hearing:
         self._drafter = Drafter(
             self.recognizer, interval_s=settings.partial_interval_s or float("inf")
         )
+        self._finals = Finals(runtime)
         self._report = report
         # Told, but not in the memory yet: that work comes after everybody knows the text.
         self._told: tuple[Heard, bool] | None = None
@@ -129,7 +131,11 @@ class Hearing:
         self.n_segments += 1
         text = heard.decoded.text
         self._told = heard, listened
-        yield Final(segment.id, segment.start_s, segment.end_s, text, flags)
+        final = Final(segment.id, segment.start_s, segment.end_s, text, flags)
+        yield self._finals.tell(final, heard)
+        warning = self._finals.take_warning()
+        if warning is not None:
+            yield Warned(self.clock_s, warning)
         question = spoken_question(text, self.settings.hotword)
         if question:
             try:
