@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from edge_audiokv.encoder.sound import Sound
+from edge_audiokv.engine.alignment.attention import Watcher
 from edge_audiokv.engine.cache import HeadCache
-from edge_audiokv.engine.choose import Chooser
+from edge_audiokv.engine.choose import Chooser, log_sum
 from edge_audiokv.engine.decode import Decoded, greedy, text_of
 from edge_audiokv.engine.guard import LoopGuard
 from edge_audiokv.engine.runtime import Runtime
@@ -130,6 +133,26 @@ class Recognizer:
             watch.flags[flag] = watch.flags.get(flag, 0) + 1
         self._held, self._start = Heard(decoded, sound), start
         return self._held
+
+    def read_back(self, heard: Heard, weights: FloatArray | None) -> tuple[FloatArray, list[float]]:
+        """What the LLM looks at as it writes the text of `heard`, and how likely it finds it.
+
+        Attention [N, T] over the sound's rows and a probability for each of the N tokens; no token
+        if the cache has heard something else since. `weights` [L, H] is a head profile. The text is
+        read once more, token by token.
+        """
+        ids, watcher = heard.decoded.ids, Watcher(len(self._before), len(heard.sound), weights)
+        chances: list[float] = []
+        if self._held is not heard or not self._after or not ids:
+            return watcher.attention(), chances
+        # A token is chosen by the one before it: the first by the prompt's last.
+        self.cache.truncate(self._start - 1)
+        seen = self.cache.read_back([self._after[-1], *ids[:-1]])
+        for token, (logits, scores, positions) in zip(ids, seen, strict=True):
+            watcher.look(scores, positions)
+            chances.append(float(np.exp(logits[token] - log_sum(logits))))
+        self._n_held = len(ids) - 1
+        return watcher.attention(), chances
 
     def close_turn(self, heard: Heard) -> bool:
         """Complete the turn in the cache as a conversation goes on: `heard`'s text and the turn's
