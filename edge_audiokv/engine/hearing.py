@@ -47,7 +47,7 @@ class Hearing:
         self._drafter = Drafter(
             self.recognizer, interval_s=settings.partial_interval_s or float("inf")
         )
-        self._finals = Finals(runtime)
+        self._finals = Finals(runtime, self.recognizer)
         self._report = report
         # Told, but not in the memory yet: that work comes after everybody knows the text.
         self._told: tuple[Heard, bool] | None = None

@@ -93,10 +93,7 @@ class Recognizer:
         runtime, watch, cache = self.runtime, self.watch, self.cache
         started = time.perf_counter()
         self._held = None
-        cache.clear()
-        cache.append_tokens(self._before, Kind.PROMPT)
-        cache.append_embeddings(sound.embeddings)
-        logits = cache.finish_prompt(self._after)
+        logits = self._prefill(sound)
         prefilled = time.perf_counter()
 
         def tell(ids: Sequence[int]) -> None:
@@ -137,14 +134,18 @@ class Recognizer:
     def read_back(self, heard: Heard, weights: FloatArray | None) -> tuple[FloatArray, list[float]]:
         """What the LLM looks at as it writes the text of `heard`, and how likely it finds it.
 
-        Attention [N, T] over the sound's rows and a probability for each of the N tokens; no token
-        if the cache has heard something else since. `weights` [L, H] is a head profile. The text is
-        read once more, token by token.
+        Attention [N, T] over the sound's rows and a probability for each of the N tokens. `weights`
+        [L, H] is a head profile. The text is read once more, token by token, and the prompt too if
+        the cache has heard something else since.
         """
         ids, watcher = heard.decoded.ids, Watcher(len(self._before), len(heard.sound), weights)
         chances: list[float] = []
-        if self._held is not heard or not self._after or not ids:
+        if not self._after or not ids:
             return watcher.attention(), chances
+        if self._held is not heard:
+            self._held = None
+            self._prefill(heard.sound)
+            self._start = self.cache.next_position
         # A token is chosen by the one before it: the first by the prompt's last.
         self.cache.truncate(self._start - 1)
         seen = self.cache.read_back([self._after[-1], *ids[:-1]])
@@ -153,6 +154,13 @@ class Recognizer:
             chances.append(float(np.exp(logits[token] - log_sum(logits))))
         self._n_held = len(ids) - 1
         return watcher.attention(), chances
+
+    def _prefill(self, sound: Sound) -> FloatArray:
+        """The prompt around `sound`, and nothing else, in the cache; logits [V] after it."""
+        self.cache.clear()
+        self.cache.append_tokens(self._before, Kind.PROMPT)
+        self.cache.append_embeddings(sound.embeddings)
+        return self.cache.finish_prompt(self._after)
 
     def close_turn(self, heard: Heard) -> bool:
         """Complete the turn in the cache as a conversation goes on: `heard`'s text and the turn's

@@ -144,8 +144,8 @@ class Transcriber(Loadable):
                     opened, on_segment=on_segment, on_text=on_text, on_warning=on_warning
                 )
             return
-        finals = Finals(self.runtime)
         recognizer = self.recognizer
+        finals = Finals(self.runtime, recognizer)
         self._detector.reset()
         for segment in segments(source, self._detector, self.endpoint):
             if on_segment is not None:

@@ -1,8 +1,8 @@
 """Is this a language that the model knows? What a person says of it, and what the sound says.
 
-An encoder that names words is unsure of each word of a language that it has not learnt: it spreads
-its belief over many. `CERTAINTY` is how much of the belief in words the likeliest word of a row
-has, over all rows. `eval language` measures it.
+An encoder that names words is seldom sure of one in a language that it has not learnt: it spreads
+its belief over many. So the share of all belief in words that lies in sure rows tells a known
+language from another; `eval language` measures how often it errs.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ NAMES = {
 }  # fmt: skip
 _CODES = {name.lower(): code for code, name in NAMES.items()}
 _SAME = {"cmn": "zh", "mandarin": "zh", "iw": "he", "nb": "no", "nn": "no", "fil": "tl"}
+# A row is sure of a word above this belief.
+_SURE = 0.8
 # Below this share the words are guesses; above it they may still be wrong.
-LEAST_CERTAINTY = 0.7
+LEAST_CERTAINTY = 0.27
 # Seconds of rows that name a word before anything is said of them; about a fifth of speech is such.
-_LEAST_SPOKEN_S = 1.5
+LEAST_SPOKEN_S = 1.5
 
 
 def language_code(text: str) -> str:
@@ -69,6 +71,11 @@ class LanguageCheck:
         self._told = not languages or len(languages) > 3
 
     @property
+    def spoken_s(self) -> float:
+        """Seconds of rows that name a word."""
+        return self._spoken_rows * self._frame_s
+
+    @property
     def certainty(self) -> float:
         """In [0, 1]; 1 before anything was said."""
         return self._certain_rows / self._spoken_rows if self._spoken_rows else 1.0
@@ -77,12 +84,13 @@ class LanguageCheck:
         """The sound of one more segment."""
         if self._told or not sound.beliefs.shape[1]:
             return
-        self._spoken_rows += float(sound.beliefs.sum())
-        self._certain_rows += float(sound.beliefs.max(axis=1).sum())
+        spoken = sound.beliefs.sum(axis=1)
+        self._spoken_rows += float(spoken.sum())
+        self._certain_rows += float(spoken[sound.beliefs.max(axis=1) > _SURE].sum())
 
     def take_warning(self) -> str | None:
         """The doubt, when there is first reason for it."""
-        if self._told or self._spoken_rows * self._frame_s < _LEAST_SPOKEN_S:
+        if self._told or self.spoken_s < LEAST_SPOKEN_S:
             return None
         if self.certainty >= LEAST_CERTAINTY:
             return None
