@@ -91,7 +91,8 @@ class Word:
 
 @dataclass(frozen=True)
 class Final(Event):
-    """`flags` names what the guards did: "loop", "runaway", "retried", "cut".
+    """`flags` names what the guards saw and did: "loop" and "runaway" cut the text, "jump" says
+    that it does not follow the sound, "retried" that another try was better, "cut" that it was not.
 
     With word times asked for, `words` are those of `text` in order, none overlapping, inside the
     segment, and `confidence` in [0, 1] is how far the sound bears the text out, letter for letter.

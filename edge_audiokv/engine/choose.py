@@ -110,7 +110,7 @@ class Hybrid:
         highest, chosen = ranked[0]
         self._picked = chosen, self.score, None
         if self.max_choices:
-            step = self.score + highest - _log_sum(logits)
+            step = self.score + highest - log_sum(logits)
             self._picked = chosen, step, self._close_call(ranked, step)
         return chosen
 
@@ -193,7 +193,7 @@ def witness_of(chooser: Chooser) -> Witness | None:
     return chooser if isinstance(chooser, Hybrid) else None
 
 
-def _log_sum(logits: FloatArray) -> float:
+def log_sum(logits: FloatArray) -> float:
     """log of the sum of exp(logits): what makes logits log probabilities."""
     highest = float(logits.max())
     return highest + float(np.log(np.exp(logits - highest).sum(dtype=np.float64)))

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from edge_audiokv.audio.endpoint import Ended, Endpointer, Segment, Started
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, Samples
 from edge_audiokv.audio.vad import VoiceDetector
+from edge_audiokv.engine.finals.finals import Finals
 from edge_audiokv.engine.heap import trim_heap
+from edge_audiokv.engine.mending import JUMP
 from edge_audiokv.engine.recognizer import Heard, Recognizer
 from edge_audiokv.engine.rolling import RollingMemory
 from edge_audiokv.engine.runtime import Runtime
@@ -46,6 +48,7 @@ class Hearing:
         self._drafter = Drafter(
             self.recognizer, interval_s=settings.partial_interval_s or float("inf")
         )
+        self._finals = Finals(runtime, self.recognizer)
         self._report = report
         # Told, but not in the memory yet: that work comes after everybody knows the text.
         self._told: tuple[Heard, bool] | None = None
@@ -129,7 +132,10 @@ class Hearing:
         self.n_segments += 1
         text = heard.decoded.text
         self._told = heard, listened
-        yield Final(segment.id, segment.start_s, segment.end_s, text, flags)
+        final = Final(segment.id, segment.start_s, segment.end_s, text, flags)
+        yield self._finals.tell(final, heard)
+        for warning in self._finals.take_warnings():
+            yield Warned(self.clock_s, warning)
         question = spoken_question(text, self.settings.hotword)
         if question:
             try:
@@ -161,11 +167,14 @@ class Hearing:
         draft = self._drafter.fitting(segment)
         sound = draft.heard.sound if draft else self.recognizer.hear(segment.samples)
         decoded = self.memory.transcribe(sound, segment.end_s - segment.start_s)
-        if not decoded.flags:
+        flags = decoded.flags
+        if not flags and not self.recognizer.follows(decoded, sound):
+            flags = (JUMP,)
+        if not flags:
             return Heard(decoded, sound), (), True
         # The context may be what misleads: once more without it.
         retried = self._drafter.final(segment)
-        flags = (*decoded.flags, "retried", *(("cut",) if retried.decoded.flags else ()))
+        flags = (*flags, "retried", *(("cut",) if retried.decoded.flags else ()))
         return retried, flags, False
 
     def _evictions(self) -> Iterator[Event]:

@@ -65,9 +65,7 @@ def _better(
     return best, worst
 
 
-def _piecewise(
-    start: Decoded, sound: Sound, heard: Sequence[HeardWord], write: Write
-) -> Decoded:
+def _piecewise(start: Decoded, sound: Sound, heard: Sequence[HeardWord], write: Write) -> Decoded:
     """`start` as far as it follows the sound, then the rest of the sound alone, and so on."""
     texts: list[str] = []
     flags: list[str] = list(start.flags)

@@ -6,10 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from edge_audiokv.encoder.sound import Sound
+from edge_audiokv.engine.alignment.attention import Watcher
 from edge_audiokv.engine.alignment.jumps import HeardWord, heard_words
 from edge_audiokv.engine.cache import HeadCache
-from edge_audiokv.engine.choose import Chooser, witness_of
+from edge_audiokv.engine.choose import Chooser, log_sum, witness_of
 from edge_audiokv.engine.decode import Decoded, greedy, text_of
 from edge_audiokv.engine.guard import LoopGuard
 from edge_audiokv.engine.mending import mend, n_astray
@@ -105,7 +108,7 @@ class Recognizer:
         on_text: Callable[[str], None] | None = None,
     ) -> Heard:
         """`recognize`, of what the encoder has made of the samples."""
-        self._held = self._read = None
+        self._forget()
         decoded = self._write(sound, duration_s, draft=draft, final=final, on_text=on_text)
         heard = heard_words(sound, self.runtime.words_heard.words)
         if heard and (decoded.flags or (final and n_astray(decoded.text, heard))):
@@ -118,6 +121,10 @@ class Recognizer:
             self._held = whole
             self._n_held = self._n_held if decoded.ids == self._read.ids else 0
         return whole
+
+    def follows(self, decoded: Decoded, sound: Sound) -> bool:
+        """Does a text say what the encoder's own words say, none left out or told twice in a row?"""
+        return not n_astray(decoded.text, heard_words(sound, self.runtime.words_heard.words))
 
     def _mended(
         self, first: Decoded, sound: Sound, heard: Sequence[HeardWord], *, final: bool
@@ -132,7 +139,9 @@ class Recognizer:
         if mended.text != first.text:
             self.watch.count("retried")
         if mended.text and not mended.ids:
-            mended = replace(mended, ids=tuple(self.runtime.model.tokenize(mended.text)))
+            mended = replace(
+                mended, ids=tuple(self.runtime.model.tokenize(mended.text, special=False))
+            )
         return mended
 
     def _write(
@@ -181,6 +190,10 @@ class Recognizer:
         self.watch.text_tokens += decoded.n_generated
         return decoded
 
+    def _forget(self) -> None:
+        """What the cache holds is not to be built on."""
+        self._held = self._read = None
+
     def _prefilled(self, sound: Sound) -> _Read:
         """The cache with the prompt for `sound` and no text."""
         cache = self.cache
@@ -196,6 +209,27 @@ class Recognizer:
         self.watch.prefill_s += time.perf_counter() - started
         return self._read
 
+    def read_back(self, heard: Heard, weights: FloatArray | None) -> tuple[FloatArray, list[float]]:
+        """What the LLM looks at as it writes the text of `heard`, and how likely it finds it.
+
+        Attention [N, T] over the sound's rows and a probability for each of the N tokens. `weights`
+        [L, H] is a head profile. The text is read once more, token by token, and the prompt too if
+        the cache has heard something else since.
+        """
+        ids, watcher = heard.decoded.ids, Watcher(len(self._before), len(heard.sound), weights)
+        chances: list[float] = []
+        if not self._after or not ids:
+            return watcher.attention(), chances
+        read = self._prefilled(heard.sound)
+        # A token is chosen by the one before it: the first by the prompt's last.
+        self.cache.truncate(read.start - 1)
+        seen = self.cache.read_back([self._after[-1], *ids[:-1]])
+        for token, (logits, scores, positions) in zip(ids, seen, strict=True):
+            watcher.look(scores, positions)
+            chances.append(float(np.exp(logits[token] - log_sum(logits))))
+        self._held, self._n_held, read.ids = heard, len(ids) - 1, ids
+        return watcher.attention(), chances
+
     def close_turn(self, heard: Heard) -> bool:
         """Complete the turn in the cache as a conversation goes on: `heard`'s text and the turn's
         end. False, and nothing done, if the cache has heard something else since.
@@ -203,7 +237,7 @@ class Recognizer:
         read = self._read
         if self._held is not heard or read is None:
             return False
-        self._held = self._read = None
+        self._forget()
         self.cache.truncate(read.start + self._n_held)
         self.cache.append_tokens(heard.decoded.ids[self._n_held :], Kind.TEXT)
         self.cache.append_tokens(self._end, Kind.PROMPT)

@@ -9,6 +9,8 @@ words` measures the same on other clips).
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from edge_audiokv.engine.alignment.place import Alignment, Place
 from edge_audiokv.events import Word
 
@@ -25,7 +27,7 @@ def timed(alignment: Alignment, *, frame_s: float, start_s: float = 0.0) -> tupl
     """Words with times from `start_s` on, in order, never overlapping, inside the sound."""
     places = alignment.words
     sound_s = alignment.n_rows * frame_s
-    gaps_s = [(b.first - a.last) * frame_s for a, b in zip(places, places[1:], strict=False)]
+    gaps_s = [(b.first - a.last) * frame_s for a, b in pairwise(places)]
     starts_s: list[float] = []
     ends_s: list[float] = []
     for place, before_s, after_s in zip(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -70,7 +71,7 @@ def stretches(
     """All parts of a clip, float32 [S] at 16 kHz, that begin and end at a pause or at its ends."""
     end_s = len(samples) / SAMPLE_RATE_HZ
     cuts = [(0, 0.0)]
-    for index, (left, right) in enumerate(zip(words, words[1:], strict=False), 1):
+    for index, (left, right) in enumerate(pairwise(words), 1):
         if right.start_s - left.end_s >= _PAUSE_S:
             cuts.append((index, _quietest_s(samples, left.end_s, right.start_s)))
     cuts.append((len(words), end_s))
