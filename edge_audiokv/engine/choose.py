@@ -226,9 +226,11 @@ class WordsHeard:
         """For writing down `sound`, from its beginning."""
         return self._hybrid(sound, 1.0) if self.weight else Likeliest()
 
-    def strict(self, sound: Sound) -> Chooser:
-        """For another try: what was not heard costs twice as much."""
-        return self._hybrid(sound, _STRICTNESS) if self.weight else Likeliest()
+    def strict(self, sound: Sound) -> Chooser | None:
+        """For another try: what was not heard costs twice as much. None if nothing was heard that
+        could make a difference.
+        """
+        return self._hybrid(sound, _STRICTNESS) if self.weight else None
 
     def _hybrid(self, sound: Sound, strictness: float) -> Hybrid:
         prefixes = CtcPrefix(sound, self._words, floor=self.floor / strictness)

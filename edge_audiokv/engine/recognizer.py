@@ -167,7 +167,7 @@ class Recognizer:
 
         started = time.perf_counter()
         words = runtime.words_heard
-        chooser = words.strict(sound) if strict else words.chooser(sound)
+        chooser = (words.strict(sound) if strict else None) or words.chooser(sound)
         decoded = greedy(
             cache,
             runtime.model,

@@ -22,7 +22,7 @@ _MIN_RUN, _MIN_MISREAD = 3, 6
 # Mean belief in words that a text may be blamed for leaving out.
 _MIN_BELIEF = 0.5
 # Spelt alike this far, two words are one that was misheard.
-_ALIKE = 0.5
+_ALIKE = 0.6
 _OTHER, _OPEN, _GAP = 1.0, 0.6, 0.7
 
 
