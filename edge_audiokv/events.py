@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar
 
 
@@ -31,15 +32,18 @@ class Event:
         return re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dict; seconds are rounded to milliseconds."""
-        data = asdict(self)
-        for name, value in data.items():
-            if name.endswith("_s") and isinstance(value, float):
-                data[name] = round(value, 3)
-        return {"type": self.wire_name(), **data}
+        """A JSON-ready dict; seconds and confidences are rounded to three digits."""
+        return {"type": self.wire_name(), **_rounded(asdict(self))}
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), ensure_ascii=False)
+
+
+def _rounded(data: dict[str, Any]) -> dict[str, Any]:
+    for name, value in data.items():
+        if isinstance(value, float) and (name.endswith("_s") or name == "confidence"):
+            data[name] = round(value, 3)
+    return data
 
 
 def from_json(line: str) -> Event:
@@ -71,24 +75,69 @@ class Partial(Event):
 
 
 @dataclass(frozen=True)
+class Word:
+    """A spoken word, as it is written; `confidence` in [0, 1]."""
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float = 1.0
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Word:
+        """Unknown fields are ignored; KeyError if one is missing."""
+        return cls(data["text"], data["start_s"], data["end_s"], data.get("confidence", 1.0))
+
+
+@dataclass(frozen=True)
 class Final(Event):
-    """`flags` names what the guards did: "loop", "runaway", "retried", "cut"."""
+    """`flags` names what the guards saw and did: "loop" and "runaway" cut the text, "jump" says
+    that it does not follow the sound, "retried" that another try was better, "cut" that it was not.
+
+    With word times asked for, `words` are those of `text` in order, none overlapping, inside the
+    segment, and `confidence` in [0, 1] is how far the sound bears the text out, letter for letter.
+    Otherwise they are empty and None, and do not go on the wire.
+    """
 
     id: int
     start_s: float
     end_s: float
     text: str
     flags: tuple[str, ...] = ()
+    words: tuple[Word, ...] = ()
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
+        given: Iterable[Word | Mapping[str, Any]] = self.words
+        words = (w if isinstance(w, Word) else Word.from_dict(w) for w in given)
         object.__setattr__(self, "flags", tuple(self.flags))
+        object.__setattr__(self, "words", tuple(words))
+
+    def to_dict(self) -> dict[str, Any]:
+        data = super().to_dict()
+        data["words"] = [_rounded(word) for word in data["words"]]
+        if self.confidence is None:
+            del data["words"], data["confidence"]
+        return data
+
+    def moved(self, id: int, offset_s: float) -> Final:
+        """The same on a clock that was started `offset_s` earlier, under another id."""
+        words = tuple(
+            replace(word, start_s=word.start_s + offset_s, end_s=word.end_s + offset_s)
+            for word in self.words
+        )
+        start_s, end_s = self.start_s + offset_s, self.end_s + offset_s
+        return replace(self, id=id, start_s=start_s, end_s=end_s, words=words)
 
 
 @dataclass(frozen=True)
 class Answer(Event):
+    """`heard` is false if there was nothing yet to answer from: no model was asked then."""
+
     question: str
     text: str
     time_s: float
+    heard: bool = True
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,22 @@ def test_round_trip(event: events.Event) -> None:
     assert events.from_json(event.to_json()) == event
 
 
+def test_words_survive_the_wire() -> None:
+    words = (events.Word("hello,", 0.5, 1.25, 0.75), events.Word("world", 1.25, 2.0, 0.123))
+    final = events.Final(1, 0.5, 2.0, "hello, world", words=words, confidence=0.5)
+    assert events.from_json(final.to_json()) == final
+    moved = final.moved(7, 10.0)
+    assert (moved.id, moved.start_s, moved.words[1].start_s) == (7, 10.5, 11.25)
+    assert moved.words[1].text == "world" and moved.text == final.text
+
+
+def test_words_are_written_only_if_asked_for() -> None:
+    data = events.Final(1, 0.5, 2.0, "hello").to_dict()
+    assert "words" not in data and "confidence" not in data
+    nothing = events.Final(1, 0.5, 2.0, "", confidence=0.0).to_dict()
+    assert nothing["words"] == [] and nothing["confidence"] == 0.0
+
+
 def test_every_event_has_an_example() -> None:
     assert {event.wire_name() for event in EXAMPLES} == set(events.Event.registry)
 
@@ -45,3 +61,6 @@ def test_unknown_type_names_the_known_ones() -> None:
 def test_unknown_fields_are_ignored() -> None:
     line = '{"type": "speech-started", "id": 1, "start_s": 0, "new": true}'
     assert events.from_json(line) == events.SpeechStarted(1, 0)
+    word = '{"text": "a", "start_s": 0, "end_s": 1, "new": true}'
+    line = f'{{"type": "final", "id": 1, "start_s": 0, "end_s": 1, "text": "a", "words": [{word}]}}'
+    assert events.from_json(line) == events.Final(1, 0, 1, "a", words=(events.Word("a", 0, 1),))

@@ -6,6 +6,7 @@ one LSTM. Each frame of 512 samples is seen together with the 64 samples before 
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -74,6 +75,13 @@ class VoiceDetector:
             )
         self._session = session
         return self
+
+    def twin(self) -> VoiceDetector:
+        """A detector for another stream, on the same weights."""
+        self.load()
+        other = copy.copy(self)
+        other.reset()
+        return other
 
     def reset(self) -> None:
         self._h = np.zeros(_STATE_SHAPE, np.float32)

@@ -13,11 +13,13 @@ import numpy as np
 import soundfile
 
 from edge_audiokv.audio.file import read_all
-from edge_audiokv.calibrate.alignment import Word, words_of
-from edge_audiokv.calibrate.heard import heard_words
+from edge_audiokv.calibrate.alignment import words_of
 from edge_audiokv.calibrate.parts import Parts
 from edge_audiokv.calibrate.prefilled import Clip
+from edge_audiokv.engine.alignment.path import align
+from edge_audiokv.engine.alignment.times import timed
 from edge_audiokv.errors import InputError
+from edge_audiokv.events import Word
 
 _OTHER = re.compile(r"[^a-z' ]+")
 
@@ -107,17 +109,14 @@ class Join:
         if "words" in entry or not parts.encoder.words:
             return words_of(entry)
 
-        def spell(word: str) -> list[str]:
-            ids = parts.model.tokenize(" " + word, special=False)
-            return [parts.model.piece(token).decode("utf-8", "replace") for token in ids]
-
-        return heard_words(
-            parts.encoder.hear(read_all(path)),
-            parts.encoder.words,
-            spoken(entry["text"]).split(),
-            spell,
-            frame_s=1 / parts.encoder.tokens_per_second,
+        encoder = parts.encoder
+        aligned = align(
+            spoken(entry["text"]),
+            encoder.hear(read_all(path)),
+            encoder.words,
+            floor=parts.local.entry.word_floor,
         )
+        return list(timed(aligned, frame_s=1 / encoder.tokens_per_second))
 
 
 def _tokens(parts: Parts, path: Path) -> int:

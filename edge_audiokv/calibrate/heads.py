@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_audiokv.calibrate.alignment import Word, align_tokens, span
+from edge_audiokv.calibrate.alignment import align_tokens, span
 from edge_audiokv.calibrate.parts import Parts
 from edge_audiokv.calibrate.prefilled import Clip, Prefilled
+from edge_audiokv.events import Word
 from edge_audiokv.kv.shape import FloatArray, IntArray
 
 TOP_K = 24

@@ -56,7 +56,7 @@ def ask(
 
     FILE (or - for a sound file on standard input) is heard once, as fast as the machine can, and
     stays in the cache within --mem; each question is answered from there, and none changes what
-    the next one sees.
+    the next one sees. Where nobody speaks, the answer says so, and no model is asked.
 
     \b
     Examples:
@@ -139,7 +139,10 @@ def _document(
         "context": session.settings.context,
         "duration_s": round(session.clock_s, 3),
         "segments": [final.to_dict() for final in finals],
-        "answers": [{"question": answer.question, "text": answer.text} for answer in answers],
+        "answers": [
+            {"question": answer.question, "text": answer.text, "heard": answer.heard}
+            for answer in answers
+        ],
         "rss_bytes": report.rss_bytes,
         "cap_bytes": report.cap_bytes,
     }

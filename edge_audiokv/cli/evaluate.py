@@ -19,6 +19,9 @@ from edge_audiokv.cli.evaluate_common import (
     speaker_option,
 )
 from edge_audiokv.cli.evaluate_context import noise_command, recall_command, rolling_command
+from edge_audiokv.cli.evaluate_language import language_command
+from edge_audiokv.cli.evaluate_repeats import repeats_command
+from edge_audiokv.cli.evaluate_words import words_command
 from edge_audiokv.cli.options import engine_options, settings_from
 from edge_audiokv.eval.anchor import NAME as ANCHOR_NAME
 from edge_audiokv.eval.anchor import WhisperAnchor
@@ -51,7 +54,16 @@ def evaluate() -> None:
     """
 
 
-for _command in (recall_command, codes_command, rolling_command, noise_command):
+_COMMANDS = (
+    words_command,
+    language_command,
+    recall_command,
+    codes_command,
+    rolling_command,
+    noise_command,
+    repeats_command,
+)
+for _command in _COMMANDS:
     evaluate.add_command(_command)
 
 

@@ -20,7 +20,13 @@ from edge_audiokv.audio.monitor import MonitoredSource, Recorder
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource, Samples
 from edge_audiokv.cli.ending import ending_signals
-from edge_audiokv.cli.options import Number, engine_options, result_options, settings_from
+from edge_audiokv.cli.options import (
+    Number,
+    engine_options,
+    fit_format,
+    result_options,
+    settings_from,
+)
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.errors import EdgeAudioKVError, OutputError
 from edge_audiokv.events import Event, SessionEnded, Warned
@@ -103,7 +109,7 @@ def listen(
         partial_interval_s=0.0 if no_partials else 1.0,
         endpoint=EndpointConfig(silence_duration_ms=silence_ms, max_segment_s=max_segment_s),
     )
-    engine = settings_from(values)
+    engine, writing = fit_format(format_name, settings_from(values), values)
     for target in (output, save_audio):
         if source is not None and target is not None:
             keep_apart(target, [source])
@@ -122,7 +128,7 @@ def listen(
         with progress_bar(Console(stderr=True)) as report:
             session = Session(engine, settings, progress=report).load()
         stack.enter_context(session)
-        writer = None if shown else stack.enter_context(open_output(output, format_name))
+        writer = None if shown else stack.enter_context(open_output(output, format_name, **writing))
         console = Console(stderr=not shown)
         view = stack.enter_context(make_view(console, finals=shown or output != "-"))
         desk = _Desk(session, view, writer, recorder)

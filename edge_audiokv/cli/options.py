@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 import click
 
 from edge_audiokv.engine.settings import DEFAULT_MEM, EngineSettings
-from edge_audiokv.output import FORMATS
+from edge_audiokv.output import FORMATS, SUBTITLES, CueRules
 from edge_audiokv.units import parse_bytes, parse_share
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -180,6 +181,11 @@ def engine_options(command: Command) -> Command:
             help="Close calls of a final text to decide the other way, too; 0: greedy, fastest.",
         ),
         _option(
+            "--language",
+            metavar="CODE",
+            help="What is spoken: en, German; refused if the model does not know it.",
+        ),
+        _option(
             "-t",
             "--threads",
             type=click.IntRange(1, 64),
@@ -199,27 +205,78 @@ def engine_options(command: Command) -> Command:
 
 
 def result_options(command: Command) -> Command:
-    """Add `--format` and `-o`, of every command that writes a transcript."""
-    command = click.option(
-        "-o", "--output", default="-", show_default=True, metavar="FILE", help="Where it goes."
-    )(command)
-    return click.option(
-        "-f",
-        "--format",
-        "format_name",
-        type=click.Choice(list(FORMATS)),
-        default="text",
-        show_default=True,
-        help="Format of the result.",
-    )(command)
+    """Add `--format`, `-o` and what results hold, of every command that writes a transcript."""
+    rules = CueRules()
+    options = [
+        click.option(
+            "-f",
+            "--format",
+            "format_name",
+            type=click.Choice(list(FORMATS)),
+            default="text",
+            show_default=True,
+            help="Format of the result.",
+        ),
+        click.option(
+            "-o", "--output", default="-", show_default=True, metavar="FILE", help="Where it goes."
+        ),
+        click.option(
+            "--word-timestamps",
+            is_flag=True,
+            help="Each word with its times and confidence, in json and jsonl.",
+        ),
+        click.option(
+            "--max-line-chars",
+            type=click.IntRange(10, 500),
+            default=rules.max_line_chars,
+            show_default=True,
+            help="Longest line of a subtitle.",
+        ),
+        click.option(
+            "--max-lines",
+            type=click.IntRange(1, 10),
+            default=rules.max_lines,
+            show_default=True,
+            help="Lines of a subtitle.",
+        ),
+        click.option(
+            "--max-cue-s",
+            type=Number(2, 60),
+            default=rules.max_cue_s,
+            show_default=True,
+            help="Longest time that a subtitle is seen.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def fit_format(
+    format_name: str, settings: EngineSettings, values: dict[str, Any]
+) -> tuple[EngineSettings, dict[str, object]]:
+    """What a format needs of the engine, and the options of its writer; takes those of
+    `result_options` out of `values`.
+    """
+    names = ("max_line_chars", "max_lines", "max_cue_s")
+    rules = CueRules(**{name: values.pop(name) for name in names})
+    if format_name not in SUBTITLES:
+        return settings, {}
+    # Subtitles are cut between words.
+    return replace(settings, word_timestamps=True), {"rules": rules}
 
 
 def settings_from(values: dict[str, Any]) -> EngineSettings:
     """EngineSettings from a command's keyword arguments; takes its own out of `values`."""
     names = ["model", "mem", "kv_policy", "kv_share", "type_k", "type_v"]
-    names += ["word_weight", "branches", "threads", "provider"]
+    names += ["word_weight", "branches", "threads", "provider", "language"]
     options = dict(_parse_option(text) for text in values.pop("kv_options"))
-    return EngineSettings(kv_options=options, **{name: values.pop(name) for name in names})
+    return EngineSettings(
+        kv_options=options,
+        # Only of commands that write a transcript.
+        word_timestamps=values.pop("word_timestamps", False),
+        **{name: values.pop(name) for name in names},
+    )
 
 
 def _parse_option(text: str) -> tuple[str, Any]:

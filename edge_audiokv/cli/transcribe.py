@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,13 @@ from edge_audiokv.audio.endpoint import EndpointConfig, Segment
 from edge_audiokv.audio.file import FileSource
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource
-from edge_audiokv.cli.options import Number, engine_options, result_options, settings_from
+from edge_audiokv.cli.options import (
+    Number,
+    engine_options,
+    fit_format,
+    result_options,
+    settings_from,
+)
 from edge_audiokv.engine.transcriber import Transcriber
 from edge_audiokv.errors import InputError
 from edge_audiokv.events import Final, Warned
@@ -65,7 +70,7 @@ def transcribe(
       ffmpeg -i film.mkv -f s16le -ac 1 -ar 16000 - | edge-audiokv transcribe - --raw s16le:16000
     """
     console = Console(stderr=True, quiet=quiet)
-    settings = settings_from(values)
+    settings, writing = fit_format(format_name, settings_from(values), values)
     if files.count("-") > 1:
         raise InputError("standard input can be read once.", cure="Name - once.")
     keep_apart(output, files)
@@ -79,7 +84,7 @@ def transcribe(
                 continue
             with source:
                 pass
-        writer = stack.enter_context(open_output(output, format_name))
+        writer = stack.enter_context(open_output(output, format_name, **writing))
         with progress_bar(Console(stderr=True, quiet=quiet)) as report:
             transcriber = stack.enter_context(
                 Transcriber(settings, endpoint=endpoint, progress=report)
@@ -88,16 +93,19 @@ def transcribe(
         offset_s, count = 0.0, 0
         for name, source in zip(files, sources, strict=True):
             spoken = False
+            doubts: list[str] = []
             with source:
                 for final in _with_progress(
-                    transcriber, source, printable(Path(name).name), console
+                    transcriber, source, printable(Path(name).name), console, doubts.append
                 ):
-                    writer.write(_moved(final, count, offset_s))
+                    writer.write(final.moved(count, offset_s))
                     count += 1
                     spoken = spoken or bool(final.text.strip())
                 for event in source.take_events():
                     if isinstance(event, Warned):
-                        click.echo(f"warning: {printable(event.message)}", err=True)
+                        doubts.append(event.message)
+                for doubt in doubts:
+                    click.echo(f"warning: {printable(doubt)}", err=True)
                 offset_s += source.clock_s
             if not spoken:
                 # An empty result looks like a failure that was kept quiet.
@@ -109,7 +117,11 @@ def transcribe(
 
 
 def _with_progress(
-    transcriber: Transcriber, source: AudioSource, name: str, console: Console
+    transcriber: Transcriber,
+    source: AudioSource,
+    name: str,
+    console: Console,
+    on_warning: Callable[[str], None],
 ) -> Iterator[Final]:
     bar = Progress(
         TextColumn("{task.description}", markup=False),
@@ -137,14 +149,11 @@ def _with_progress(
             source,
             on_segment=on_segment,
             on_text=on_text if console.is_terminal else None,
+            on_warning=on_warning,
         )
         for final in hear:
             bar.update(task, completed=final.end_s, text="")
             yield final
-
-
-def _moved(final: Final, number: int, offset_s: float) -> Final:
-    return replace(final, id=number, start_s=final.start_s + offset_s, end_s=final.end_s + offset_s)
 
 
 def report_lines(transcriber: Transcriber) -> list[str]:

@@ -39,6 +39,10 @@ class Sound:
             np.concatenate([part.beliefs for part in parts]),
         )
 
+    def after(self, row: int) -> Sound:
+        """From `row` on; nothing is copied."""
+        return Sound(self.embeddings[row:], self.words[row:], self.beliefs[row:])
+
     def __len__(self) -> int:
         return len(self.embeddings)
 

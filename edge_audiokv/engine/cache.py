@@ -174,6 +174,17 @@ class HeadCache:
         self._n_generated += len(ids)
         return _there(logits)
 
+    def read_back(self, ids: Sequence[int]) -> Iterator[tuple[FloatArray, FloatArray, IntArray]]:
+        """Add tokens one by one, text whose words are known: of each the logits [V] after it, its
+        attention [L, H, R] and the positions [L, H, R] that it goes to.
+        """
+        for token in ids:
+            self.make_room(1)
+            logits = _there(self.context.decode_tokens([token], score=True))
+            scores, positions = self.context.scores(), self.context.positions()
+            self.controller.appended(Kind.TEXT, 1)
+            yield logits, scores, positions
+
     def append_draft(
         self, ids: Sequence[int], logits: FloatArray, chooser: Chooser
     ) -> tuple[int, FloatArray]:

@@ -10,11 +10,15 @@ import numpy as np
 
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.ctc_prefix import CtcPrefix, Prefix
+from edge_audiokv.engine.guard import Witness
 from edge_audiokv.kv.shape import FloatArray
 
 # Tokens that may be chosen: the likeliest so many. Others have no chance against these.
 _CANDIDATES = 64
 _STRICTNESS = 2.0
+# A token that was not heard costs the whole of log(floor), one that was heard little. A floor lower
+# than this is none.
+_UNHEARD_SHARE, _LEAST_FLOOR = 0.5, 1e-4
 
 
 class Chooser(Protocol):
@@ -84,7 +88,8 @@ class Hybrid:
         self._prefixes, self._vocabulary = prefixes, vocabulary
         self._now = prefixes.start()
         self._tried: dict[int, Prefix] = {}
-        self._n_written = 0
+        # CTC scores after 0, 1, ... tokens: what each cost.
+        self._scores = [self._now.score]
         self._picked: tuple[int, float, Choice | None] = (-1, 0.0, None)
 
     def pick(self, logits: FloatArray) -> int:
@@ -105,7 +110,7 @@ class Hybrid:
         highest, chosen = ranked[0]
         self._picked = chosen, self.score, None
         if self.max_choices:
-            step = self.score + highest - _log_sum(logits)
+            step = self.score + highest - log_sum(logits)
             self._picked = chosen, step, self._close_call(ranked, step)
         return chosen
 
@@ -115,7 +120,7 @@ class Hybrid:
             self.score = score
             self._remember(choice)
         self._now = self._with(token)
-        self._n_written += 1
+        self._scores.append(self._now.score)
         self._tried.clear()
 
     def end(self) -> float:
@@ -125,10 +130,29 @@ class Hybrid:
 
     def turn_off(self, choice: Choice) -> None:
         """Go back to where `choice` was made and write the other token there."""
-        self._now, self._n_written, self._picked = choice.prefix, choice.n_before, (-1, 0.0, None)
+        self._now, self._picked = choice.prefix, (-1, 0.0, None)
+        del self._scores[choice.n_before + 1 :]
         self._tried.clear()
         self.push(choice.other)
         self.score = choice.other_score
+
+    def bears_out(self, first: int, last: int) -> bool:
+        """Were the tokens [first, last) heard? The path of a text never goes back: another round is
+        believed only where the sound says it once more.
+        """
+        if not np.isfinite(self._scores[last]):
+            return False
+        cost = self._scores[first] - self._scores[last]
+        return cost <= (last - first) * self._unheard_cost
+
+    def n_borne_out(self, first: int) -> int:
+        """After how many tokens, at least `first`, the text leaves the sound for good."""
+        left = np.array(self._scores[first:])
+        return first + int(np.argmax(left + self._unheard_cost * np.arange(len(left))))
+
+    @property
+    def _unheard_cost(self) -> float:
+        return -_UNHEARD_SHARE * max(self._prefixes.log_floor, float(np.log(_LEAST_FLOOR)))
 
     def _close_call(self, ranked: list[tuple[float, int]], step: float) -> Choice | None:
         if (
@@ -138,7 +162,7 @@ class Hybrid:
         ):
             return None
         gap, other = ranked[0][0] - ranked[1][0], ranked[1][1]
-        return Choice(self._n_written, gap, other, self.score, step - gap, self._now)
+        return Choice(len(self._scores) - 1, gap, other, self.score, step - gap, self._now)
 
     def _remember(self, choice: Choice | None) -> None:
         if choice is not None:
@@ -164,7 +188,12 @@ class Hybrid:
         return self._tried[token]
 
 
-def _log_sum(logits: FloatArray) -> float:
+def witness_of(chooser: Chooser) -> Witness | None:
+    """What a guard may ask of `chooser`; None if it knows nothing of the sound."""
+    return chooser if isinstance(chooser, Hybrid) else None
+
+
+def log_sum(logits: FloatArray) -> float:
     """log of the sum of exp(logits): what makes logits log probabilities."""
     highest = float(logits.max())
     return highest + float(np.log(np.exp(logits - highest).sum(dtype=np.float64)))
@@ -188,13 +217,18 @@ class WordsHeard:
         self.weight, self.floor, self.branches = weight if words else 0.0, floor, branches
         self._words, self._vocabulary = words, vocabulary
 
+    @property
+    def words(self) -> Sequence[str]:
+        """The encoder's vocabulary; empty if its words do not count."""
+        return self._words if self.weight else ()
+
     def chooser(self, sound: Sound) -> Chooser:
         """For writing down `sound`, from its beginning."""
         return self._hybrid(sound, 1.0) if self.weight else Likeliest()
 
     def strict(self, sound: Sound) -> Chooser | None:
-        """For another try after a loop: what was not heard costs twice as much. None if nothing
-        was heard that could make a difference.
+        """For another try: what was not heard costs twice as much. None if nothing was heard that
+        could make a difference.
         """
         return self._hybrid(sound, _STRICTNESS) if self.weight else None
 

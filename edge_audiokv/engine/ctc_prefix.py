@@ -61,12 +61,13 @@ class CtcPrefix:
     """Scores texts against one sound.
 
     `words` is the encoder's vocabulary. Any piece of text may be said in any row with a belief of
-    `floor`: not all words are in the vocabulary, nor among the likeliest of a row.
+    `floor`: not all words are in the vocabulary, nor among the likeliest of a row. `log_floor` is
+    its logarithm.
     """
 
     def __init__(self, sound: Sound, words: Sequence[str], *, floor: float) -> None:
         self._n_rows = len(sound)
-        self._log_floor = float(np.log(floor)) if floor > 0 else -np.inf
+        self.log_floor = float(np.log(floor)) if floor > 0 else -np.inf
         silence = np.maximum(1.0 - sound.beliefs.sum(axis=1, dtype=np.float64), _LEAST_SILENCE)
         self._log_silence: Log = np.log(silence)
         rows: dict[str, tuple[list[int], list[float]]] = {}
@@ -130,7 +131,7 @@ class CtcPrefix:
         for piece in same:  # it must be silent before it is said again
             scores.append(self._entered(self._emitted(piece, False), column.best((piece,))))
         if free:
-            floor: Log = np.full(self._n_rows, self._log_floor)
+            floor: Log = np.full(self._n_rows, self.log_floor)
             scores.append(self._entered(floor, column.best((rest,))))
         return max(scores)
 
@@ -160,9 +161,9 @@ class CtcPrefix:
         return self._texts[first : bisect_left(self._texts, rest + "\U0010ffff")]
 
     def _likelihood(self, pieces: list[str], free: bool) -> Log | None:
-        if not pieces and not (free and self._log_floor > -np.inf):
+        if not pieces and not (free and self.log_floor > -np.inf):
             return None
-        out: Log = np.full(self._n_rows, self._log_floor if free else -np.inf)
+        out: Log = np.full(self._n_rows, self.log_floor if free else -np.inf)
         for piece in pieces:
             at, values = self._rows[piece]
             np.maximum.at(out, at, np.log(values))

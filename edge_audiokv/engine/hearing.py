@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from edge_audiokv.audio.endpoint import Ended, Endpointer, Segment, Started
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, Samples
 from edge_audiokv.audio.vad import VoiceDetector
+from edge_audiokv.engine.finals.finals import Finals
 from edge_audiokv.engine.heap import trim_heap
+from edge_audiokv.engine.mending import JUMP
 from edge_audiokv.engine.recognizer import Heard, Recognizer
 from edge_audiokv.engine.rolling import RollingMemory
 from edge_audiokv.engine.runtime import Runtime
@@ -20,6 +22,8 @@ from edge_audiokv.events import Answer, Event, Evicted, Final, Partial, SpeechSt
 # One step of work: events are at most this late for reasons of batching.
 LIVE_STEP_SAMPLES = SAMPLE_RATE_HZ // 10
 STEP_SAMPLES = SAMPLE_RATE_HZ
+# What is answered before there are any words to answer from.
+NOTHING_HEARD = "Nothing was heard yet."
 
 
 class Hearing:
@@ -46,12 +50,14 @@ class Hearing:
         self._drafter = Drafter(
             self.recognizer, interval_s=settings.partial_interval_s or float("inf")
         )
+        self._finals = Finals(runtime, self.recognizer)
         self._report = report
         # Told, but not in the memory yet: that work comes after everybody knows the text.
         self._told: tuple[Heard, bool] | None = None
         self._partial_end_s = 0.0
         self._reported_s = 0.0
         self._seen_evictions = 0
+        self._any_words = False
 
     @property
     def nbytes(self) -> int:
@@ -88,6 +94,9 @@ class Hearing:
         if not question:
             raise InputError("the question is empty.", cure="Ask something.")
         self._remember()
+        if not self._any_words:
+            # A model that heard nothing answers all the same, with whatever is likely.
+            return Answer(question, NOTHING_HEARD, self.clock_s, heard=False)
         decoded = self.memory.ask(question)
         return Answer(question, decoded.text, self.clock_s)
 
@@ -129,7 +138,11 @@ class Hearing:
         self.n_segments += 1
         text = heard.decoded.text
         self._told = heard, listened
-        yield Final(segment.id, segment.start_s, segment.end_s, text, flags)
+        self._any_words = self._any_words or bool(text.strip())
+        final = Final(segment.id, segment.start_s, segment.end_s, text, flags)
+        yield self._finals.tell(final, heard)
+        for warning in self._finals.take_warnings():
+            yield Warned(self.clock_s, warning)
         question = spoken_question(text, self.settings.hotword)
         if question:
             try:
@@ -161,11 +174,14 @@ class Hearing:
         draft = self._drafter.fitting(segment)
         sound = draft.heard.sound if draft else self.recognizer.hear(segment.samples)
         decoded = self.memory.transcribe(sound, segment.end_s - segment.start_s)
-        if not decoded.flags:
+        flags = decoded.flags
+        if not flags and not self.recognizer.follows(decoded, sound):
+            flags = (JUMP,)
+        if not flags:
             return Heard(decoded, sound), (), True
         # The context may be what misleads: once more without it.
         retried = self._drafter.final(segment)
-        flags = (*decoded.flags, "retried", *(("cut",) if retried.decoded.flags else ()))
+        flags = (*flags, "retried", *(("cut",) if retried.decoded.flags else ()))
         return retried, flags, False
 
     def _evictions(self) -> Iterator[Event]:

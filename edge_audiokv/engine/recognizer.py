@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from edge_audiokv.encoder.sound import Sound
+from edge_audiokv.engine.alignment.attention import Watcher
+from edge_audiokv.engine.alignment.jumps import HeardWord, heard_words
 from edge_audiokv.engine.cache import HeadCache
-from edge_audiokv.engine.choose import Chooser
+from edge_audiokv.engine.choose import Chooser, log_sum, witness_of
 from edge_audiokv.engine.decode import Decoded, greedy, text_of
 from edge_audiokv.engine.guard import LoopGuard
+from edge_audiokv.engine.mending import mend, n_astray
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.search import Search
 from edge_audiokv.kv.shape import FloatArray
@@ -28,6 +33,9 @@ class Stopwatch:
     audio_tokens: int = 0
     text_tokens: int = 0
     flags: dict[str, int] = field(default_factory=dict)
+
+    def count(self, flag: str) -> None:
+        self.flags[flag] = self.flags.get(flag, 0) + 1
 
     @property
     def total_s(self) -> float:
@@ -47,6 +55,18 @@ class Heard:
     sound: Sound
 
 
+@dataclass
+class _Read:
+    """A sound whose prompt ends at `start` in the cache, with the logits [V] of what follows, and
+    the tokens of the last text.
+    """
+
+    sound: Sound
+    start: int
+    logits: FloatArray
+    ids: tuple[int, ...] = ()
+
+
 class Recognizer:
     """Transcribes segments one by one; the cache is cleared before each."""
 
@@ -57,9 +77,10 @@ class Recognizer:
         self._before = runtime.template.before_ids(runtime.model)
         self._after = runtime.template.after_ids(runtime.model)
         self._end = runtime.template.end_ids(runtime.model)
-        # What the cache holds: a hearing, and how many tokens of its text.
+        # What the cache holds: a prompt, maybe a hearing, and how many tokens of its text.
+        self._read: _Read | None = None
         self._held: Heard | None = None
-        self._start = self._n_held = 0
+        self._n_held = 0
 
     def recognize(
         self,
@@ -87,58 +108,137 @@ class Recognizer:
         on_text: Callable[[str], None] | None = None,
     ) -> Heard:
         """`recognize`, of what the encoder has made of the samples."""
-        runtime, watch, cache = self.runtime, self.watch, self.cache
-        started = time.perf_counter()
-        self._held = None
-        cache.clear()
-        cache.append_tokens(self._before, Kind.PROMPT)
-        cache.append_embeddings(sound.embeddings)
-        logits = cache.finish_prompt(self._after)
-        prefilled = time.perf_counter()
+        self._forget()
+        decoded = self._write(sound, duration_s, draft=draft, final=final, on_text=on_text)
+        heard = heard_words(sound, self.runtime.words_heard.words)
+        if heard and (decoded.flags or (final and n_astray(decoded.text, heard))):
+            decoded = self._mended(decoded, sound, heard, final=final)
+        for flag in decoded.flags:
+            self.watch.count(flag)
+        whole = Heard(decoded, sound)
+        # A turn can be closed if the cache holds it; of another try only the sound is of use.
+        if self._read is not None and self._read.sound is sound:
+            self._held = whole
+            self._n_held = self._n_held if decoded.ids == self._read.ids else 0
+        return whole
+
+    def follows(self, decoded: Decoded, sound: Sound) -> bool:
+        """Does a text say what the encoder's own words say, none left out or told twice in a row?"""
+        return not n_astray(decoded.text, heard_words(sound, self.runtime.words_heard.words))
+
+    def _mended(
+        self, first: Decoded, sound: Sound, heard: Sequence[HeardWord], *, final: bool
+    ) -> Decoded:
+        """`first`, or a text that follows `sound` better."""
+        tokens_per_second = self.runtime.encoder.tokens_per_second
+
+        def write(part: Sound, strict: bool) -> Decoded:
+            return self._write(part, len(part) / tokens_per_second, strict=strict, final=final)
+
+        mended = mend(first, sound, heard, write, piecewise=final)
+        if mended.text != first.text:
+            self.watch.count("retried")
+        if mended.text and not mended.ids:
+            mended = replace(
+                mended, ids=tuple(self.runtime.model.tokenize(mended.text, special=False))
+            )
+        return mended
+
+    def _write(
+        self,
+        sound: Sound,
+        duration_s: float,
+        *,
+        strict: bool = False,
+        draft: Sequence[int] = (),
+        final: bool = True,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Decoded:
+        """One try at the text of `sound`, from an empty cache or after the prompt that it holds."""
+        runtime, cache = self.runtime, self.cache
+        read = self._prefilled(sound)
 
         def tell(ids: Sequence[int]) -> None:
             if on_text is not None:
                 on_text(text_of(runtime.model, ids).strip())
 
-        def guard() -> LoopGuard:
-            return LoopGuard(duration_s)
+        def guard(chooser: Chooser) -> LoopGuard:
+            return LoopGuard(duration_s, witness_of(chooser))
 
-        def decode(chooser: Chooser, draft: Sequence[int] = ()) -> Decoded:
-            decoded = greedy(
-                cache, runtime.model, logits, guard(), on_token=tell, draft=draft, chooser=chooser
-            )
-            search = Search(cache, runtime.model, start, guard)
-            best = search.better(decoded, chooser) if final else decoded
-            n_kept = search.n_kept(best) if final else len(best.ids)
-            # What a guard has cut off was not all written.
-            self._n_held = min(n_kept, cache.next_position - start)
-            return best
+        started = time.perf_counter()
+        words = runtime.words_heard
+        chooser = (words.strict(sound) if strict else None) or words.chooser(sound)
+        decoded = greedy(
+            cache,
+            runtime.model,
+            read.logits,
+            guard(chooser),
+            on_token=tell,
+            draft=draft,
+            chooser=chooser,
+        )
+        if final:
+            search = Search(cache, runtime.model, read.start, guard)
+            decoded = search.better(decoded, chooser)
+            n_kept = search.n_kept(decoded)
+        else:
+            n_kept = len(decoded.ids)
+        # What a guard has cut off was not all written.
+        self._n_held = min(n_kept, cache.next_position - read.start)
+        read.ids = decoded.ids
+        self.watch.decode_s += time.perf_counter() - started
+        self.watch.text_tokens += decoded.n_generated
+        return decoded
 
-        start, heard = cache.next_position, runtime.words_heard
-        decoded = decode(heard.chooser(sound), draft)
-        strict = heard.strict(sound) if decoded.flags else None
-        if strict is not None:
-            cache.truncate(start)
-            again = decode(strict)
-            watch.flags["retried"] = watch.flags.get("retried", 0) + 1
-            self._n_held = 0 if again.flags else self._n_held
-            decoded = decoded if again.flags else again
-        watch.prefill_s += prefilled - started
-        watch.decode_s += time.perf_counter() - prefilled
-        watch.text_tokens += decoded.n_generated
-        for flag in decoded.flags:
-            watch.flags[flag] = watch.flags.get(flag, 0) + 1
-        self._held, self._start = Heard(decoded, sound), start
-        return self._held
+    def _forget(self) -> None:
+        """What the cache holds is not to be built on."""
+        self._held = self._read = None
+
+    def _prefilled(self, sound: Sound) -> _Read:
+        """The cache with the prompt for `sound` and no text."""
+        cache = self.cache
+        if self._read is not None and self._read.sound is sound:
+            cache.truncate(self._read.start)
+            return self._read
+        started = time.perf_counter()
+        cache.clear()
+        cache.append_tokens(self._before, Kind.PROMPT)
+        cache.append_embeddings(sound.embeddings)
+        logits = cache.finish_prompt(self._after)
+        self._read = _Read(sound, cache.next_position, logits)
+        self.watch.prefill_s += time.perf_counter() - started
+        return self._read
+
+    def read_back(self, heard: Heard, weights: FloatArray | None) -> tuple[FloatArray, list[float]]:
+        """What the LLM looks at as it writes the text of `heard`, and how likely it finds it.
+
+        Attention [N, T] over the sound's rows and a probability for each of the N tokens. `weights`
+        [L, H] is a head profile. The text is read once more, token by token, and the prompt too if
+        the cache has heard something else since.
+        """
+        ids, watcher = heard.decoded.ids, Watcher(len(self._before), len(heard.sound), weights)
+        chances: list[float] = []
+        if not self._after or not ids:
+            return watcher.attention(), chances
+        read = self._prefilled(heard.sound)
+        # A token is chosen by the one before it: the first by the prompt's last.
+        self.cache.truncate(read.start - 1)
+        seen = self.cache.read_back([self._after[-1], *ids[:-1]])
+        for token, (logits, scores, positions) in zip(ids, seen, strict=True):
+            watcher.look(scores, positions)
+            chances.append(float(np.exp(logits[token] - log_sum(logits))))
+        self._held, self._n_held, read.ids = heard, len(ids) - 1, ids
+        return watcher.attention(), chances
 
     def close_turn(self, heard: Heard) -> bool:
         """Complete the turn in the cache as a conversation goes on: `heard`'s text and the turn's
         end. False, and nothing done, if the cache has heard something else since.
         """
-        if self._held is not heard:
+        read = self._read
+        if self._held is not heard or read is None:
             return False
-        self._held = None
-        self.cache.truncate(self._start + self._n_held)
+        self._forget()
+        self.cache.truncate(read.start + self._n_held)
         self.cache.append_tokens(heard.decoded.ids[self._n_held :], Kind.TEXT)
         self.cache.append_tokens(self._end, Kind.PROMPT)
         return True

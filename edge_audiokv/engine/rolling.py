@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.cache import HeadCache
+from edge_audiokv.engine.choose import Chooser, witness_of
 from edge_audiokv.engine.decode import Decoded, greedy, text_of
 from edge_audiokv.engine.guard import LoopGuard
 from edge_audiokv.engine.recognizer import Heard, Recognizer
@@ -68,11 +69,11 @@ class RollingMemory:
             if on_text is not None:
                 on_text(text_of(model, ids).strip())
 
-        def guard() -> LoopGuard:
-            return LoopGuard(duration_s)
+        def guard(chooser: Chooser) -> LoopGuard:
+            return LoopGuard(duration_s, witness_of(chooser))
 
         chooser, start = self.runtime.words_heard.chooser(sound), self.cache.next_position
-        decoded = greedy(self.cache, model, logits, guard(), on_token=tell, chooser=chooser)
+        decoded = greedy(self.cache, model, logits, guard(chooser), on_token=tell, chooser=chooser)
         search = Search(self.cache, model, start, guard)
         best = search.better(decoded, chooser)
         if not best.flags:

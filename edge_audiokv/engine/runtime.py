@@ -10,6 +10,7 @@ from edge_audiokv.encoder.base import Encoder
 from edge_audiokv.encoder.onnx import OnnxEncoder
 from edge_audiokv.engine.choose import WordsHeard
 from edge_audiokv.engine.estimate import context_bytes, model_parts
+from edge_audiokv.engine.finals.language import check_language
 from edge_audiokv.engine.heap import bound_heap
 from edge_audiokv.engine.prompt import PromptTemplate
 from edge_audiokv.engine.settings import EngineSettings
@@ -52,10 +53,11 @@ class Runtime(Loadable):
     def find(self) -> LocalModel:
         """Find or fetch the model's files and verify them. Nothing large is loaded.
 
-        Raises ModelError or DownloadError.
+        Raises ModelError, DownloadError, or InputError for a language that the model does not know.
         """
         if self._local is None:
             entry = catalog.resolve(self.settings.model)
+            check_language(self.settings.language, entry)
             self._local = download.ensure(entry, progress=self._progress)
         return self._local
 

@@ -29,7 +29,7 @@ class Branching(TokenSink, Protocol):
 class Search:
     """Looks for a better text, once; the text that it begins with begins at `start` in `cache`.
 
-    `new_guard` makes the guard that every branch must pass.
+    `new_guard` makes the guard that every branch of a chooser must pass.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Search:
         cache: Branching,
         vocabulary: Vocabulary,
         start: int,
-        new_guard: Callable[[], LoopGuard],
+        new_guard: Callable[[Chooser], LoopGuard],
     ) -> None:
         self.cache, self.vocabulary, self.start = cache, vocabulary, start
         self.new_guard = new_guard
@@ -81,7 +81,7 @@ class Search:
         before = trunk[: choice.n_before]
         if self.vocabulary.is_end_of_generation(choice.other):
             return before, choice.other_score
-        guard = self.new_guard()
+        guard = self.new_guard(chooser)
         for token in before:
             guard.push(token)
         self.cache.truncate(self.start + choice.n_before)

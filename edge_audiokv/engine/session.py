@@ -234,6 +234,7 @@ class Session(Loadable):
     def ask(self, question: str) -> Answer:
         """Answer a question about what was heard. The memory stays as it was.
 
+        Before any words were heard the answer says so (`heard` is false), and no model is asked.
         Raises InputError if the question is empty or too long.
         """
         with self._lock:

@@ -56,6 +56,8 @@ class EngineOptions(TypedDict, total=False):
     branches: int
     threads: int | None
     provider: str
+    language: str | None
+    word_timestamps: bool
 
 
 class SessionOptions(EngineOptions, total=False):

@@ -33,6 +33,10 @@ class EngineSettings:
                 likely; 0 decodes greedily
     threads     threads for encoder and LLM; None takes `default_threads`: physical cores, at most 4
     provider    where onnxruntime runs the encoder: cpu, cuda, tensorrt, coreml
+    language    what is spoken, such as "en" or "German": refused if the model does not list it;
+                None leaves it to the model, with a warning where the speech sounds like another
+    word_timestamps
+                finals tell their words with times, and how sure they are
     """
 
     model: str = "smollm2-audio"
@@ -46,6 +50,8 @@ class EngineSettings:
     branches: int = 0
     threads: int | None = None
     provider: str = "cpu"
+    language: str | None = None
+    word_timestamps: bool = False
 
     def __post_init__(self) -> None:
         """Raises InputError for what no engine can do; names are looked up by `load()`."""
@@ -68,6 +74,10 @@ class EngineSettings:
         threads = self.threads
         if threads is not None and not (_is_whole(threads) and 1 <= threads <= 64):
             raise _wrong("threads", threads, "Use 1 to 64, or None.")
+        if not (self.language is None or isinstance(self.language, str)):
+            raise _wrong("language", self.language, 'Write a code such as "en", or None.')
+        if not isinstance(self.word_timestamps, bool):
+            raise _wrong("word_timestamps", self.word_timestamps, "Use True or False.")
         options: object = self.kv_options
         if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
             raise _wrong("kv_options", self.kv_options, 'Write {"name": value}.')

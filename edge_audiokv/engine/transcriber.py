@@ -14,6 +14,7 @@ from edge_audiokv.audio.source import AudioSource
 from edge_audiokv.audio.vad import VoiceDetector
 from edge_audiokv.engine.cache import HeadCache, clip_capacity, open_cache, policy_of
 from edge_audiokv.engine.estimate import context_bytes, shape_of
+from edge_audiokv.engine.finals.finals import Finals
 from edge_audiokv.engine.recognizer import Recognizer, Stopwatch
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.session_settings import EngineOptions, check_names
@@ -136,20 +137,31 @@ class Transcriber(Loadable):
         *,
         on_segment: Callable[[Segment], None] | None = None,
         on_text: Callable[[str], None] | None = None,
+        on_warning: Callable[[str], None] | None = None,
     ) -> Iterator[Final]:
         """One `Final` for each stretch of speech, in order, as soon as it is decoded.
 
         `source` is a path, or an open source. `on_segment` sees each segment before it is decoded,
-        `on_text` the growing text. Raises InputError if the source cannot be read.
+        `on_text` the growing text, `on_warning` what a person should know of the sound. Raises
+        InputError if the source cannot be read.
         """
         if not isinstance(source, AudioSource):
             with FileSource(source) as opened:
-                yield from self.transcribe(opened, on_segment=on_segment, on_text=on_text)
+                yield from self.transcribe(
+                    opened, on_segment=on_segment, on_text=on_text, on_warning=on_warning
+                )
             return
         recognizer = self.recognizer
-        self._detector.reset()
-        for segment in segments(source, self._detector, self.endpoint):
+        finals = Finals(self.runtime, recognizer)
+        # A stream has its own memory of what it heard; two may be read in turn.
+        for segment in segments(source, self._detector.twin(), self.endpoint):
             if on_segment is not None:
                 on_segment(segment)
-            decoded = recognizer.recognize(segment.samples, on_text=on_text).decoded
-            yield Final(segment.id, segment.start_s, segment.end_s, decoded.text, decoded.flags)
+            with self._lock:
+                heard = recognizer.recognize(segment.samples, on_text=on_text)
+            text, flags = heard.decoded.text, heard.decoded.flags
+            final = Final(segment.id, segment.start_s, segment.end_s, text, flags)
+            yield finals.tell(final, heard)
+            for warning in finals.take_warnings():
+                if on_warning is not None:
+                    on_warning(warning)

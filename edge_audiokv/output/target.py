@@ -25,6 +25,8 @@ FORMATS: dict[str, Callable[..., Writer]] = {
     "srt": SrtWriter,
     "vtt": VttWriter,
 }
+# Made of cues; their writers take `rules`.
+SUBTITLES = frozenset({"srt", "vtt"})
 # A document is worth nothing until its last bracket; the others can be read while they grow.
 _WHOLE_DOCUMENTS = frozenset({"json"})
 
@@ -124,7 +126,8 @@ def keep_apart(target: str | os.PathLike[str], sources: Iterable[str]) -> None:
 def open_output(path: str | os.PathLike[str], format: str, **options: object) -> Iterator[Writer]:
     """A Writer to `path`, or to standard output for "-", ended when the block is left.
 
-    `options` go to the format's writer (`timestamps` for text, `everything` for jsonl).
+    `options` go to the format's writer (`timestamps` for text, `everything` for jsonl, `rules`
+    for srt and vtt).
     Raises OutputError for an unknown format and for whatever keeps the file from being written.
     """
     if format not in FORMATS:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from html import escape
 
-from edge_audiokv.events import Event, Final
-from edge_audiokv.output.base import Writer
-from edge_audiokv.output.text import one_line
+from edge_audiokv.output.cues import Cue
+from edge_audiokv.output.subtitles import SubtitleWriter
 from edge_audiokv.units import format_clock
 
 
-class VttWriter(Writer):
+class VttWriter(SubtitleWriter):
     def _head(self) -> str:
         return "WEBVTT\n\n"
 
-    def _record(self, event: Event) -> str:
-        if not isinstance(event, Final):
-            return ""
-        text = escape(one_line(event.text), quote=False)
-        if not text:
-            return ""
-        return f"{format_clock(event.start_s)} --> {format_clock(event.end_s)}\n{text}\n\n"
+    def _cue(self, number: int, cue: Cue) -> str:
+        text = escape("\n".join(cue.lines), quote=False)
+        start, end = format_clock(cue.start_ms / 1000), format_clock(cue.end_ms / 1000)
+        return f"{start} --> {end}\n{text}\n\n"

@@ -53,10 +53,10 @@ def seconds(clock: str) -> float:
 def parse_srt(out: str) -> list[tuple[float, float, str]]:
     cues = []
     for number, block in enumerate(out.strip().split("\n\n"), 1):
-        index, times, text = block.split("\n")
+        index, times, *lines = block.split("\n")
         assert index == str(number) and re.fullmatch(CUE, times) and "." not in times
         start, end = times.split(" --> ")
-        cues.append((seconds(start), seconds(end), text))
+        cues.append((seconds(start), seconds(end), " ".join(lines)))
     return cues
 
 
@@ -65,10 +65,10 @@ def parse_vtt(out: str) -> list[tuple[float, float, str]]:
     assert head == "WEBVTT"
     cues = []
     for block in blocks:
-        times, text = block.split("\n")
+        times, *lines = block.split("\n")
         assert re.fullmatch(CUE, times) and "," not in times
         start, end = times.split(" --> ")
-        cues.append((seconds(start), seconds(end), text))
+        cues.append((seconds(start), seconds(end), " ".join(lines)))
     return cues
 
 

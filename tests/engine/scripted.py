@@ -17,6 +17,7 @@ from edge_audiokv.engine.hearing import Hearing
 from edge_audiokv.engine.prompt import PromptTemplate
 from edge_audiokv.engine.session_memory import SessionCaches
 from edge_audiokv.engine.session_settings import SessionSettings
+from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.events import MemoryReport
 
 RATE_HZ = 16_000
@@ -175,11 +176,18 @@ def scripted_hearing(
     template = PromptTemplate.parse("<u>{audio}\n{question}</u><a>", end_of_turn="</a>")
     encoder = SimpleNamespace(
         sample_rate_hz=RATE_HZ,
+        tokens_per_second=12.5,
+        words=(),
         hear=lambda samples: Sound.of(np.zeros((max(1, len(samples) // 1280), 4), np.float32)),
     )
     llm_alone = WordsHeard((), Characters(), weight=0.0, floor=0.1)
     runtime = SimpleNamespace(
-        model=Characters(), template=template, encoder=encoder, words_heard=llm_alone
+        model=Characters(),
+        template=template,
+        encoder=encoder,
+        words_heard=llm_alone,
+        settings=EngineSettings(),
+        local=SimpleNamespace(entry=SimpleNamespace(languages=())),
     )
     caches = SessionCaches(
         scratch=ScriptedCache(alone),  # type: ignore[arg-type]

@@ -58,3 +58,39 @@ def test_any_loop_up_to_the_longest_period_is_cut(head: list[int], phrase: list[
     if verdict is None:
         raise AssertionError("a loop was not noticed")
     assert len(guard.clean()) <= len(head) + len(phrase)
+
+
+class Ear:
+    """A witness that heard the first `n_heard` tokens."""
+
+    def __init__(self, n_heard: int) -> None:
+        self.n_heard = n_heard
+
+    def bears_out(self, first: int, last: int) -> bool:
+        return last <= self.n_heard
+
+    def n_borne_out(self, first: int) -> int:
+        return max(first, self.n_heard)
+
+
+@given(st.integers(1, 24), st.integers(1, 8), st.lists(st.integers(0, 9), max_size=5))
+def test_what_is_said_again_and_again_is_no_loop(period: int, rounds: int, head: list[int]) -> None:
+    phrase = list(range(10, 10 + period))
+    said = head + phrase * rounds
+    guard = LoopGuard(100.0, Ear(len(said)))
+    assert [guard.push(token) for token in said] == [None] * len(said)
+    assert guard.clean() == said
+
+
+@given(st.integers(1, 24), st.integers(1, 6), st.integers(0, 23))
+def test_a_loop_that_nobody_says_is_cut_where_the_sound_ends(
+    period: int, rounds: int, begun: int
+) -> None:
+    phrase = list(range(10, 10 + period))
+    said = [1, 2, *phrase * rounds, *phrase[: begun % period]]
+    guard = LoopGuard(100.0, Ear(len(said)))
+    written = [1, 2, *phrase * 60]
+    verdict = next(filter(None, map(guard.push, written)), None)
+    assert verdict == "loop"
+    assert len(guard.history) > len(said), "it is no loop before the sound is over"
+    assert guard.clean() == written[: len(said)]

@@ -68,7 +68,7 @@ def sound_of(seed: int, rows: int = 4) -> Sound:
     return Sound(np.zeros((rows, 3), np.float32), words, beliefs)
 
 
-def guard() -> LoopGuard:
+def guard(chooser: Chooser | None = None) -> LoopGuard:
     return LoopGuard(2.0)
 
 

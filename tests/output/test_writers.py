@@ -41,7 +41,7 @@ def test_text_with_times(talk):
 
 def test_srt(talk):
     assert written(SrtWriter, talk) == (
-        "1\n00:00:00,500 --> 00:00:12,340\nHello there, General.\n\n"
+        "1\n00:00:00,500 --> 00:00:04,700\nHello there, General.\n\n"
         "2\n01:00:00,000 --> 01:00:01,500\na < b -> c & d\n\n"
     )
 
@@ -49,7 +49,7 @@ def test_srt(talk):
 def test_vtt(talk):
     assert written(VttWriter, talk) == (
         "WEBVTT\n\n"
-        "00:00:00.500 --> 00:00:12.340\nHello there, General.\n\n"
+        "00:00:00.500 --> 00:00:04.700\nHello there, General.\n\n"
         "01:00:00.000 --> 01:00:01.500\na &lt; b --&gt; c &amp; d\n\n"
     )
 

@@ -1,0 +1,1 @@
+"""What is told with a final text: word times, confidence, a doubt about the language."""

@@ -1,0 +1,1 @@
+"""Word times against another model's: how far off, and how often."""
