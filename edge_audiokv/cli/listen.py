@@ -27,6 +27,7 @@ from edge_audiokv.cli.options import (
     result_options,
     settings_from,
 )
+from edge_audiokv.cli.results import format_of
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.errors import EdgeAudioKVError, OutputError
 from edge_audiokv.events import Event, SessionEnded, Warned
@@ -84,7 +85,7 @@ def listen(
     silence_ms: int,
     max_segment_s: float,
     no_partials: bool,
-    format_name: str,
+    format_name: str | None,
     output: str,
     save_audio: Path | None,
     verbose: bool,
@@ -109,6 +110,7 @@ def listen(
         partial_interval_s=0.0 if no_partials else 1.0,
         endpoint=EndpointConfig(silence_duration_ms=silence_ms, max_segment_s=max_segment_s),
     )
+    format_name = format_of(output, format_name)
     engine, writing = fit_format(format_name, settings_from(values), values)
     for target in (output, save_audio):
         if source is not None and target is not None:

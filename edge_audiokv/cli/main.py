@@ -143,6 +143,10 @@ def main(args: list[str] | None = None) -> None:
     except EdgeAudioKVError as error:
         click.echo(f"edge-audiokv: {error}", err=True)
         sys.exit(error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        # Nothing was asked for: what can be asked, as it is read best.
+        click.echo(error.format_message(), err=True)
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         click.echo(f"edge-audiokv: {_usage(error)}", err=True)
         sys.exit(error.exit_code)

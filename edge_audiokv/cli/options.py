@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from edge_audiokv.engine.settings import DEFAULT_MEM, EngineSettings
+from edge_audiokv.native.threads import usable_cores
 from edge_audiokv.output import FORMATS, SUBTITLES, CueRules
 from edge_audiokv.units import parse_bytes, parse_share
 
@@ -213,9 +214,8 @@ def result_options(command: Command) -> Command:
             "--format",
             "format_name",
             type=click.Choice(list(FORMATS)),
-            default="text",
-            show_default=True,
-            help="Format of the result.",
+            default=None,
+            help="Format of the result; default: what the name of -o stands for, else text.",
         ),
         click.option(
             "-o", "--output", default="-", show_default=True, metavar="FILE", help="Where it goes."
@@ -271,6 +271,10 @@ def settings_from(values: dict[str, Any]) -> EngineSettings:
     names = ["model", "mem", "kv_policy", "kv_share", "type_k", "type_v"]
     names += ["word_weight", "branches", "threads", "provider", "language"]
     options = dict(_parse_option(text) for text in values.pop("kv_options"))
+    threads, cores = values["threads"], usable_cores()
+    if threads is not None and threads > cores:
+        # ggml's threads wait for each other at every step: with more than cores nothing goes on.
+        click.echo(f"warning: --threads {threads} is more than the {cores} cores here.", err=True)
     return EngineSettings(
         kv_options=options,
         # Only of commands that write a transcript.

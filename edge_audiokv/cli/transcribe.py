@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,12 +23,13 @@ from edge_audiokv.cli.options import (
     result_options,
     settings_from,
 )
+from edge_audiokv.cli.results import find_inputs, format_of, make_folders, plan_targets
 from edge_audiokv.engine.transcriber import Transcriber
 from edge_audiokv.errors import InputError
 from edge_audiokv.events import Final, Warned
 from edge_audiokv.kv.memory import peak_rss_bytes, rss_bytes
 from edge_audiokv.models.progress import progress_bar
-from edge_audiokv.output import keep_apart, open_output
+from edge_audiokv.output import Writer, keep_apart, open_output
 from edge_audiokv.units import format_bytes, format_cap, printable
 
 
@@ -43,13 +45,22 @@ from edge_audiokv.units import format_bytes, format_cap, printable
     show_default=True,
     help="Longest stretch that is decoded at once.",
 )
+@click.option(
+    "--output-dir",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="A file for each FILE, in this folder, instead of one result.",
+)
+@click.option("--overwrite", is_flag=True, help="Write over files that are in --output-dir.")
 @click.option("--verbose", is_flag=True, help="Say where bytes and time went, on stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 def transcribe(
     files: tuple[str, ...],
     raw: str | None,
-    format_name: str,
+    format_name: str | None,
     output: str,
+    output_dir: Path | None,
+    overwrite: bool,
     max_segment_s: float,
     verbose: bool,
     quiet: bool,
@@ -57,63 +68,117 @@ def transcribe(
 ) -> None:
     """Transcribe recordings of any length.
 
-    FILE is anything libsndfile reads (WAV, FLAC, OGG, Opus, MP3), at any rate, or - for standard
-    input. Speech is found, cut at pauses and decoded piece by piece; the result goes to standard
-    output. Several files make one result, whose times run on from file to file.
+    FILE is anything libsndfile reads (WAV, FLAC, OGG, Opus, MP3), at any rate, a folder of such
+    files, or - for standard input. Speech is found, cut at pauses and decoded piece by piece; the
+    result goes to standard output. Several files make one result, whose times run on from file to
+    file, or, with --output-dir, one each: then a file that cannot be read is told and the others
+    are still done.
 
     \b
     Examples:
       edge-audiokv transcribe talk.flac
+      edge-audiokv transcribe talk.flac -o talk.srt
       edge-audiokv transcribe talk.flac --kv-budget 40% --verbose
       edge-audiokv transcribe a.wav b.wav --format srt -o all.srt
+      edge-audiokv transcribe recordings/ --output-dir texts --format jsonl
       edge-audiokv transcribe talk.mp3 --mem 600MB --format jsonl | head
       ffmpeg -i film.mkv -f s16le -ac 1 -ar 16000 - | edge-audiokv transcribe - --raw s16le:16000
     """
     console = Console(stderr=True, quiet=quiet)
+    format_name = format_of(output, format_name)
     settings, writing = fit_format(format_name, settings_from(values), values)
     if files.count("-") > 1:
         raise InputError("standard input can be read once.", cure="Name - once.")
-    keep_apart(output, files)
-    sources = [make_source(name, raw=raw) for name in files]
+    inputs = find_inputs(files)
+    names = [item.path for item in inputs]
+    targets: list[Path] = []
+    if output_dir is None:
+        keep_apart(output, names)
+    elif output != "-":
+        raise click.UsageError("-o and --output-dir exclude each other.")
+    else:
+        targets = plan_targets(inputs, output_dir, format_name, overwrite=overwrite)
+        for target in targets:
+            keep_apart(target, names)
+    sources = [make_source(name, raw=raw) for name in names]
     endpoint = EndpointConfig(max_segment_s=max_segment_s)
     with ExitStack() as stack:
         # Wrong paths, and places that cannot be written, are told before a model is loaded.
-        for name, source in zip(files, sources, strict=True):
+        for name, source in zip(names, sources, strict=True):
             if name == "-":
                 stack.enter_context(source)  # it cannot be opened again
-                continue
-            with source:
-                pass
-        writer = stack.enter_context(open_output(output, format_name, **writing))
+            elif output_dir is None:
+                with source:
+                    pass
+        make_folders(targets)
+        joined = None
+        if output_dir is None:
+            joined = stack.enter_context(open_output(output, format_name, **writing))
         with progress_bar(Console(stderr=True, quiet=quiet)) as report:
             transcriber = stack.enter_context(
                 Transcriber(settings, endpoint=endpoint, progress=report)
             )
-        # Several files make one timeline and one count, as if they had been joined.
-        offset_s, count = 0.0, 0
-        for name, source in zip(files, sources, strict=True):
-            spoken = False
-            doubts: list[str] = []
-            with source:
-                for final in _with_progress(
-                    transcriber, source, printable(Path(name).name), console, doubts.append
-                ):
-                    writer.write(final.moved(count, offset_s))
-                    count += 1
-                    spoken = spoken or bool(final.text.strip())
-                for event in source.take_events():
-                    if isinstance(event, Warned):
-                        doubts.append(event.message)
-                for doubt in doubts:
-                    click.echo(f"warning: {printable(doubt)}", err=True)
-                offset_s += source.clock_s
-            if not spoken:
-                # An empty result looks like a failure that was kept quiet.
-                where = "standard input" if name == "-" else printable(name)
-                click.echo(f"warning: no speech was found in {where}.", err=True)
+            transcriber.load()
+        hear = _Hearer(transcriber, console)
+        if joined is not None:
+            for name, source in zip(names, sources, strict=True):
+                hear.into(joined, name, source)
+        else:
+            failed = None
+            for name, source, target in zip(names, sources, targets, strict=True):
+                try:
+                    with open_output(target, format_name, **writing) as writer:
+                        hear.into(writer, name, source)
+                    if not quiet:
+                        click.echo(f"{printable(name)} -> {printable(str(target))}", err=True)
+                except InputError as error:
+                    # The others can be read all the same; what there was of this one is kept.
+                    click.echo(f"edge-audiokv: {error}", err=True)
+                    failed = failed or error
+                hear.start_over()
+            if failed is not None:
+                raise InputError(
+                    "not every file could be read.", cure="What was wrong stands above."
+                )
         if verbose:
             for line in report_lines(transcriber):
                 click.echo(line, err=True)
+
+
+class _Hearer:
+    """Hears one file after another. Those of one result are one timeline and one count."""
+
+    def __init__(self, transcriber: Transcriber, console: Console) -> None:
+        self._transcriber, self._console = transcriber, console
+        self._offset_s, self._count = 0.0, 0
+
+    def start_over(self) -> None:
+        """What comes next belongs to another result."""
+        self._offset_s, self._count = 0.0, 0
+
+    def into(self, writer: Writer, name: str, source: AudioSource) -> None:
+        """Write what is said in `source`; warnings follow on stderr. Raises InputError."""
+        spoken = False
+        doubts: list[str] = []
+        writer.about = {"file": printable(name)}
+        with source:
+            told = _with_progress(
+                self._transcriber, source, printable(Path(name).name), self._console, doubts.append
+            )
+            for final in told:
+                writer.write(final.moved(self._count, self._offset_s))
+                self._count += 1
+                spoken = spoken or bool(final.text.strip())
+            for event in source.take_events():
+                if isinstance(event, Warned):
+                    doubts.append(event.message)
+            for doubt in doubts:
+                click.echo(f"warning: {printable(doubt)}", err=True)
+            self._offset_s += source.clock_s
+        if not spoken:
+            # An empty result looks like a failure that was kept quiet.
+            where = "standard input" if name == "-" else printable(name)
+            click.echo(f"warning: no speech was found in {where}.", err=True)
 
 
 def _with_progress(
@@ -132,7 +197,10 @@ def _with_progress(
         console=console,
         transient=True,
         disable=not console.is_terminal,
+        redirect_stdout=False,
     )
+    # Where results go to the same screen they stand above the bar, which makes way for each.
+    shared = console.is_terminal and sys.stdout is not None and sys.stdout.isatty()
     with bar:
         # What comes raw does not say how long it is.
         total_s = max(source.duration_s, 0.01) if isinstance(source, FileSource) else None
@@ -153,7 +221,11 @@ def _with_progress(
         )
         for final in hear:
             bar.update(task, completed=final.end_s, text="")
+            if shared:
+                bar.stop()
             yield final
+            if shared:
+                bar.start()
 
 
 def report_lines(transcriber: Transcriber) -> list[str]:

@@ -123,7 +123,7 @@ class Recognizer:
         return whole
 
     def follows(self, decoded: Decoded, sound: Sound) -> bool:
-        """Does a text say what the encoder's own words say, none left out or told twice in a row?"""
+        """Does a text say what the encoder's words say, none left out or told twice in a row?"""
         return not n_astray(decoded.text, heard_words(sound, self.runtime.words_heard.words))
 
     def _mended(

@@ -9,7 +9,7 @@ from typing import Any
 
 from edge_audiokv.errors import InputError
 from edge_audiokv.kv.memory import total_memory_bytes
-from edge_audiokv.native.threads import default_threads
+from edge_audiokv.native.threads import default_threads, usable_cores
 from edge_audiokv.units import parse_bytes
 
 DEFAULT_MEM = "2GB"
@@ -92,8 +92,8 @@ class EngineSettings:
 
     @property
     def n_threads(self) -> int:
-        """Threads to use."""
-        return default_threads() if self.threads is None else self.threads
+        """Threads to use: no more than there are cores, for those would wait for each other."""
+        return default_threads() if self.threads is None else min(self.threads, usable_cores())
 
 
 def _is_number(value: object) -> bool:

@@ -18,3 +18,11 @@ def default_threads() -> int:
     if hasattr(psutil.Process, "cpu_affinity"):
         cores = min(cores, len(psutil.Process().cpu_affinity()))
     return max(1, min(cores, MAX_THREADS))
+
+
+def usable_cores() -> int:
+    """The cores, virtual ones too, that this process may use."""
+    cores = psutil.cpu_count() or 1
+    if hasattr(psutil.Process, "cpu_affinity"):
+        cores = min(cores, len(psutil.Process().cpu_affinity()))
+    return max(1, cores)

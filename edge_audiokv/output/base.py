@@ -48,6 +48,8 @@ class Writer(ABC):
         self._name = name
         self._begun = False
         self._closed = False
+        self.about: dict[str, str] = {}
+        """Facts that formats for machines add to every record, such as the file it is of."""
 
     def write(self, event: Event) -> None:
         """Write `event` if this format holds such events."""

@@ -54,7 +54,7 @@ class JsonWriter(Writer):
 
     def _record(self, event: Event) -> str:
         if isinstance(event, Final):
-            item = event.to_dict()
+            item = {**event.to_dict(), **self.about}
             del item["type"]
             text = one_line(event.text)
             if text:

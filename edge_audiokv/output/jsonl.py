@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from edge_audiokv.events import Event, MemoryReport, Partial
 from edge_audiokv.output.base import TextSink, Writer
 
@@ -21,4 +23,4 @@ class JsonlWriter(Writer):
     def _record(self, event: Event) -> str:
         if isinstance(event, _PASSING) and not self.everything:
             return ""
-        return event.to_json() + "\n"
+        return json.dumps({**event.to_dict(), **self.about}, ensure_ascii=False) + "\n"

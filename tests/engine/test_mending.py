@@ -31,7 +31,7 @@ def decoded(text: str, *flags: str) -> Decoded:
 
 
 class Writer:
-    """Tells `strict` when it is strict, and else what the rows it is given say, at most `n` words."""
+    """Tells `strict` when it is strict, else what the rows it is given say, at most `n` words."""
 
     def __init__(self, strict: Decoded, n: int = 99) -> None:
         self.strict, self.n = strict, n

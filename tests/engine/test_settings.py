@@ -42,4 +42,4 @@ def test_what_can_be() -> None:
     for options in ({"word_weight": 0}, {"word_weight": None}, {"branches": 0}, {"kv_share": 1}):
         EngineSettings(**options)
     assert EngineSettings(mem="50%").cap_bytes > 0
-    assert EngineSettings(threads=3).n_threads == 3
+    assert EngineSettings(threads=1).n_threads == 1

@@ -1,0 +1,124 @@
+"""Where transcripts go: the format that a name stands for, and a file for each input."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from edge_audiokv.errors import InputError, OutputError
+from edge_audiokv.output import FORMATS
+from edge_audiokv.units import printable
+
+SUFFIXES = {
+    ".txt": "text",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".srt": "srt",
+    ".vtt": "vtt",
+}
+_SUFFIX_OF = {"text": ".txt", **{name: f".{name}" for name in FORMATS if name != "text"}}
+# What a folder is searched for; a file that is named itself may be called anything.
+SOUNDS = frozenset(
+    f".{suffix}"
+    for suffix in (
+        *("wav", "wave", "flac", "ogg", "oga", "opus", "mp3", "aiff", "aif", "aifc", "au", "caf"),
+        *("w64", "rf64", "m4a", "m4b", "mp4", "aac", "webm", "mkv", "mka", "mov", "wma"),
+    )
+)
+
+
+def format_of(output: str, wanted: str | None) -> str:
+    """The format of a result: the one that is asked for, else the one that the name stands for.
+
+    A name that says otherwise is told on stderr.
+    """
+    named = SUFFIXES.get(Path(output).suffix.lower()) if output != "-" else None
+    if wanted is None:
+        return named or "text"
+    if named is not None and named != wanted:
+        click.echo(
+            f"warning: {printable(output)} is written as {wanted} (--format), not as {named}.",
+            err=True,
+        )
+    return wanted
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file to hear, and its name below the folder that it was found in."""
+
+    path: str
+    below: Path
+
+
+def find_inputs(names: Iterable[str]) -> list[Input]:
+    """The files that `names` stand for: folders give the sounds below them, in order of name.
+
+    Links to folders are not followed, so that no circle is walked. Raises InputError for a folder
+    without any.
+    """
+    found = []
+    for name in names:
+        if name == "-" or not os.path.isdir(name):
+            found.append(Input(name, Path("stdin" if name == "-" else Path(name).name)))
+            continue
+        inside = sorted(
+            Path(folder) / file
+            for folder, _, files in os.walk(name)
+            for file in files
+            if Path(file).suffix.lower() in SOUNDS
+        )
+        if not inside:
+            raise InputError(
+                f"there is no sound file in {printable(name)}.",
+                cure="Name the files themselves if they are called otherwise.",
+            )
+        found += [Input(str(path), path.relative_to(name)) for path in inside]
+    return found
+
+
+def plan_targets(
+    inputs: list[Input], folder: Path, format_name: str, *, overwrite: bool
+) -> list[Path]:
+    """A file in `folder` for each input, of its name; the suffix stays where two would meet.
+
+    Raises OutputError, before anything is heard, if a file is there already (unless `overwrite`),
+    or if two inputs would still be written to one file.
+    """
+    suffix = _SUFFIX_OF[format_name]
+    stems = [item.below.with_suffix("") for item in inputs]
+    targets = [
+        folder / stem.with_name(stem.name + suffix)
+        if stems.count(stem) == 1
+        else folder / item.below.with_name(item.below.name + suffix)
+        for item, stem in zip(inputs, stems, strict=True)
+    ]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise OutputError(
+                f"two of the inputs would be written to {printable(str(target))}.",
+                cure="Give them in separate runs, or their folder as the input.",
+            )
+        if not overwrite and target.exists():
+            raise OutputError(
+                f"{printable(str(target))} is there already.",
+                cure="Give another --output-dir, or --overwrite.",
+            )
+    return targets
+
+
+def make_folders(targets: Iterable[Path]) -> None:
+    """The folders that the targets lie in. Raises OutputError."""
+    for folder in {target.parent for target in targets}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"The folder {printable(str(folder))} cannot be made: {error.strerror or error}.",
+                cure="Name a folder in a place of yours.",
+            ) from None

@@ -1,0 +1,131 @@
+"""A file for each input, folders, formats by name: what goes where, and what is never lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from edge_audiokv.cli.results import Input, find_inputs, format_of, plan_targets
+from edge_audiokv.errors import InputError, OutputError
+
+
+@pytest.mark.parametrize(
+    ("output", "wanted", "format_name", "told"),
+    [
+        ("-", None, "text", False),
+        ("x.srt", None, "srt", False),
+        ("X.VTT", None, "vtt", False),
+        ("x.ndjson", None, "jsonl", False),
+        ("x.weird", None, "text", False),
+        ("x", "json", "json", False),
+        ("x.srt", "srt", "srt", False),
+        ("x.srt", "json", "json", True),
+        ("-", "vtt", "vtt", False),
+    ],
+)
+def test_the_format_follows_the_name_unless_it_is_asked_for(
+    capsys, output, wanted, format_name, told
+) -> None:
+    assert format_of(output, wanted) == format_name
+    err = capsys.readouterr().err
+    assert (f"not as {Path(output).suffix[1:]}" in err) == told
+
+
+def test_folders_give_the_sounds_below_them(tmp_path: Path) -> None:
+    for name in ("b.wav", "a.FLAC", "deep/er/c.mp3", "notes.txt", "deep/.hidden"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "deep" / "round").symlink_to(tmp_path)
+    found = find_inputs([str(tmp_path), "other.xyz", "-"])
+    assert [str(item.below) for item in found] == [
+        "a.FLAC",
+        "b.wav",
+        "deep/er/c.mp3",
+        "other.xyz",
+        "stdin",
+    ]
+
+
+def test_a_folder_without_sounds_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no sound file"):
+        find_inputs([str(tmp_path)])
+
+
+def targets(folder: Path, *names: str, overwrite: bool = False) -> list[str]:
+    inputs = [Input(name, Path(name)) for name in names]
+    planned = plan_targets(inputs, folder, "srt", overwrite=overwrite)
+    return [str(path.relative_to(folder)) for path in planned]
+
+
+def test_names_of_results(tmp_path: Path) -> None:
+    assert targets(tmp_path, "a.wav", "x/a.wav", "b.c.ogg") == ["a.srt", "x/a.srt", "b.c.srt"]
+    assert targets(tmp_path, "a.wav", "a.mp3") == ["a.wav.srt", "a.mp3.srt"]
+    with pytest.raises(OutputError, match="two of the inputs"):
+        targets(tmp_path, "a.wav", "a.wav")
+
+
+def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "a.srt").write_text("precious")
+    with pytest.raises(OutputError, match="is there already"):
+        targets(tmp_path, "b.wav", "a.wav")
+    assert targets(tmp_path, "a.wav", overwrite=True) == ["a.srt"]
+
+
+@pytest.mark.integration
+def test_a_folder_with_a_bad_file_among_good_ones(call, spoken, tmp_path: Path) -> None:
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    shutil.copy(spoken["letter"].path, sounds / "a.flac")
+    (sounds / "b.wav").write_bytes(b"no sound at all")
+    shutil.copy(spoken["garden"].path, sounds / "c.flac")
+    ran = call("transcribe", sounds, "--output-dir", tmp_path / "texts", "-f", "jsonl")
+    assert ran.code == 3 and ran.out == ""
+    assert "b.wav is not audio" in ran.err and "not every file" in ran.err
+    written = sorted(path.name for path in (tmp_path / "texts").iterdir())
+    assert written == ["a.jsonl", "c.jsonl"]
+    for name, clip in (("a", "letter"), ("c", "garden")):
+        (line,) = (tmp_path / "texts" / f"{name}.jsonl").read_text().splitlines()
+        record = json.loads(line)
+        assert record["id"] == 0 and record["file"].endswith(f"{name}.flac")
+        assert record["text"].split()[:2] == spoken[clip].text.lower().split()[:2]
+        assert record["end_s"] <= spoken[clip].duration_s + 0.1
+    # Nothing is heard again before what is there has been told.
+    again = call("transcribe", sounds, "--output-dir", tmp_path / "texts", "-f", "jsonl")
+    assert again.code == 10 and "is there already" in again.complaint
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("sound", ["silence", "noise"])
+def test_nothing_is_answered_where_nothing_was_heard(call, tmp_path: Path, sound: str) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.003, 48_000)
+    samples = np.zeros(48_000) if sound == "silence" else noise
+    soundfile.write(tmp_path / "x.wav", samples, 16_000)
+    ran = call("ask", tmp_path / "x.wav", "What was said?", "--json")
+    (answer,) = json.loads(ran.out)["answers"]
+    assert (ran.code, answer["heard"]) == (0, False)
+    assert answer["text"] == "Nothing was heard yet."
+
+
+def test_help_is_help_when_nothing_is_asked_for(call) -> None:
+    for args in ((), ("models",), ("eval",)):
+        ran = call(*args)
+        lines = ran.err.splitlines()
+        assert ran.code == 2 and lines[0].startswith("Usage: edge-audiokv")
+        assert len(lines) > 10 and "Commands:" in lines
+
+
+def test_more_threads_than_cores_are_told_and_not_used(call, monkeypatch) -> None:
+    from edge_audiokv.engine.settings import EngineSettings
+
+    monkeypatch.setattr("edge_audiokv.engine.settings.usable_cores", lambda: 2)
+    assert EngineSettings(threads=64).n_threads == 2
+    assert EngineSettings(threads=1).n_threads == 1
+    monkeypatch.setattr("edge_audiokv.cli.options.usable_cores", lambda: 2)
+    ran = call("transcribe", "missing.wav", "-t", "64")
+    assert "--threads 64 is more than the 2 cores here" in ran.err
