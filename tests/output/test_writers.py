@@ -79,7 +79,9 @@ def test_json(talk):
             {"id": 1, "start_s": 3600.0, "end_s": 3601.5, "text": talk[3].text, "flags": ["cut"]},
             {"id": 2, "start_s": 3602.0, "end_s": 3603.0, "text": "  ", "flags": []},
         ],
-        "answers": [{"question": "Who is there?", "text": "A general.", "time_s": 3605.0}],
+        "answers": [
+            {"question": "Who is there?", "text": "A general.", "time_s": 3605.0, "heard": True}
+        ],
         "text": "Hello there, General. a < b --> c & d",
         "complete": True,
     }
