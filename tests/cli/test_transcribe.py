@@ -152,7 +152,7 @@ def test_a_long_recording_keeps_its_times(transcriber, spoken, tmp_path) -> None
 
 
 def test_a_budget_frees_rows_in_the_native_cache(transcriber, spoken) -> None:
-    with Transcriber(EngineSettings(kv_policy="snapkv", kv_share=0.4)) as small:
+    with Transcriber(EngineSettings(kv_share=0.4)) as small:
         # A clip that is heard well: what strays from the sound is read once more.
         (final,) = small.transcribe(spoken["letter"].path)
         cache, watch = small.cache, small.watch
