@@ -88,15 +88,35 @@ class Kokoro:
         return np.asarray(soxr.resample(audio, 24_000, RATE_HZ), np.float32)
 
 
+def clip(kokoro: Kokoro, language: str, voice: str) -> np.ndarray:
+    """Three sentences with pauses: what tests/data/languages holds."""
+    pieces = [np.zeros(RATE_HZ // 4, np.float32)]
+    for number in (0, 2, 5):
+        audio = kokoro.say(language, voice, SENTENCES[language][number])
+        pieces += [audio * (0.5 / np.abs(audio).max()), np.zeros(6000, np.float32)]
+    joined = np.concatenate(pieces)
+    return joined + np.random.default_rng(0).normal(0, 1e-4, len(joined)).astype(np.float32)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--voices", type=Path, help="kokoro-js's folder of *.bin")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--clips", action="store_true", help="only the clips of tests/data")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     kokoro = Kokoro(args.voices) if args.voices else None
+    if args.clips:
+        if kokoro is None:
+            parser.error("--clips needs --voices")
+        clips = {"german": ("de", "em_alex"), "mandarin": ("cmn-latn-pinyin", "zf_xiaoyi")}
+        for name, (language, voice) in clips.items():
+            audio = clip(kokoro, language, voice)
+            path = args.out / f"{name}.ogg"
+            soundfile.write(path, audio, RATE_HZ, format="OGG", subtype="OPUS")
+        return
     rows = []
 
     def keep(language: str, speaker: str, number: int, text: str, audio: np.ndarray) -> None:

@@ -46,6 +46,12 @@ def text_of(vocabulary: Vocabulary, ids: Sequence[int]) -> str:
     return decoder.decode(b"".join(vocabulary.piece(token) for token in ids))
 
 
+def pieces_of(vocabulary: Vocabulary, ids: Sequence[int]) -> list[str]:
+    """What each of `ids` adds to their text; a character goes to the token that completes it."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    return [decoder.decode(vocabulary.piece(token)) for token in ids]
+
+
 def greedy(
     cache: TokenSink,
     vocabulary: Vocabulary,

@@ -8,6 +8,7 @@ from edge_audiokv.engine.alignment.attention import align_by_attention
 from edge_audiokv.engine.alignment.path import align
 from edge_audiokv.engine.alignment.place import Alignment
 from edge_audiokv.engine.alignment.times import timed
+from edge_audiokv.engine.decode import pieces_of
 from edge_audiokv.engine.finals.language import LanguageCheck
 from edge_audiokv.engine.finals.loss import loss_of
 from edge_audiokv.engine.recognizer import Heard, Recognizer
@@ -65,6 +66,5 @@ class Finals:
             floor = runtime.words_heard.floor
             return align(text, heard.sound, runtime.encoder.words, floor=floor)
         attention, chances = self._recognizer.read_back(heard, self._heads)
-        model = runtime.model
-        pieces = [model.piece(token).decode("utf-8", "replace") for token in heard.decoded.ids]
+        pieces = pieces_of(runtime.model, heard.decoded.ids)
         return align_by_attention(text, pieces, attention, chances)

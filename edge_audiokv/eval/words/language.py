@@ -1,4 +1,4 @@
-"""How often the language check doubts: of other languages it should, of its own it should not."""
+"""How often the language check doubts: it should of other languages, not of the model's own."""
 
 from __future__ import annotations
 
