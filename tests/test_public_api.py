@@ -137,3 +137,28 @@ def test_who_wants_telemetry_keeps_it() -> None:
             text=True,
         )
         assert done.stdout.strip() == kept
+
+
+def test_settings_come_as_texts_too() -> None:
+    settings = edge_audiokv.Session(
+        kv_share="40%", mem=10**9, threads="3", branches="2", word_weight="0.5"
+    ).engine
+    assert (settings.kv_share, settings.cap_bytes) == (0.4, 10**9)
+    assert (settings.threads, settings.branches, settings.word_weight) == (3, 2, 0.5)
+    assert edge_audiokv.Transcriber(kv_share="0.25").settings.kv_share == 0.25
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"kv_share": "140%"}, "kv_share: "),
+        ({"kv_share": "some"}, "kv_share: "),
+        ({"threads": "many"}, "threads cannot be 'many'"),
+        ({"branches": "1.5"}, "branches cannot be '1.5'"),
+        ({"mem": 4}, "mem cannot be 4"),
+        ({"mem": True}, "mem cannot be True"),
+    ],
+)
+def test_texts_that_are_no_settings_name_the_argument(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        edge_audiokv.Session(**options)

@@ -26,7 +26,7 @@ _CLIPPED_SHARE_TO_NOTE = 0.01
 
 def checked_frames(pcm: Pcm) -> NDArray[Any]:
     """`pcm` as numbers [S, C] of its own type: an array [S] or [S, C], or bytes of 16-bit
-    little-endian mono.
+    little-endian mono, a whole number of samples.
 
     Raises InputError if it is something else. NaN and Inf pass through.
     """
@@ -85,14 +85,26 @@ class Intake:
         self._resampler: StreamResampler | None = None
         self._health = Health()
         self._told: set[str] = set()
+        # The first half of a sample whose second half comes with the next bytes.
+        self._half = b""
+        self._lost_halves = 0
 
     def pieces(self, pcm: Pcm, rate_hz: int = SAMPLE_RATE_HZ) -> Iterator[Samples]:
         """The next sound as float32 [S] at 16 kHz, a second or less at a time, so that an hour
         takes no more working memory than a second. Resampling holds back up to 85 ms until `flush`.
+        Bytes are cut wherever a socket cuts them: half a sample waits for its other half.
 
         Raises InputError, before the first piece, for sound that is not understood, a rate out of
         range or a changed rate.
         """
+        half = b""
+        if isinstance(pcm, (bytes, bytearray, memoryview)):
+            data = self._half + bytes(pcm)
+            whole = len(data) - len(data) % 2
+            pcm, half = data[:whole], data[whole:]
+            lost = 0
+        else:
+            lost = len(self._half)
         frames = checked_frames(pcm)
         if self._resampler is None:
             self._resampler = StreamResampler(_whole(rate_hz))
@@ -101,6 +113,8 @@ class Intake:
                 f"the rate changed from {self._resampler.rate_hz} to {rate_hz} Hz.",
                 cure="Feed one rate, or call finish() between the two.",
             )
+        self._half = half
+        self._lost_halves += lost
         return self._converted(frames, self._resampler)
 
     def _converted(self, frames: NDArray[Any], resampler: StreamResampler) -> Iterator[Samples]:
@@ -115,6 +129,10 @@ class Intake:
             return np.zeros(0, np.float32)
         return resampler.push(np.zeros(0, np.float32), last=True)
 
+    def leftover(self) -> list[str]:
+        """What is lost if the stream ends now."""
+        return ["the last byte is half a 16-bit sample and was dropped."] if self._half else []
+
     def complaints(self) -> list[str]:
         """What a person should know about the stream so far, each thing once."""
         health, found = self._health, {}
@@ -122,6 +140,8 @@ class Intake:
             found["broken"] = "the sound holds NaN or Inf samples; they became silence."
         if health.samples >= SAMPLE_RATE_HZ and health.clipped_share > _CLIPPED_SHARE_TO_NOTE:
             found["clipped"] = f"{health.clipped_share:.0%} of the sound is clipped; turn it down."
+        if self._lost_halves:
+            found["half"] = "bytes that ended within a 16-bit sample were followed by an array."
         new = [text for name, text in found.items() if name not in self._told]
         self._told.update(found)
         return new

@@ -85,7 +85,7 @@ class Hearing:
         self._remember()
         self.endpointer.flush()
 
-    def ask(self, question: str) -> Answer:
+    def ask(self, question: str, *, on_text: Callable[[str], None] | None = None) -> Answer:
         """Answer from what was heard. Raises InputError if the question is empty or too long."""
         if not isinstance(question, str):
             raise InputError(f"a question is a text, not {type(question).__name__}.")
@@ -97,7 +97,7 @@ class Hearing:
         if not self._any_words:
             # A model that heard nothing answers all the same, with whatever is likely.
             return Answer(question, NOTHING_HEARD, self.clock_s, heard=False)
-        decoded = self.memory.ask(question)
+        decoded = self.memory.ask(question, on_text=on_text)
         return Answer(question, decoded.text, self.clock_s)
 
     def _step(self, samples: Samples, live: bool) -> Iterator[Event]:

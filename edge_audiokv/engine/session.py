@@ -13,12 +13,11 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from itertools import chain
-from os import PathLike
 from typing import Self, Unpack
 
 from edge_audiokv.audio.endpoint import Endpointer
-from edge_audiokv.audio.file import FileSource
 from edge_audiokv.audio.intake import Intake, Pcm, clean
+from edge_audiokv.audio.sound import Sound, as_source
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource
 from edge_audiokv.audio.vad import VoiceDetector
 from edge_audiokv.engine.hearing import LIVE_STEP_SAMPLES, STEP_SAMPLES, Hearing
@@ -33,7 +32,7 @@ from edge_audiokv.engine.session_memory import (
 from edge_audiokv.engine.session_settings import SessionOptions, SessionSettings, with_options
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.engine.streaming import in_thread
-from edge_audiokv.errors import EdgeAudioKVError, InputError
+from edge_audiokv.errors import EdgeAudioKVError
 from edge_audiokv.events import (
     Answer,
     Event,
@@ -48,8 +47,6 @@ from edge_audiokv.lifetime import Loadable
 from edge_audiokv.models.download import Progress
 
 __all__ = ["Session", "SessionSettings"]
-
-Sound = AudioSource | str | PathLike[str]
 
 
 class Session(Loadable):
@@ -180,8 +177,9 @@ class Session(Loadable):
     def listen(self, source: Sound | None = None) -> Iterator[Event]:
         """Events of a file or source until it ends or `stop()`; without one, of the microphone.
 
-        `source` is a path, or any AudioSource, which is opened and closed; the last event is
-        SessionEnded. If the source fails, what was open is still told, then its error is raised.
+        `source` is a path, an open file that can seek, sound at 16 kHz in the forms that `feed`
+        takes, or any AudioSource, which is opened and closed; the last event is SessionEnded. If
+        the source fails, what was open is still told, then its error is raised.
         Leaving the loop early, and `close()`, forget the open segment. Raises InputError if the
         file cannot be read, MissingExtraError or DeviceError if there is no microphone.
         """
@@ -204,9 +202,9 @@ class Session(Loadable):
     def feed(self, pcm: Pcm, rate_hz: int = SAMPLE_RATE_HZ, *, live: bool = True) -> list[Event]:
         """Take the next sound; the events that follow from it.
 
-        `pcm` is float32 in [-1, 1], int16 or int32, [S] or [S, C], or bytes of 16-bit mono. `live`
-        asks for partials. NaN and Inf become silence. Raises InputError for anything else, and
-        if the rate changes before `finish()`.
+        `pcm` is float32 in [-1, 1], int16 or int32, [S] or [S, C], or bytes of 16-bit mono, cut
+        anywhere. `live` asks for partials. NaN and Inf become silence. Raises InputError for
+        anything else, and if the rate changes before `finish()`.
         """
         with self._lock:
             hearing = self._loaded()
@@ -225,20 +223,23 @@ class Session(Loadable):
         """
         with self._lock:
             hearing = self._loaded()
-            rest = chain(hearing.take(self._intake.flush(), live=False), hearing.flush())
+            lost = [Warned(hearing.clock_s, text) for text in self._intake.leftover()]
+            rest = chain(lost, hearing.take(self._intake.flush(), live=False), hearing.flush())
             events = self._tell_all(hearing, rest)
             if self._hearing is not None:
                 self.memory()
             return [*events, self._tell(SessionEnded(self.clock_s, hearing.n_segments, reason))]
 
-    def ask(self, question: str) -> Answer:
+    def ask(self, question: str, *, on_text: Callable[[str], None] | None = None) -> Answer:
         """Answer a question about what was heard. The memory stays as it was.
+
+        `on_text` sees the answer grow.
 
         Before any words were heard the answer says so (`heard` is false), and no model is asked.
         Raises InputError if the question is empty or too long.
         """
         with self._lock:
-            answer = self._loaded().ask(question)
+            answer = self._loaded().ask(question, on_text=on_text)
             self._tell(answer)
             return answer
 
@@ -329,18 +330,6 @@ def at(event: Event, time_s: float) -> Event:
     """A source's event on the session's clock: a source counts from its own start."""
     changes = {item.name: time_s for item in fields(event) if item.name == "time_s"}
     return replace(event, **changes)
-
-
-def as_source(sound: Sound) -> AudioSource:
-    """`sound`, or the file that it names."""
-    if isinstance(sound, AudioSource):
-        return sound
-    if isinstance(sound, str | PathLike):
-        return FileSource(sound)
-    raise InputError(
-        f"{sound!r} is no source of sound.",
-        cure="Give a path or an AudioSource; arrays go to feed().",
-    )
 
 
 def _microphone() -> AudioSource:

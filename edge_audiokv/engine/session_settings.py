@@ -46,15 +46,15 @@ class EngineOptions(TypedDict, total=False):
     """Fields of EngineSettings as keywords."""
 
     model: str
-    mem: str
+    mem: str | int
     kv_policy: str
-    kv_share: float
+    kv_share: float | str
     kv_options: Mapping[str, Any]
     type_k: str
     type_v: str
-    word_weight: float | None
-    branches: int
-    threads: int | None
+    word_weight: float | str | None
+    branches: int | str
+    threads: int | str | None
     provider: str
     language: str | None
     word_timestamps: bool

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 from edge_audiokv.errors import InputError
 from edge_audiokv.kv.memory import total_memory_bytes
 from edge_audiokv.native.threads import default_threads, usable_cores
-from edge_audiokv.units import parse_bytes
+from edge_audiokv.units import parse_bytes, parse_share
 
 DEFAULT_MEM = "2GB"
+_LEAST_CAP_BYTES = 1_000_000
 _ROW_TYPES = ("f16", "q8_0", "q4_0")
 
 
@@ -21,9 +23,9 @@ class EngineSettings:
     """Model, memory and cache policy.
 
     model       catalog name, or a directory with a model.toml
-    mem         cap of the whole process: "2GB", "1GiB", "50%"
+    mem         cap of the whole process: "2GB", "1GiB", "50%", or bytes as a whole number
     kv_policy   name of an eviction policy
-    kv_share    rows kept by eviction, as a share of the rows seen, in (0, 1]
+    kv_share    rows kept by eviction, as a share of the rows seen, in (0, 1]: 0.4, "40%"
     kv_options  options of the policy, by name
     type_k      rows of keys: f16, q8_0 or q4_0
     type_v      rows of values: f16, q8_0 or q4_0
@@ -54,7 +56,11 @@ class EngineSettings:
     word_timestamps: bool = False
 
     def __post_init__(self) -> None:
-        """Raises InputError for what no engine can do; names are looked up by `load()`."""
+        """Raises InputError for what no engine can do; names are looked up by `load()`.
+
+        Numbers may come as texts, as files of settings and environments hold them.
+        """
+        self._read_texts()
         if not isinstance(self.model, str | PathLike):
             raise _wrong("model", self.model, "Give a name or a directory.")
         for name in ("mem", "kv_policy", "type_k", "type_v", "provider"):
@@ -84,6 +90,33 @@ class EngineSettings:
         for name in ("type_k", "type_v"):
             if getattr(self, name) not in _ROW_TYPES:
                 raise _wrong(name, getattr(self, name), f"Use one of {', '.join(_ROW_TYPES)}.")
+
+    def _read_texts(self) -> None:
+        """Texts to numbers, and bytes to the text that they are; what is neither stays."""
+        if _is_whole(self.mem):
+            # No process of this kind is smaller: the unit was forgotten.
+            if int(self.mem) < _LEAST_CAP_BYTES:
+                raise _wrong("mem", self.mem, f'Give bytes, or a unit: "{self.mem}GB".')
+            self._put("mem", str(self.mem))
+        share: object = self.kv_share
+        if isinstance(share, str):
+            try:
+                self._put("kv_share", parse_share(share))
+            except ValueError as error:
+                raise InputError(f"kv_share: {error}.") from None
+        numbers: dict[str, Callable[[str], float]] = {
+            "word_weight": float,
+            "branches": int,
+            "threads": int,
+        }
+        for name, convert in numbers.items():
+            value = getattr(self, name)
+            if isinstance(value, str):
+                with suppress(ValueError):  # told with what is accepted
+                    self._put(name, convert(value))
+
+    def _put(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
 
     @property
     def cap_bytes(self) -> int:

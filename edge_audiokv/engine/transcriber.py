@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
-from pathlib import Path
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 from edge_audiokv.audio.endpoint import EndpointConfig, Segment, segments
-from edge_audiokv.audio.file import FileSource
-from edge_audiokv.audio.source import AudioSource
+from edge_audiokv.audio.sound import Sound, as_source
+from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource
 from edge_audiokv.audio.vad import VoiceDetector
 from edge_audiokv.engine.cache import HeadCache, clip_capacity, open_cache, policy_of
 from edge_audiokv.engine.estimate import context_bytes, shape_of
@@ -51,7 +50,8 @@ class Transcriber(Loadable):
         **options: Unpack[EngineOptions],
     ) -> None:
         check_names("Transcriber", options, {item.name for item in fields(EngineSettings)})
-        self.settings = replace(settings or EngineSettings(), **options)
+        given: Mapping[str, Any] = options
+        self.settings = replace(settings or EngineSettings(), **given)
         self.endpoint = endpoint or EndpointConfig()
         self.runtime = Runtime(
             self.settings, max_window_s=self.endpoint.max_segment_s, progress=progress
@@ -133,20 +133,22 @@ class Transcriber(Loadable):
 
     def transcribe(
         self,
-        source: AudioSource | str | Path,
+        source: Sound,
         *,
+        rate_hz: int = SAMPLE_RATE_HZ,
         on_segment: Callable[[Segment], None] | None = None,
         on_text: Callable[[str], None] | None = None,
         on_warning: Callable[[str], None] | None = None,
     ) -> Iterator[Final]:
         """One `Final` for each stretch of speech, in order, as soon as it is decoded.
 
-        `source` is a path, or an open source. `on_segment` sees each segment before it is decoded,
+        `source` is a path, an open file that can seek, an open source, or sound in the forms that
+        `Session.feed` takes, at `rate_hz`. `on_segment` sees each segment before it is decoded,
         `on_text` the growing text, `on_warning` what a person should know of the sound. Raises
         InputError if the source cannot be read.
         """
         if not isinstance(source, AudioSource):
-            with FileSource(source) as opened:
+            with as_source(source, rate_hz) as opened:
                 yield from self.transcribe(
                     opened, on_segment=on_segment, on_text=on_text, on_warning=on_warning
                 )
