@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import gguf
@@ -18,8 +19,17 @@ BYTES = [
 MARKERS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
-def write(path: Path, kind: str) -> Path:
-    """`kind`: ARCHITECTURE-bpe, ARCHITECTURE-spm, ARCHITECTURE-none, or adapter (of llama-bpe)."""
+def write(
+    path: Path,
+    kind: str,
+    also: Callable[[gguf.GGUFWriter], object] = lambda writer: None,
+    *,
+    n_bytes: int = 256,
+) -> Path:
+    """`kind`: ARCHITECTURE-bpe, ARCHITECTURE-spm, ARCHITECTURE-none, or adapter (of llama-bpe).
+
+    `also` adds keys of its own; `n_bytes` is how many bytes a vocabulary of the kind spm knows.
+    """
     if kind == "adapter":
         return _write_adapter(path)
     arch, _, vocabulary = kind.partition("-")
@@ -34,8 +44,8 @@ def write(path: Path, kind: str) -> Path:
     writer.add_head_count_kv(tiny.N_KV)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_freq_base(10_000.0)
-    writer.add_rope_dimension_count(tiny.N_EMBD // tiny.N_HEAD)
-    n_vocab = _add_bpe(writer) if vocabulary == "bpe" else _add_spm(writer)
+    n_vocab = _add_bpe(writer) if vocabulary == "bpe" else _add_spm(writer, n_bytes)
+    also(writer)
     writer.add_vocab_size(n_vocab)
     rng = np.random.default_rng(0)
     for name, shape in tiny._tensors(arch, tiny.N_KV).items():
@@ -58,13 +68,13 @@ def _add_bpe(writer: gguf.GGUFWriter) -> int:
     return len(tokens)
 
 
-def _add_spm(writer: gguf.GGUFWriter) -> int:
-    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+def _add_spm(writer: gguf.GGUFWriter, n_bytes: int) -> int:
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(n_bytes))]
     tokens += ["\u2581", "t", "h", "e", "\u2581th", *MARKERS]
     writer.add_tokenizer_model("llama")
     writer.add_token_list(tokens)
-    writer.add_token_scores([0.0] * 259 + [-1.0 - i for i in range(5)] + [0.0] * 3)
-    writer.add_token_types([2, 3, 3] + [6] * 256 + [1] * 5 + [3] * 3)
+    writer.add_token_scores([0.0] * (3 + n_bytes) + [-1.0 - i for i in range(5)] + [0.0] * 3)
+    writer.add_token_types([2, 3, 3] + [6] * n_bytes + [1] * 5 + [3] * 3)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
