@@ -11,6 +11,9 @@ from typing import Protocol
 
 from edge_audiokv.errors import ModelError
 
+# What caches leave room for beside the sound.
+PROMPT_TOKENS = 64
+
 
 class Tokenizer(Protocol):
     """What the prompt needs of a model."""
@@ -45,6 +48,16 @@ class PromptTemplate:
                 cure="Put {question} after {audio} in the model's TOML entry.",
             )
         return cls(before, after, end_of_turn, question)
+
+    def check_length(self, tokenizer: Tokenizer) -> None:
+        """Raise ModelError if the text around the sound is more than caches have room for."""
+        parts = (self.before_ids(tokenizer), self.after_ids(tokenizer), self.end_ids(tokenizer))
+        n_tokens = sum(map(len, parts))
+        if n_tokens > PROMPT_TOKENS:
+            raise ModelError(
+                f"the prompt takes {n_tokens} tokens beside the sound, more than {PROMPT_TOKENS}.",
+                cure="Shorten `template`, `question` or `end_of_turn` in the model's TOML entry.",
+            )
 
     def before_ids(self, tokenizer: Tokenizer) -> list[int]:
         """Tokens before the audio."""

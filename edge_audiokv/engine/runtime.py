@@ -118,6 +118,7 @@ class Runtime(Loadable):
             with self.ledger.measured("weights"):
                 gguf_path, lora_path = local.llm_paths
                 self._model = model = Model(gguf_path, lora=lora_path).load()
+                self._template.check_length(model)
                 weight = settings.word_weight
                 self._words_heard = WordsHeard(
                     encoder.words,

@@ -15,6 +15,7 @@ from edge_audiokv.engine.cache import (
 )
 from edge_audiokv.engine.estimate import context_bytes, shape_of
 from edge_audiokv.engine.heap import trim_heap
+from edge_audiokv.engine.prompt import PROMPT_TOKENS
 from edge_audiokv.engine.rolling import MAX_ANSWER_TOKENS, MAX_QUESTION_TOKENS
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.kv.memory import rss_bytes
@@ -23,7 +24,6 @@ from edge_audiokv.kv.shape import IntArray, KVShape
 from edge_audiokv.kv.statistics import RowStatistics
 
 _TEXT_TOKENS_PER_S = 8.0
-_PROMPT_TOKENS = 64
 _ROW_MULTIPLE = 64
 # Tokens of an earlier draft that are checked at once.
 _DRAFT_TOKENS = 12
@@ -60,7 +60,7 @@ class SessionNeeds:
         shape = replace(shape_of(local), type_k=settings.type_k, type_v=settings.type_v)
         policy = policy_of(runtime)
         audio_tokens = int(max_segment_s * local.entry.tokens_per_second) + 1
-        prompt_tokens = audio_tokens + _PROMPT_TOKENS
+        prompt_tokens = audio_tokens + PROMPT_TOKENS
         text_tokens = int(max_segment_s * _TEXT_TOKENS_PER_S)
         turn_tokens = prompt_tokens + text_tokens
         least = turn_tokens + MAX_QUESTION_TOKENS + MAX_ANSWER_TOKENS + _LEAST_OLD_ROWS

@@ -14,6 +14,7 @@ from edge_audiokv.audio.vad import VoiceDetector
 from edge_audiokv.engine.cache import HeadCache, clip_capacity, open_cache, policy_of
 from edge_audiokv.engine.estimate import context_bytes, shape_of
 from edge_audiokv.engine.finals.finals import Finals
+from edge_audiokv.engine.prompt import PROMPT_TOKENS
 from edge_audiokv.engine.recognizer import Recognizer, Stopwatch
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.session_settings import EngineOptions, check_names
@@ -24,7 +25,6 @@ from edge_audiokv.models.download import Progress
 
 # Text tokens a second of speech that the pools have room for; the guard stops before that.
 _TEXT_TOKENS_PER_S = 8.0
-_PROMPT_TOKENS = 64
 # The voice detector before it is loaded.
 _DETECTOR_BYTES = 10 << 20
 
@@ -78,7 +78,7 @@ class Transcriber(Loadable):
         policy = policy_of(runtime)
         seconds = self.endpoint.max_segment_s
         audio_tokens = int(seconds * local.entry.tokens_per_second) + 1
-        prompt_tokens = audio_tokens + _PROMPT_TOKENS
+        prompt_tokens = audio_tokens + PROMPT_TOKENS
         text_tokens = int(seconds * _TEXT_TOKENS_PER_S)
         capacity = clip_capacity(
             runtime, policy, prompt_tokens=prompt_tokens, text_tokens=text_tokens

@@ -1,0 +1,38 @@
+"""What a person sees: results alone are left on the screen, whatever went over it meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+
+from .screen import Terminal
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize(
+    ("columns", "variables"),
+    [
+        (40, {}),
+        (80, {"TERM": "dumb"}),
+        (200, {"NO_COLOR": "1"}),
+    ],
+)
+def test_results_stand_alone_on_the_screen(spoken, columns: int, variables: dict[str, str]) -> None:
+    clips = [spoken["letter"], spoken["garden"]]
+    terminal = Terminal("transcribe", *(clip.path for clip in clips), columns=columns, **variables)
+    assert terminal.finish() == 0
+    text = " ".join("".join(f"{line:<{columns}}" for line in terminal.lines).split())
+    heard = text.split()
+    assert heard[:2] == ["he", "wrote"] and "opened" in heard
+    # No bar, no name of a file, no time left: nothing but words.
+    assert all(word.isalpha() for word in heard), terminal.lines
+    if variables.get("TERM") == "dumb":
+        assert b"\x1b" not in terminal.raw
+
+
+def test_help_fits_the_terminal() -> None:
+    for columns in (40, 80):
+        terminal = Terminal("transcribe", "--help", columns=columns)
+        assert terminal.finish() == 0
+        assert b"Options:" in terminal.raw
+        assert all(len(line) <= columns for line in terminal.raw.decode().splitlines()[:3])
