@@ -17,6 +17,7 @@ from edge_audiokv.audio.source import Samples
 from edge_audiokv.errors import InputError, MissingExtraError
 
 _LEAST_GAP_S = 0.1
+# Of all gaps together: more is no loss but a clock that jumped.
 _MAX_GAP_S = 3600.0
 # Values of one decoded frame; the longest of any codec has far fewer.
 _MAX_FRAME_VALUES = 1 << 22
@@ -30,6 +31,8 @@ _OPTIONS = {
     "probesize": str(1 << 22),
     "analyzeduration": str(5_000_000),
 }
+# Of a live stream, little is read before it is heard.
+_LIVE_OPTIONS = {"probesize": "16384", "analyzeduration": "200000"}
 INSTALL = "pip install 'edge-audiokv[av]'"
 
 
@@ -94,13 +97,21 @@ class AvDecoder:
     """The first audio stream of `file`. Times follow its positions: what is missing is silence."""
 
     def __init__(
-        self, av: Any, file: BinaryIO, kind: str, name: str, *, close_file: bool = False
+        self,
+        av: Any,
+        file: BinaryIO,
+        kind: str,
+        name: str,
+        *,
+        close_file: bool = False,
+        live: bool = False,
     ) -> None:
         self._file = file if close_file else None
         self._error = (av.error.FFmpegError, ValueError, EOFError, OSError)
         self._name = name
         self._notes: list[str] = []
         self._container: Any = None
+        self._options = _OPTIONS | (_LIVE_OPTIONS if live else {})
         try:
             self._open(av, file, kind)
         except self._error as error:
@@ -116,7 +127,7 @@ class AvDecoder:
 
     def _open(self, av: Any, file: BinaryIO, kind: str) -> None:
         self._container = container = av.open(
-            file, format=kind, options=_OPTIONS, metadata_errors="replace"
+            file, format=kind, options=self._options, metadata_errors="replace"
         )
         streams = container.streams.audio
         if not streams:
@@ -219,7 +230,7 @@ class AvDecoder:
             if self._base_s is None:
                 self._base_s = position_s
             gap_s = position_s - self._base_s - self._given / self.rate_hz
-            if _LEAST_GAP_S < gap_s <= _MAX_GAP_S:
+            if _LEAST_GAP_S < gap_s <= _MAX_GAP_S - self._gap_s:
                 self._silence = round(gap_s * self.rate_hz)
                 self._gaps += 1
                 self._gap_s += gap_s

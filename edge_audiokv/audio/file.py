@@ -120,7 +120,7 @@ class FileSource(AudioSource):
         with closing(SoundFileDecoder(self._file)) as ahead, suppress(soundfile.LibsndfileError):
             for _ in range(_LOOK_AHEAD_BLOCKS):
                 frames = ahead.read(max(1, min(ahead.rate_hz, _BLOCK_VALUES // ahead.channels)))
-                if frames is None or self._scale.found:
+                if frames is None:
                     return
                 self._scale.look(frames)
 

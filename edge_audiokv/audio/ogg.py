@@ -20,7 +20,7 @@ from edge_audiokv.audio.window import find
 
 _OPUS_RATE_HZ = 48_000
 _LEAST_GAP_S = 0.1
-# Longer ones are no lost packets but a clock that jumped.
+# Of all together: more is no lost packets but a clock that jumped.
 _MAX_GAP_S = 3600.0
 _MAX_GAPS = 1000
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -132,6 +132,7 @@ def _gaps(file: BinaryIO, start: int, end: int, rate_hz: int) -> list[Gap]:
     serial, opus, unit_hz, skipped = b"", False, 0, 0
     decoded = 0  # in the units of the positions
     n_bytes = n_units = 0
+    filled_s = 0.0
     before: Page | None = None
     tail = b""
     for page in pages(file, start):
@@ -162,8 +163,9 @@ def _gaps(file: BinaryIO, start: int, end: int, rate_hz: int) -> list[Gap]:
         lost = claimed - duration
         # The last page may end before its last packet does.
         judged = after_hole or (before is not None and not page.flags & 4)
-        if judged and _LEAST_GAP_S <= lost / unit_hz <= _MAX_GAP_S:
+        if judged and _LEAST_GAP_S <= lost / unit_hz <= _MAX_GAP_S - filled_s:
             place = max(0, decoded - skipped)
+            filled_s += lost / unit_hz
             gaps.append(Gap(place * rate_hz // unit_hz, lost * rate_hz // unit_hz))
         if not after_hole:
             n_bytes, n_units = n_bytes + len(page.body), n_units + max(0, claimed)

@@ -22,6 +22,7 @@ _LEAST_PLACEHOLDER = 0x7FFF0000
 _MAX_RMS = 0.45
 _JUDGED_BYTES = 1 << 16
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+KNOWN = {(PCM, 8), (PCM, 16), (PCM, 24), (PCM, 32), (FLOAT, 32), (FLOAT, 64)}
 
 
 @dataclass(frozen=True)
@@ -190,14 +191,16 @@ def _looks_like_sound(file: BinaryIO, header: WavHeader, at: int) -> bool:
         return False
     data_at = at - (at - header.data_at) % header.frame_bytes
     file.seek(data_at)
+    if (header.kind, header.bits) not in KNOWN:
+        return False
     values = to_float(file.read(_JUDGED_BYTES), header.kind, header.bits)
-    if values is None or not len(values) or not np.isfinite(values).all():
+    if not len(values) or not np.isfinite(values).all():
         return False
     return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) < _MAX_RMS
 
 
-def to_float(data: bytes, kind: int, bits: int) -> Samples | None:
-    """Interleaved samples of WAV as float32, full scale 1; None for a layout not known here."""
+def to_float(data: bytes, kind: int, bits: int) -> Samples:
+    """Interleaved samples of WAV as float32, full scale 1, for the layouts in `KNOWN`."""
     width = bits // 8
     data = data[: len(data) - len(data) % width] if width else b""
     if kind == FLOAT and bits in (32, 64):
@@ -208,6 +211,4 @@ def to_float(data: bytes, kind: int, bits: int) -> Samples | None:
         wide = np.zeros((len(data) // 3, 4), np.uint8)
         wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
         return (wide.reshape(-1).view("<i4") / 2**31).astype(np.float32)
-    if kind == PCM and bits in (16, 32):
-        return (np.frombuffer(data, f"<i{width}") / float(1 << (bits - 1))).astype(np.float32)
-    return None
+    return (np.frombuffer(data, f"<i{width}") / float(1 << (bits - 1))).astype(np.float32)

@@ -18,7 +18,7 @@ _OVERSHOOT = 1.25
 
 
 class FloatScale:
-    """Brings a stream to full scale 1. Once found, its scale stays to the end."""
+    """Brings a stream to full scale 1. A scale that was found stays, unless it is outgrown."""
 
     def __init__(self) -> None:
         self._full_scale = 1.0
@@ -30,22 +30,24 @@ class FloatScale:
 
     def look(self, frames: Samples) -> None:
         """Find the scale in float32 [S, C] that come now, or soon."""
-        if self.found or not frames.size:
+        if not frames.size:
             return
         # In most sound no sample is beyond: one pass, and no copy.
-        if max(float(frames.max()), -float(frames.min())) <= MAX_AMPLITUDE:
+        limit = self._full_scale * _OVERSHOOT if self.found else MAX_AMPLITUDE
+        if max(float(frames.max()), -float(frames.min())) <= limit:
             return
         loud = np.abs(frames[np.isfinite(frames)])
         if not loud.size or np.mean(loud > MAX_AMPLITUDE) < _LEAST_SHARE:
             return
         peak = float(np.quantile(loud, 0.999))
         for bits, full_scale in _SCALES:
-            if peak <= full_scale * _OVERSHOOT:
+            if self._full_scale < full_scale and peak <= full_scale * _OVERSHOOT:
                 self._full_scale = full_scale
-                self._notes.append(
+                self._notes = [
                     f"float samples reach {loud.max():.0f}, and full scale is 1; "
                     f"they were taken for {bits}-bit numbers and divided by {full_scale:.0f}"
-                )
+                ]
+            if peak <= full_scale * _OVERSHOOT:
                 return
 
     def apply(self, frames: Samples) -> Samples:
