@@ -156,6 +156,18 @@ class Endpointer:
         self._detector.reset()
         return news
 
+    def pause(self) -> list[Ended]:
+        """The sound has stopped coming: end the open segment, as silence would. Time stands still.
+
+        What comes next goes on where this left off.
+        """
+        self._voiced_start = None
+        if self._open is None:
+            return []
+        news = self._end(min(self._voiced_end + self._suffix, self._history.end), cut=False)
+        self._forget()
+        return [news]
+
     @property
     def open_segment(self) -> Segment | None:
         """The speech that is still going on, up to now; None in silence."""

@@ -1,4 +1,4 @@
-"""Sound files of any format, rate and channel count that libsndfile reads, a block at a time.
+"""Sound files of any format, rate and channel count, a block of a second at a time.
 
 Policy for damage: what can be read is read. A truncated file ends early with a warning; NaN and
 Inf become silence with a counted warning, but more than 1 % of them is an error, for then the
@@ -9,24 +9,29 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
+from edge_audiokv.audio.channels import Mixer
+from edge_audiokv.audio.containers import open_container
+from edge_audiokv.audio.decoding import Decoder, SoundFileDecoder, reason
 from edge_audiokv.audio.level import Health
-from edge_audiokv.audio.resample import StreamResampler, to_mono
-from edge_audiokv.audio.riff import declared_frames
+from edge_audiokv.audio.resample import StreamResampler
+from edge_audiokv.audio.scale import FloatScale
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource, Samples
 from edge_audiokv.errors import InputError
 from edge_audiokv.events import Warned
 
 _BLOCK_S = 1.0
 _BLOCK_VALUES = 1 << 22  # of all channels together: 16 MiB
+_LOOK_AHEAD_BLOCKS = 60
 _MAX_BROKEN_SHARE = 0.01
 _CLIPPED_SHARE_TO_NOTE = 0.001
-_FORMATS = "WAV, FLAC, OGG/Opus, MP3 or AIFF"
+_FORMATS = "WAV, FLAC, OGG/Opus, MP3, AIFF, M4A, WebM or MKV"
 
 
 class FileSource(AudioSource):
@@ -40,19 +45,20 @@ class FileSource(AudioSource):
         super().__init__()
         self._file = Path(file) if isinstance(file, (str, os.PathLike)) else file
         self.name = name or (str(file) if isinstance(self._file, Path) else "the audio")
-        self._sound: soundfile.SoundFile | None = None
+        self._decoder: Decoder | None = None
         self._reset()
 
     def _reset(self) -> None:
         self._resampler: StreamResampler | None = None
         self._ready: Samples = np.zeros(0, np.float32)
         self._health = Health()
-        self._read_frames = 0
-        self._expected_frames = 0
+        self._mixer = Mixer()
+        self._scale = FloatScale()
+        self._read_s = 0.0
         self._ended = False
 
     def open(self) -> None:
-        if self._sound is not None:
+        if self._decoder is not None:
             return
         self._reset()
         if isinstance(self._file, Path):
@@ -63,30 +69,21 @@ class FileSource(AudioSource):
             raise InputError(
                 f"{self.name} is of the type {kind}.", cure="Give a path or open file."
             )
-        sound = self._open_sound()
-        if sound.frames == 0 and (self._declared(sound) or 0) == 0:
-            sound.close()
-            raise InputError(
-                f"{self.name} holds no samples.", cure="Record it again or name another file."
-            )
+        decoder = self._open_decoder()
         try:
-            self._resampler = StreamResampler(sound.samplerate)
+            self._resampler = StreamResampler(decoder.rate_hz)
         except InputError as error:
-            sound.close()
+            decoder.close()
             raise InputError(f"{self.name}: {error.what}", cure=error.cure) from None
-        self._expected_frames = max(sound.frames, self._declared(sound) or 0)
-        self._sound = sound
+        self._decoder = decoder
 
-    def _open_sound(self) -> soundfile.SoundFile:
-        target = _c_name(self._file) if isinstance(self._file, Path) else self._file
+    def _open_decoder(self) -> Decoder:
+        file = self._file
+        at = 0 if isinstance(file, Path) else file.tell()
         try:
-            return soundfile.SoundFile(target)
+            decoder = SoundFileDecoder(file, _c_name(file) if isinstance(file, Path) else None)
         except soundfile.LibsndfileError as error:
-            raise InputError(
-                f"{self.name} is not audio that can be read ({_reason(error)}).",
-                cure=f"Give {_FORMATS}; convert others first, for instance with: "
-                "ffmpeg -i IN -ac 1 -ar 16000 OUT.wav",
-            ) from None
+            why = reason(error)
         except TypeError:
             # soundfile goes by the name alone here: it looks for no header in a .raw file.
             raise InputError(
@@ -94,46 +91,75 @@ class FileSource(AudioSource):
                 cure="Say what it holds, such as --raw s16le:16000; "
                 "if it has a header, give it another name.",
             ) from None
+        except OSError as error:
+            raise InputError(f"{self.name} cannot be read: {error.strerror}.") from None
+        else:
+            if decoder.promises_nothing:
+                decoder.close()
+                raise InputError(
+                    f"{self.name} holds no samples.", cure="Record it again or name another file."
+                )
+            if decoder.subtype in ("FLOAT", "DOUBLE"):
+                self._look_for_scale(at)
+            return decoder
+        if not isinstance(file, Path):
+            file.seek(at)
+        container = open_container(file, self.name)
+        if container is not None:
+            return container
+        raise InputError(
+            f"{self.name} is not audio that can be read ({why}).",
+            cure=f"Give {_FORMATS}; convert others first, for instance with: "
+            "ffmpeg -i IN -ac 1 -ar 16000 OUT.wav",
+        )
 
-    def _declared(self, sound: soundfile.SoundFile) -> int | None:
-        """Frames that the header promises; libsndfile quietly shortens a cut WAV."""
-        if sound.format not in ("WAV", "WAVEX") or not isinstance(self._file, Path):
-            return None
-        return declared_frames(self._file)
+    def _look_for_scale(self, at: int) -> None:
+        """Look ahead a minute: a quiet start does not show on which scale the numbers are."""
+        if not isinstance(self._file, Path):
+            self._file.seek(at)
+        with closing(SoundFileDecoder(self._file)) as ahead, suppress(soundfile.LibsndfileError):
+            for _ in range(_LOOK_AHEAD_BLOCKS):
+                frames = ahead.read(max(1, min(ahead.rate_hz, _BLOCK_VALUES // ahead.channels)))
+                if frames is None:
+                    return
+                self._scale.look(frames)
 
     @property
     def duration_s(self) -> float:
-        """Seconds that can be read, from the header; 0 before `open()`."""
-        if self._sound is None:
-            return 0.0
-        return float(self._sound.frames / self._sound.samplerate)
+        """Seconds that the header claims; 0 before `open()`, and if it claims nothing."""
+        return self._decoder.duration_s if self._decoder is not None else 0.0
 
     def _read(self, max_samples: int) -> Samples | None:
-        if self._sound is None or self._resampler is None:
+        if self._decoder is None or self._resampler is None:
             raise InputError(f"{self.name} is not open.", cure="Call open() first.")
         while not len(self._ready):
             if self._ended:
                 return None
-            self._ready = self._next_block(self._sound, self._resampler)
+            self._ready = self._next_block(self._decoder, self._resampler)
         samples, self._ready = self._ready[:max_samples], self._ready[max_samples:]
         return samples
 
-    def _next_block(self, sound: soundfile.SoundFile, resampler: StreamResampler) -> Samples:
-        wanted = max(1, min(int(sound.samplerate * _BLOCK_S), _BLOCK_VALUES // sound.channels))
-        damage = ""
-        try:
-            frames: Samples = sound.read(wanted, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            # A decoder that lost its way: keep what came before.
-            damage = _reason(error)
-            frames = np.zeros((0, sound.channels), np.float32)
-        self._read_frames += len(frames)
-        mono = to_mono(self._health.check(frames))
-        self._ended = len(frames) < wanted
-        self._check_health(at_end=self._ended)
-        if self._ended and (damage or self._read_frames < self._expected_frames):
-            self._warn_truncated(sound, damage)
-        return resampler.push(mono, last=self._ended)
+    def _next_block(self, decoder: Decoder, resampler: StreamResampler) -> Samples:
+        rate_hz = resampler.rate_hz
+        wanted = max(1, min(int(decoder.rate_hz * _BLOCK_S), _BLOCK_VALUES // decoder.channels))
+        frames = decoder.read(wanted) if decoder.rate_hz == rate_hz else None
+        if frames is not None:
+            self._read_s += len(frames) / rate_hz
+            mono = self._mixer.mix(self._health.check(self._scale.apply(frames)))
+            self._check_health(at_end=False)
+            pieces = [resampler.push(mono)]
+        else:
+            pieces = [resampler.push(np.zeros(0, np.float32), last=True)]
+            # What was joined behind may have a rate of its own.
+            self._ended = decoder.rate_hz == rate_hz
+            if not self._ended:
+                self._resampler = StreamResampler(decoder.rate_hz)
+        for note in (*decoder.take_notes(), *self._mixer.take_notes(), *self._scale.take_notes()):
+            self._warn(note)
+        if self._ended:
+            self._check_health(at_end=True)
+            self._check_length(decoder)
+        return pieces[0]
 
     def _check_health(self, *, at_end: bool) -> None:
         health = self._health
@@ -150,26 +176,29 @@ class FileSource(AudioSource):
                 "record at a lower level for better text"
             )
 
-    def _warn_truncated(self, sound: soundfile.SoundFile, damage: str) -> None:
-        read_s = self._read_frames / sound.samplerate
-        promised_s = self._expected_frames / sound.samplerate
-        if self._read_frames == 0:
-            why = damage or f"its header promises {promised_s:.1f} s and nothing follows"
+    def _check_length(self, decoder: Decoder) -> None:
+        if self._read_s == 0:
+            promised = f"its header promises {decoder.missing_s:.1f} s and nothing follows"
+            why = promised if decoder.missing_s else "no sound follows its header"
+            why = decoder.damage or why
             raise InputError(
                 f"{self.name} is damaged ({why}); nothing could be read.",
                 cure="Copy or record it again.",
             )
-        why = f" ({damage})" if damage else ""
-        self._warn(f"is cut short{why}: {read_s:.1f} s of {promised_s:.1f} s could be read")
+        if decoder.missing_s > 0:
+            promised_s = self._read_s + decoder.missing_s
+            why = f" ({decoder.damage})" if decoder.damage else ""
+            self._warn(
+                f"is cut short{why}: {self._read_s:.1f} s of {promised_s:.1f} s could be read"
+            )
 
     def _warn(self, message: str) -> None:
-        time_s = self._read_frames / self._sound.samplerate if self._sound else 0.0
-        self._events.append(Warned(time_s, f"{self.name}: {message}."))
+        self._events.append(Warned(self._read_s, f"{self.name}: {message}."))
 
     def close(self) -> None:
-        sound, self._sound = self._sound, None
-        if sound is not None:
-            sound.close()
+        decoder, self._decoder = self._decoder, None
+        if decoder is not None:
+            decoder.close()
         self._ready = np.zeros(0, np.float32)
         self._resampler = None
 
@@ -182,12 +211,6 @@ class FileSource(AudioSource):
 def _c_name(path: Path) -> str | bytes:
     """The name as libsndfile takes it: names are bytes, and need not be text, but on Windows."""
     return str(path) if os.name == "nt" else os.fsencode(path)
-
-
-def _reason(error: soundfile.LibsndfileError) -> str:
-    reason: str = error.error_string.removeprefix("Error : ").rstrip(".")
-    # What libsndfile says of damaged MP3; `check_path` has seen that the file is there.
-    return "damaged, or of an unknown format" if "does not exist" in reason else reason
 
 
 def check_path(path: Path) -> None:

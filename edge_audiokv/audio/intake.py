@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge_audiokv.audio.level import Health
 from edge_audiokv.audio.resample import StreamResampler, to_mono
+from edge_audiokv.audio.scale import MAX_AMPLITUDE
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, Samples
 from edge_audiokv.errors import InputError
 
@@ -17,8 +18,6 @@ Pcm = NDArray[Any] | bytes | bytearray | memoryview
 
 _CURE = "Give float32 in [-1, 1], int16 or int32, as [S] or [S, C], or bytes of 16-bit mono PCM."
 _MAX_CHANNELS = 64
-# Loud float sound may pass full scale a little; numbers like these are integers in disguise.
-_MAX_AMPLITUDE = 16.0
 # A second of five channels at 48 kHz.
 _MAX_BLOCK_NUMBERS = 1 << 18
 _CLIPPED_SHARE_TO_NOTE = 0.01
@@ -48,7 +47,7 @@ def checked_frames(pcm: Pcm) -> NDArray[Any]:
         raise InputError(f"samples of the type {frames.dtype} are not understood.", cure=_CURE)
     for block in _blocks(frames, SAMPLE_RATE_HZ):
         finite = np.abs(block[np.isfinite(block)])
-        if finite.size and finite.max() > _MAX_AMPLITUDE:
+        if finite.size and finite.max() > MAX_AMPLITUDE:
             raise InputError(
                 f"float samples reach {finite.max():.0f}, full scale is 1.", cure=_CURE
             )

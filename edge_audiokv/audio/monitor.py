@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import struct
+import wave
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,17 +43,43 @@ class MonitoredSource(AudioSource):
         return self.inner.take_events()
 
 
+class _WaveFile:
+    """16-bit WAV whose header is true after every write: what a kill leaves is a whole file."""
+
+    def __init__(self, handle: int) -> None:
+        self._stream = os.fdopen(handle, "r+b")
+        self._wave = wave.open(self._stream, "wb")  # noqa: SIM115 - closed by close()
+        self._wave.setnchannels(1)
+        self._wave.setsampwidth(2)
+        self._wave.setframerate(SAMPLE_RATE_HZ)
+        self.write(np.zeros(0, np.float32))
+
+    def write(self, samples: Samples) -> None:
+        self._wave.writeframes(np.rint(samples * 32767).astype("<i2").tobytes())
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def close(self) -> None:
+        try:
+            self._wave.close()
+        finally:
+            self._stream.close()
+
+
 class Recorder:
     """Writes 16 kHz mono to `path` as it comes; the format follows the name (WAV, FLAC, OGG).
 
-    A new file is its owner's alone.
+    A new file is its owner's alone. After a kill a WAV file is whole, and a FLAC file up to its
+    last full block (0.26 s).
 
-    The first failure (a full disk) raises OutputError once; what was written stays readable.
+    The first failure (a full disk, or 4 GiB of WAV) raises OutputError once; what was written stays
+    readable.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: soundfile.SoundFile | None = None
+        self._file: soundfile.SoundFile | _WaveFile | None = None
         self._failed = False
 
     def open(self) -> None:
@@ -60,9 +89,12 @@ class Recorder:
             if kind not in soundfile.available_formats():
                 raise ValueError(f"no format is called {kind or 'that'}")
             handle = open_private(self.path)
-            self._file = soundfile.SoundFile(
-                handle, "w", samplerate=SAMPLE_RATE_HZ, channels=1, format=kind, closefd=True
-            )
+            if kind == "WAV":
+                self._file = _WaveFile(handle)
+            else:
+                self._file = soundfile.SoundFile(
+                    handle, "w", samplerate=SAMPLE_RATE_HZ, channels=1, format=kind, closefd=True
+                )
         except (soundfile.LibsndfileError, OSError, TypeError, ValueError) as error:
             raise OutputError(
                 f"{self.path} cannot be recorded to ({error}).",
@@ -76,7 +108,7 @@ class Recorder:
         try:
             self._file.write(np.clip(samples, -1.0, 1.0))
             self._file.flush()
-        except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+        except (soundfile.LibsndfileError, RuntimeError, OSError, struct.error) as error:
             self._failed = True
             raise OutputError(
                 f"{self.path} is not recorded any more ({error}).", cure="Free some space."
@@ -84,6 +116,12 @@ class Recorder:
 
     def close(self) -> None:
         """End the file. Closing twice does nothing."""
-        if self._file is not None:
-            self._file.close()
-        self._file = None
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            file.close()
+        except (OSError, struct.error):
+            # A full disk, which `write` has told: the header counts what was written before.
+            if not self._failed:
+                raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -11,11 +10,14 @@ from typing import BinaryIO
 
 from edge_audiokv.audio.file import FileSource
 from edge_audiokv.audio.pacing import Paced
-from edge_audiokv.audio.pcm import PcmSource
+from edge_audiokv.audio.pcm import PcmSource, is_pollable
+from edge_audiokv.audio.piped import LivePipe, is_regular
 from edge_audiokv.audio.source import AudioSource
 from edge_audiokv.errors import InputError
 
 _COPY_BYTES = 1 << 20
+# On disk, for as long as a file that is piped into `transcribe` is read.
+_MAX_SPOOL_BYTES = 8 << 30
 
 
 class PipedFileSource(FileSource):
@@ -29,12 +31,26 @@ class PipedFileSource(FileSource):
     def open(self) -> None:
         if self._spool is not None:
             return
+        if is_regular(self._pipe):
+            super().open()  # `< FILE`: it can be read where it is
+            return
         self._spool = spool = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         try:
-            shutil.copyfileobj(self._pipe, spool, _COPY_BYTES)
+            while data := self._pipe.read(_COPY_BYTES):
+                if spool.tell() + len(data) > _MAX_SPOOL_BYTES:
+                    raise InputError(
+                        f"{self.name} is longer than {_MAX_SPOOL_BYTES >> 30} GB.",
+                        cure="Keep it in a file and name that, or use listen -.",
+                    )
+                spool.write(data)
         except OSError as error:
+            self.close()
             raise InputError(f"{self.name} cannot be kept on disk: {error.strerror}.") from None
+        except BaseException:
+            self.close()
+            raise
         if spool.tell() == 0:
+            self.close()
             raise InputError(f"{self.name} is empty (0 bytes).", cure="Pipe a sound file in.")
         spool.seek(0)
         self._file = spool
@@ -52,11 +68,13 @@ def make_source(
     *,
     raw: str | None = None,
     realtime: bool = False,
+    live: bool = False,
     stdin: BinaryIO | None = None,
 ) -> AudioSource:
     """The source for a path, or for standard input if `name` is "-".
 
-    `raw` (`s16le:16000[:2]`) says that the bytes have no header; `realtime` paces a file.
+    `raw` (`s16le:16000[:2]`) says that the bytes have no header; `realtime` paces a file; `live`
+    hears a sound file on standard input while it comes, instead of when it is whole.
     Raises InputError if `raw` makes no sense; the file itself is looked at by `open()`.
     """
     source: AudioSource
@@ -66,6 +84,8 @@ def make_source(
         stream = stdin or sys.stdin.buffer
         if raw is not None:
             source = PcmSource(stream, raw, name="standard input")
+        elif live and is_pollable(stream):
+            source = LivePipe(stream)
         else:
             source = PipedFileSource(stream)
     elif raw is not None:

@@ -14,9 +14,12 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
+from edge_audiokv.audio.channels import Mixer
 from edge_audiokv.audio.file import check_path
 from edge_audiokv.audio.level import Health, LiveHealth
-from edge_audiokv.audio.resample import MAX_RATE_HZ, MIN_RATE_HZ, StreamResampler, to_mono
+from edge_audiokv.audio.resample import MAX_RATE_HZ, MIN_RATE_HZ, StreamResampler
+from edge_audiokv.audio.riff import PCM, to_float
+from edge_audiokv.audio.scale import FloatScale
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource, Samples
 from edge_audiokv.errors import InputError
 from edge_audiokv.events import Warned
@@ -27,6 +30,8 @@ _ENCODINGS = {
     "s16be": (">i2", 32768.0),
     "s32le": ("<i4", 2147483648.0),
     "f32le": ("<f4", 1.0),
+    "u8": ("u1", 128.0),
+    "s24le": ("V3", 8388608.0),
 }
 _MAX_CHANNELS = 64
 
@@ -65,6 +70,8 @@ class PcmFormat:
     def decode(self, data: bytes) -> Samples:
         """Whole frames of bytes -> float32 [S, C] in [-1, 1]; floats may hold NaN."""
         kind, full_scale = _ENCODINGS[self.encoding]
+        if self.encoding in ("u8", "s24le"):
+            return to_float(data, PCM, 8 * np.dtype(kind).itemsize).reshape(-1, self.channels)
         frames = np.frombuffer(data, kind).reshape(-1, self.channels)
         return (frames / np.float64(full_scale)).astype(np.float32)
 
@@ -96,6 +103,7 @@ class PcmSource(AudioSource):
         self._ready: Samples = np.zeros(0, np.float32)
         self._ended = False
         self._health = LiveHealth()
+        self._mixer, self._scale = Mixer(), FloatScale()
 
     def open(self) -> None:
         if self._resampler is not None:
@@ -107,10 +115,11 @@ class PcmSource(AudioSource):
             # The unbuffered stream below: what a buffer holds, select() cannot see.
             self._stream = getattr(self._given, "raw", self._given)
         self._resampler = StreamResampler(self.format.rate_hz)
-        self._pollable = _is_pollable(self._stream)
+        self._pollable = is_pollable(self._stream)
         self.realtime = self._pollable
         self._ended = False
         self._rest = b""
+        self._mixer, self._scale = Mixer(), FloatScale()
 
     def _read(self, max_samples: int) -> Samples | None:
         if self._resampler is None:
@@ -134,12 +143,18 @@ class PcmSource(AudioSource):
     def _receive(self, max_bytes: int) -> bytes | None:
         """Some bytes; b"" at the end; None if nothing came within `wait_s`."""
         try:
-            if self._pollable and not select.select([self._stream], [], [], self._wait_s)[0]:
+            if self._pollable and not self._is_ready():
                 return None
             data: bytes | None = self._stream.read(max_bytes)
         except OSError as error:
             raise InputError(f"{self.name} cannot be read: {error.strerror or error}.") from None
         return data
+
+    def _is_ready(self) -> bool:
+        ready = getattr(self._stream, "ready", None)
+        if ready is not None:  # it holds bytes that select() cannot see
+            return bool(ready(self._wait_s))
+        return bool(select.select([self._stream], [], [], self._wait_s)[0])
 
     def _decode(self, data: bytes) -> Samples:
         data = self._rest + data
@@ -147,10 +162,12 @@ class PcmSource(AudioSource):
         self._rest = data[whole:]
         if self._ended and self._rest:
             self._warn(f"the last {len(self._rest)} bytes are no whole frame and were dropped")
-        frames = self.format.decode(data[:whole])
-        for message in self._health.messages(frames, self.clock_s):
+        frames = self._scale.apply(self.format.decode(data[:whole]))
+        mono = self._mixer.mix(Health().check(frames))
+        told = self._health.messages(frames, self.clock_s)
+        for message in (*told, *self._scale.take_notes(), *self._mixer.take_notes()):
             self._warn(message)
-        return to_mono(Health().check(frames))
+        return mono
 
     def _warn(self, message: str) -> None:
         self._events.append(Warned(self.clock_s, f"{self.name}: {message}."))
@@ -168,7 +185,7 @@ class PcmSource(AudioSource):
         return int(self._ready.nbytes) + len(self._rest)
 
 
-def _is_pollable(stream: Any) -> bool:
+def is_pollable(stream: Any) -> bool:
     """Whether select() can wait for `stream`: a pipe, socket or terminal, not a plain file."""
     try:
         mode = os.fstat(stream.fileno()).st_mode

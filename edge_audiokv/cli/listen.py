@@ -146,7 +146,7 @@ def listen(
 
 def _source(name: str | None, device: str | None, raw: str | None, realtime: bool) -> AudioSource:
     if name is not None:
-        return make_source(name, raw=raw, realtime=realtime)
+        return make_source(name, raw=raw, realtime=realtime, live=True)
     # Imported when it is wanted: files and pipes work without PortAudio.
     microphone = import_module("edge_audiokv.audio.microphone")
     number = int(device) if device is not None and device.isdigit() else device

@@ -80,6 +80,11 @@ class Hearing:
         yield from self._news(self.endpointer.flush())
         yield from self._catch_up()
 
+    def pause(self) -> Iterator[Event]:
+        """A live source has gone quiet: what is open ends here, and the clock stands still."""
+        yield from self._news([*self.endpointer.pause()])
+        yield from self._catch_up()
+
     def abandon(self) -> None:
         """The open segment will never end: forget it, so that the next sound starts afresh."""
         self._remember()

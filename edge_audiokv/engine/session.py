@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from itertools import chain
@@ -17,6 +18,7 @@ from typing import Self, Unpack
 
 from edge_audiokv.audio.endpoint import Endpointer
 from edge_audiokv.audio.intake import Intake, Pcm, clean
+from edge_audiokv.audio.lull import Lull
 from edge_audiokv.audio.sound import Sound, as_source
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource
 from edge_audiokv.audio.vad import VoiceDetector
@@ -269,7 +271,9 @@ class Session(Loadable):
 
     def _hear(self, source: AudioSource) -> Iterator[Event | None]:
         step = LIVE_STEP_SAMPLES if source.realtime else STEP_SAMPLES
+        lull = Lull(self.settings.endpoint.silence_duration_ms / 1000)
         while self._stopped() is None:
+            asked_s = time.monotonic()
             try:
                 samples = source.read(step)
             except EdgeAudioKVError as error:
@@ -282,7 +286,10 @@ class Session(Loadable):
             with self._lock:
                 if self._hearing is None:
                     break
-                events = self._hearing.take(clean(samples), live=source.realtime)
+                if lull.heard(len(samples), time.monotonic() - asked_s):
+                    events = self._hearing.pause()
+                else:
+                    events = self._hearing.take(clean(samples), live=source.realtime)
             while (heard := self._next(events)) is not None:
                 yield heard
             yield None
