@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_audiokv.encoder.sound import Sound
-from edge_audiokv.engine.choose import Hybrid, Likeliest, WordsHeard
+from edge_audiokv.engine.choose import Hybrid, Likeliest, WordsHeard, witness_of
 from edge_audiokv.engine.ctc_prefix import CtcPrefix
 
 WORDS = (" rich", "mond", " russia", " is", " far")
@@ -108,3 +108,38 @@ def test_another_try_is_stricter_where_words_were_heard() -> None:
     unheard = logits(t6=3.5, t0=0.0)
     assert mild.pick(unheard) == 6 and strict.pick(unheard) == 0
     assert WordsHeard((), Pieces(), weight=0.5, floor=0.02).strict(RICHMOND) is None
+
+
+def test_what_was_heard_is_borne_out_and_what_was_not_is_not() -> None:
+    chooser = hybrid()
+    for token in (0, 1, 3, 4):  # rich mond is far
+        chooser.push(token)
+    assert chooser.bears_out(0, 4) and chooser.bears_out(2, 4)
+    assert chooser.n_borne_out(0) == 4
+    for token in (3, 4):  # said once, written twice
+        chooser.push(token)
+    assert not chooser.bears_out(4, 6)
+    assert chooser.bears_out(0, 4), "what stands before is as right as it was"
+    assert chooser.n_borne_out(0) == 4 and chooser.n_borne_out(5) == 5
+    assert witness_of(chooser) is chooser and witness_of(Likeliest()) is None
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3, 4])
+@pytest.mark.parametrize("floor", [0.0, 0.01])
+def test_as_many_rounds_are_borne_out_as_the_sound_has(rounds: int, floor: float) -> None:
+    sound = heard(*[{3: 0.9}, {}, {4: 0.95}, {}] * rounds)
+    chooser = Hybrid(CtcPrefix(sound, WORDS, floor=floor), Pieces(), weight=1.0)
+    borne_out = []
+    for at in range(6):
+        chooser.push(3)
+        chooser.push(4)
+        borne_out.append(chooser.bears_out(2 * at, 2 * at + 2))
+    assert borne_out == [at < rounds for at in range(6)]
+    assert chooser.n_borne_out(2) == 2 * rounds
+
+
+def test_more_text_than_rows_is_not_borne_out() -> None:
+    chooser = Hybrid(CtcPrefix(heard({3: 0.9}), WORDS, floor=0.01), Pieces(), weight=1.0)
+    for token in (3, 4, 6):
+        chooser.push(token)
+    assert not chooser.bears_out(1, 3) and chooser.n_borne_out(0) == 1

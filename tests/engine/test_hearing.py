@@ -133,6 +133,18 @@ def test_a_loop_that_stays_is_cut_and_flagged():
     assert len(final.text) < len("no more ") * 3
 
 
+@pytest.mark.parametrize("context", ["fresh", "rolling"])
+def test_a_cut_is_told_once_and_a_loop_that_was_mended_is_not(context: str) -> None:
+    hearing = scripted_hearing(Script(LOOP, "good text"), context=context)
+    events = hear(hearing, speech(2), silence(1), speech(2), silence(1))
+    told = [event for event in events if isinstance(event, Warned)]
+    flagged = [final for final in finals(events) if final.flags]
+    assert len(flagged) == 1
+    # In rolling context the second try, alone, was good.
+    assert len(told) == (1 if context == "fresh" else 0)
+    assert all("words may be missing" in event.message for event in told)
+
+
 def test_an_interrupted_turn_leaves_nothing_behind(monkeypatch):
     hearing = scripted_hearing(Script("good text"), context="rolling")
     whole = hearing.caches.memory.append_embeddings
