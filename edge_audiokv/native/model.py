@@ -17,7 +17,7 @@ from edge_audiokv.kv.shape import KVShape
 from edge_audiokv.lifetime import Loadable
 from edge_audiokv.models.gguf import read_header
 from edge_audiokv.native import bindings
-from edge_audiokv.native.guarding import exclusive
+from edge_audiokv.native.guarding import exclusive, int32
 from edge_audiokv.native.library import Library, load
 
 _ROPE_SECTIONS = {8: 4, 24: 4, 40: 4}  # M-RoPE, vision and interleaved M-RoPE: ids per position
@@ -41,7 +41,7 @@ class Model(Loadable):
     ) -> None:
         self.path = Path(path)
         self.lora = Path(lora) if lora is not None else None
-        self.n_gpu_layers = n_gpu_layers
+        self.n_gpu_layers = int32(n_gpu_layers, "n_gpu_layers")
         self.use_mmap = use_mmap
         self._library: Library | None = None
         self._model: Any = None
@@ -238,8 +238,7 @@ class Model(Loadable):
     @exclusive
     def piece(self, token: int) -> bytes:
         """Bytes of one token, at times part of a UTF-8 character; the marker of a special token."""
-        if not 0 <= token < self.n_vocab:
-            raise NativeError(f"There is no token {token}: the vocabulary has {self.n_vocab}.")
+        token = self._known(token)
         buffer = ctypes.create_string_buffer(64)
         call = self.library.llama.llama_token_to_piece
         n = call(self._vocab, token, buffer, len(buffer), 0, True)
@@ -251,7 +250,14 @@ class Model(Loadable):
     @exclusive
     def is_end_of_generation(self, token: int) -> bool:
         """Does this token end a turn or a text?"""
-        return bool(self.library.llama.llama_vocab_is_eog(self._vocab, token))
+        known = self._known(token)
+        return bool(self.library.llama.llama_vocab_is_eog(self._vocab, known))
+
+    def _known(self, token: int) -> int:
+        token = int32(token, "The token")
+        if not 0 <= token < self.n_vocab:
+            raise NativeError(f"There is no token {token}: the vocabulary has {self.n_vocab}.")
+        return token
 
 
 def _why(library: Library) -> str:

@@ -235,6 +235,7 @@ class CacheRows:
 
     def _read(self, call: Any, layer: int, head: int) -> FloatArray:
         shape = self.model.shape
+        layer, head = int32(layer, "The layer"), int32(head, "The head")
         if not (0 <= layer < shape.n_layer and 0 <= head < shape.n_kv_head):
             raise NativeError(f"There is no KV head {head} in layer {layer}.")
         out = np.empty((int(self.counts[layer, head]), shape.head_dim), np.float32)

@@ -208,14 +208,14 @@ int32_t llama_kv_cache_headwise::append_rows(const llama_kv_cache_headwise & src
 }
 
 // f16 rows are halves; each block of a quantised row begins with its scale, a half too.
-bool llama_hw_rows_finite(ggml_type type, const void * data, size_t size, bool turned) {
-    // the exponent of infinity and NaN, or of what a turn by 45 degrees could make infinite
-    const uint16_t limit = turned ? 0x7800 : 0x7c00;
+bool llama_hw_rows_finite(ggml_type type, const void * data, size_t size, float growth) {
+    // infinity and NaN have the largest exponent, whatever the growth
+    const uint16_t limit = ggml_fp32_to_fp16(65504.0f/growth) & 0x7fff;
     const size_t step = ggml_type_size(type);
     for (size_t i = 0; i + step <= size; i += step) {
         uint16_t half;
         memcpy(&half, (const uint8_t *) data + i, sizeof(half));
-        if ((half & 0x7c00) >= limit) {
+        if ((half & 0x7fff) > limit) {
             return false;
         }
     }
@@ -287,7 +287,7 @@ int32_t llama_kv_cache_headwise::write_values(int32_t il, int32_t h, const int32
         std::copy_n(data + (int64_t) j*layout.head_dim, layout.head_dim, row.begin());
         rotate_rows(row.data(), layout.head_dim, v_rot);
         ggml_quantize_chunk(pool->type, row.data(), raw.data() + j*row_size, 0, 1, layout.head_dim, nullptr);
-        if (!llama_hw_rows_finite(pool->type, raw.data() + j*row_size, row_size, false)) {
+        if (!llama_hw_rows_finite(pool->type, raw.data() + j*row_size, row_size, 1.0f)) {
             return llama_hw_fail(LLAMA_HW_OUT_OF_RANGE, format(
                     "layer %d, KV head %d: the value for row %d is too large for %s", il, h, rows[j], ggml_type_name(pool->type)));
         }

@@ -14,13 +14,9 @@
 #include <array>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <stdexcept>
 
 void llama_hw_fill_hadamard(float * data, int64_t n);
-
-// half of what an int holds: sums of two positions cannot overflow
-static constexpr llama_pos max_position = std::numeric_limits<llama_pos>::max()/2;
 
 static std::array<int32_t, 6> state_header(const llama_hw_layout_t & lay) {
     return { LLAMA_HW_ABI, lay.n_layer, lay.n_head_kv, lay.head_dim, (int32_t) lay.type_k, (int32_t) lay.type_v };
@@ -94,7 +90,10 @@ class io_read_bytes : public llama_io_read_i {
 public:
     io_read_bytes(const uint8_t * data, size_t size) : data(data), size(size) {}
 
-    void read(void * dst, size_t n) override { memcpy(dst, take(n), n); }
+    void read(void * dst, size_t n) override {
+        const uint8_t * src = take(n);
+        std::copy(src, src + n, (uint8_t *) dst);
+    }
     void read_tensor(ggml_tensor *, size_t, size_t n) override { take(n); }
     size_t n_bytes() override { return used; }
 
@@ -127,6 +126,8 @@ int32_t llama_kv_cache_headwise::check_state(const uint8_t * data, size_t size) 
     } catch (const std::runtime_error & err) {
         return *llama_hw_last_error() ? LLAMA_HW_BAD_ARGUMENT : refuse(err.what());
     }
+    // a shift keeps the length of each pair, or of each block of a Hadamard rotation, and may put all of it in one place
+    const float growth = sqrtf((float) std::max(k_rot, 2));
     for (int32_t i = 0; i < layout.n_head(); ++i) {
         for (const bool keys : { true, false }) {
             const auto type = keys ? layout.type_k : layout.type_v;
@@ -134,7 +135,7 @@ int32_t llama_kv_cache_headwise::check_state(const uint8_t * data, size_t size) 
             if (n > size - io.n_bytes()) {
                 return refuse("it ends too early");
             }
-            if (!llama_hw_rows_finite(type, io.take(n), n, keys)) {
+            if (!llama_hw_rows_finite(type, io.take(n), n, keys ? growth : 1.0f)) {
                 return refuse("it holds rows that are not finite, or keys too large to turn");
             }
         }
@@ -191,7 +192,14 @@ int32_t llama_kv_cache_headwise::shift(llama_context * lctx, llama_pos delta, ll
     shift_delta = delta;
     shift_from  = from;
     shift_done  = false;
-    lctx->memory_update(false);
+    try {
+        lctx->memory_update(false);
+    } catch (...) {
+        shift_delta = 0;
+        if (!shift_done) {
+            throw;
+        }
+    }
     shift_delta = 0;
     if (!shift_done) {
         return llama_hw_fail(LLAMA_HW_COMPUTE_FAILED, "the keys could not be turned");

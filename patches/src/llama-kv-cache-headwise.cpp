@@ -84,10 +84,20 @@ llama_memory_context_ptr llama_kv_cache_headwise::init_batch(llama_batch_allocr 
 
     std::vector<llama_ubatch> ubatches;
     int32_t n_tokens = 0;
+    llama_pos last = pos_max;
     while (true) {
         auto ubatch = balloc.split_simple(n_ubatch);
         if (ubatch.n_tokens == 0) {
             break;
+        }
+        // upstream takes an order of its own within a batch, and any first position for an empty cache
+        for (uint32_t t = 0; t < ubatch.n_tokens; ++t) {
+            if (ubatch.pos[t] <= last || ubatch.pos[t] > max_position) {
+                LLAMA_LOG_ERROR("%s: position %d after %d, positions must ascend up to %d\n", __func__, ubatch.pos[t], last, max_position);
+                llama_hw_fail(LLAMA_HW_OUT_OF_RANGE, format("position %d cannot follow %d", ubatch.pos[t], last));
+                return std::make_unique<llama_kv_cache_headwise_context>(LLAMA_MEMORY_STATUS_FAILED_COMPUTE);
+            }
+            last = ubatch.pos[t];
         }
         n_tokens += ubatch.n_tokens;
         ubatches.push_back(std::move(ubatch));
@@ -129,6 +139,7 @@ void llama_kv_cache_headwise::append(const llama_ubatch & ubatch, bool scored) {
 }
 
 void llama_kv_cache_headwise::clear(bool data) {
+    const auto old_count = level_count;
     std::fill(level_count.begin(), level_count.end(), 0);
     std::fill(n_scored.begin(), n_scored.end(), 0);
     pos_max = -1;
@@ -136,6 +147,8 @@ void llama_kv_cache_headwise::clear(bool data) {
         for (auto & [_, buf] : ctxs_bufs) {
             ggml_backend_buffer_clear(buf.get(), 0);
         }
+    } else {
+        zero_behind(old_count);
     }
 }
 

@@ -12,6 +12,7 @@
 
 #include "ggml-cpp.h"
 
+#include <limits>
 #include <vector>
 
 struct llama_cparams;
@@ -70,6 +71,9 @@ public:
     const llama_model   & model;
     const llama_hparams & hparams;
 
+    // half of what an int holds: sums of two positions cannot overflow
+    static constexpr llama_pos max_position = std::numeric_limits<llama_pos>::max()/2;
+
     const llama_hw_layout_t layout;
 
     struct layer {
@@ -111,9 +115,9 @@ private:
     std::vector<std::pair<ggml_context_ptr, ggml_backend_buffer_ptr>> ctxs_bufs;
 };
 
-// Do these rows, or their scales, hold neither infinity nor NaN, also after a shift if they are `turned`? For the row
+// Do these rows, or their scales, hold neither infinity nor NaN, and would not if they grew by this factor? For the row
 // types of a cache.
-bool llama_hw_rows_finite(ggml_type type, const void * data, size_t size, bool turned);
+bool llama_hw_rows_finite(ggml_type type, const void * data, size_t size, float growth);
 
 // What one micro-batch sees of the cache.
 class llama_kv_cache_headwise_context : public llama_memory_context_i {

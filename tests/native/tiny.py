@@ -11,7 +11,9 @@ N_VOCAB, N_EMBD, N_HEAD, N_KV, N_FF, N_LAYER = 64, 64, 4, 2, 96, 2
 MLA_RANK, MLA_ROPE = 32, 8
 
 
-def write(path: Path, arch: str, *, n_head_kv: int = N_KV) -> Path:
+def write(
+    path: Path, arch: str, *, n_head_kv: int = N_KV, head_dim: int = N_EMBD // N_HEAD
+) -> Path:
     """`arch`: llama, qwen2, qwen3, gemma3 (sliding window), mpt (ALiBi), mamba (recurrent)
     or deepseek2 (MLA)."""
     writer = gguf.GGUFWriter(path, arch)
@@ -25,6 +27,10 @@ def write(path: Path, arch: str, *, n_head_kv: int = N_KV) -> Path:
     writer.add_layer_norm_eps(1e-5)
     writer.add_vocab_size(N_VOCAB)
     writer.add_tokenizer_model("none")
+    if head_dim != N_EMBD // N_HEAD:
+        writer.add_key_length(head_dim)
+        writer.add_value_length(head_dim)
+        writer.add_rope_dimension_count(head_dim)
     if arch == "gemma3":
         writer.add_sliding_window(16)
     if arch == "mpt":
@@ -46,7 +52,7 @@ def write(path: Path, arch: str, *, n_head_kv: int = N_KV) -> Path:
         writer.add_expert_feed_forward_length(N_FF)
         writer.add_expert_shared_count(0)
     rng = np.random.default_rng(0)
-    for name, shape in _tensors(arch, n_head_kv).items():
+    for name, shape in _tensors(arch, n_head_kv, head_dim).items():
         data = rng.normal(0, 0.2, shape).astype(np.float32)
         writer.add_tensor(name, data + 1 if "norm" in name else data)
     writer.write_header_to_file()
@@ -56,8 +62,7 @@ def write(path: Path, arch: str, *, n_head_kv: int = N_KV) -> Path:
     return path
 
 
-def _tensors(arch: str, n_head_kv: int) -> dict[str, tuple[int, ...]]:
-    d = N_EMBD // N_HEAD
+def _tensors(arch: str, n_head_kv: int, d: int = N_EMBD // N_HEAD) -> dict[str, tuple[int, ...]]:
     kv = d * n_head_kv
     tensors: dict[str, tuple[int, ...]] = {
         "token_embd.weight": (N_VOCAB, N_EMBD),
@@ -104,10 +109,10 @@ def _tensors(arch: str, n_head_kv: int) -> dict[str, tuple[int, ...]]:
             }
         else:
             layer |= {
-                "attn_q.weight": (N_EMBD, N_EMBD),
+                "attn_q.weight": (N_HEAD * d, N_EMBD),
                 "attn_k.weight": (kv, N_EMBD),
                 "attn_v.weight": (kv, N_EMBD),
-                "attn_output.weight": (N_EMBD, N_EMBD),
+                "attn_output.weight": (N_EMBD, N_HEAD * d),
                 "ffn_norm.weight": (N_EMBD,),
                 "ffn_gate.weight": (N_FF, N_EMBD),
                 "ffn_up.weight": (N_FF, N_EMBD),
