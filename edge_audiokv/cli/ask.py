@@ -15,6 +15,7 @@ from edge_audiokv.audio.file import FileSource
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource
 from edge_audiokv.cli.options import Number, engine_options, settings_from
+from edge_audiokv.cli.wording import as_flags
 from edge_audiokv.engine.session import Session
 from edge_audiokv.engine.session_settings import SessionSettings
 from edge_audiokv.errors import InputError
@@ -120,7 +121,7 @@ def _hear(session: Session, source: AudioSource, console: Console) -> list[Final
 
 def _note(event: Event) -> None:
     if isinstance(event, Warned):
-        click.echo(f"warning: {printable(event.message)}", err=True)
+        click.echo(f"warning: {as_flags(printable(event.message))}", err=True)
 
 
 def _print_answer(answer: Answer, *, alone: bool) -> None:

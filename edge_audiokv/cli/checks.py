@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge_audiokv import __version__
+from edge_audiokv.cli.wording import as_flags
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import (
     DeviceError,
@@ -57,8 +58,8 @@ class Check:
             "name": self.name,
             "ok": problem is None,
             "facts": self.facts,
-            "problem": problem.what if problem else None,
-            "cure": problem.cure if problem else None,
+            "problem": as_flags(problem.what) if problem else None,
+            "cure": as_flags(problem.cure) if problem else None,
             "exit_code": problem.exit_code if problem else 0,
         }
 

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from edge_audiokv.cli import checks
 from edge_audiokv.cli.checks import Check, run_check
 from edge_audiokv.cli.options import engine_options, settings_from, variables
+from edge_audiokv.cli.wording import as_flags
 
 _SOURCES = {
     ParameterSource.COMMANDLINE: "command line",
@@ -107,5 +108,5 @@ def _print(check: Check) -> None:
         shown = ", ".join(value) if isinstance(value, list) else value
         click.echo(f"        {name:<24}{shown}")
     if check.problem is not None:
-        click.echo(f"        {check.problem.what}")
-        click.echo(f"        -> {check.problem.cure}")
+        click.echo(f"        {as_flags(check.problem.what)}")
+        click.echo(f"        -> {as_flags(check.problem.cure)}")

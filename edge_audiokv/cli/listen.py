@@ -28,6 +28,7 @@ from edge_audiokv.cli.options import (
     settings_from,
 )
 from edge_audiokv.cli.results import format_of
+from edge_audiokv.cli.wording import worded
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.errors import EdgeAudioKVError, OutputError
 from edge_audiokv.events import Event, SessionEnded, Warned
@@ -175,7 +176,7 @@ class _Desk:
         with self._lock:
             if self.writer is not None:
                 self.writer.write(event)
-            self.view.show(event)
+            self.view.show(worded(event))
         if isinstance(event, SessionEnded):
             self.ended = event
 

@@ -12,6 +12,7 @@ import click
 
 from edge_audiokv import __version__
 from edge_audiokv.cli.ending import Terminated, signals_raise
+from edge_audiokv.cli.wording import as_flags
 from edge_audiokv.errors import EdgeAudioKVError
 
 # name: (module in edge_audiokv.cli, attribute, summary). Modules load only when their command runs;
@@ -141,7 +142,7 @@ def main(args: list[str] | None = None) -> None:
             code = cli.main(args=args, prog_name="edge-audiokv", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except EdgeAudioKVError as error:
-        click.echo(f"edge-audiokv: {error}", err=True)
+        click.echo(f"edge-audiokv: {as_flags(str(error))}", err=True)
         sys.exit(error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         # Nothing was asked for: what can be asked, as it is read best.

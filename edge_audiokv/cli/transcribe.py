@@ -24,6 +24,7 @@ from edge_audiokv.cli.options import (
     settings_from,
 )
 from edge_audiokv.cli.results import find_inputs, format_of, make_folders, plan_targets
+from edge_audiokv.cli.wording import as_flags
 from edge_audiokv.engine.transcriber import Transcriber
 from edge_audiokv.errors import InputError
 from edge_audiokv.events import Final, Warned
@@ -133,7 +134,7 @@ def transcribe(
                         click.echo(f"{printable(name)} -> {printable(str(target))}", err=True)
                 except InputError as error:
                     # The others can be read all the same; what there was of this one is kept.
-                    click.echo(f"edge-audiokv: {error}", err=True)
+                    click.echo(f"edge-audiokv: {as_flags(str(error))}", err=True)
                     failed = failed or error
                 hear.start_over()
             if failed is not None:
@@ -173,7 +174,7 @@ class _Hearer:
                 if isinstance(event, Warned):
                     doubts.append(event.message)
             for doubt in doubts:
-                click.echo(f"warning: {printable(doubt)}", err=True)
+                click.echo(f"warning: {as_flags(printable(doubt))}", err=True)
             self._offset_s += source.clock_s
         if not spoken:
             # An empty result looks like a failure that was kept quiet.

@@ -206,7 +206,7 @@ class Controller:
         if (room < 1).any():
             raise PolicyError(
                 f"{incoming_tokens} tokens do not fit a head of {self.capacity.min()} rows.",
-                cure="Append fewer tokens at a time, or raise --mem or --kv-budget.",
+                cure="Append fewer tokens at a time, or raise mem= or kv_share=.",
             )
         low = np.minimum((self.capacity * self.settings.low_water).astype(np.int32), room)
         full = counts + incoming_tokens > self.capacity
@@ -272,7 +272,7 @@ class Controller:
         if not self.policy.evicts:
             raise PolicyError(
                 f"The KV cache is full and policy {self.policy.name} evicts nothing.",
-                cure="Raise --mem or --kv-budget, or choose another --kv-policy.",
+                cure="Raise mem= or kv_share=, or choose another kv_policy=.",
             )
         return self.evict(cache, self.targets(counts, incoming_tokens))
 

@@ -80,10 +80,10 @@ def plan_memory(
         smallest_mb = math.ceil(needed_bytes * (1 + SPREAD_SHARE) / 1_000_000)
         listed = " + ".join(f"{name} {format_bytes(size)}" for name, size in parts.items())
         raise MemoryBudgetError(
-            f"--mem {format_cap(cap_bytes)} cannot hold {listed} + slack "
+            f'mem="{format_cap(cap_bytes)}" cannot hold {listed} + slack '
             f"{format_bytes(slack_bytes)} + KV cache at least {format_bytes(least_bytes)} "
             f"= {format_bytes(needed_bytes)}.",
-            cure=f"Use --mem {smallest_mb}MB or more, or a smaller model.",
+            cure=f'Use mem="{smallest_mb}MB" or more, or a smaller model.',
             required_bytes=smallest_mb * 1_000_000,
         )
     kv_bytes = min(int(left_bytes / (1 + table_share)), kv_max_bytes)

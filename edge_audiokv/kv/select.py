@@ -37,7 +37,7 @@ def select(
         raise PolicyError(
             f"Head {head} of layer {first_layer + layer} must keep {hard[layer, head]} protected"
             f" rows, but its budget is {kept[layer, head]}.",
-            cure=f"Give each head at least {int(hard.max())} rows: raise --mem or --kv-budget.",
+            cure=f"Give each head at least {int(hard.max())} rows: raise mem= or kv_share=.",
         )
     key = _keys(scores, tiers, valid).reshape(-1, n_rows)
     keep = _top(key, kept.ravel())

@@ -103,7 +103,7 @@ class HeadwiseContext(CacheRows, Loadable):
             if "allocate" in " ".join(library.complaints) or "out of memory" in message:
                 raise MemoryBudgetError(
                     "The KV cache or its compute buffers could not be allocated.",
-                    cure="Lower --mem, --kv-budget or the batch size.",
+                    cure="Lower mem=, kv_share= or the batch size.",
                 )
             raise NativeError(f"{message}.", code=bindings.BAD_ARGUMENT)
         self._ctx = ctx

@@ -341,7 +341,7 @@ def test_cancelling_closes_the_source_and_the_session_goes_on(session: Session, 
 
 def test_a_cap_that_is_too_small_is_refused_with_the_one_that_works() -> None:
     session = Session(mem="100MB")
-    with pytest.raises(MemoryBudgetError, match=r"Use --mem \d+MB") as caught:
+    with pytest.raises(MemoryBudgetError, match=r'Use mem="\d+MB"') as caught:
         session.load()
     session.close()
     session.close()

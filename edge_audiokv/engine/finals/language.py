@@ -97,7 +97,7 @@ class LanguageCheck:
         self._told = True
         return (
             f"this hardly sounds like {self._known}, the text is likely wrong (another language,"
-            " or hard to hear); --language says what is spoken"
+            " or hard to hear); language= says what is spoken"
         )
 
 
