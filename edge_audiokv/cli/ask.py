@@ -42,13 +42,23 @@ from edge_audiokv.units import printable
     show_default=True,
     help="Longest stretch that is decoded at once.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the text that was heard.")
+@click.option(
+    "-f",
+    "--format",
+    "format_name",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json has the text that was heard, too.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 def ask(
     file: str,
     questions: tuple[str, ...],
     context: str,
     max_segment_s: float,
+    format_name: str,
     as_json: bool,
     quiet: bool,
     **values: Any,
@@ -57,7 +67,8 @@ def ask(
 
     FILE (or - for a sound file on standard input) is heard once, as fast as the machine can, and
     stays in the cache within --mem; each question is answered from there, and none changes what
-    the next one sees. Where nobody speaks, the answer says so, and no model is asked.
+    the next one sees. Where nobody speaks, the answer says so, no model is asked, and the exit
+    code is 0: in JSON `heard` is false then. On a terminal answers appear as they are decoded.
 
     \b
     Examples:
@@ -65,6 +76,7 @@ def ask(
       edge-audiokv ask meeting.flac "Who spoke first?" "When do they meet again?" --json
       edge-audiokv ask day.ogg "What is said about the boat?" --mem 1GB --kv-budget 40%
     """
+    as_json = as_json or format_name == "json"
     if not all(question.strip() for question in questions):
         raise InputError("a question is empty.", cure="Ask something.")
     settings = SessionSettings(
@@ -87,9 +99,10 @@ def ask(
             click.echo(f"warning: no speech was found in {printable(file)}.", err=True)
         answers = []
         for question in questions:
-            answers.append(session.ask(question))
-            if not as_json:
-                _print_answer(answers[-1], alone=len(questions) == 1)
+            if as_json:
+                answers.append(session.ask(question))
+            else:
+                _answer(session, question, alone=len(questions) == 1)
         if as_json:
             click.echo(
                 json.dumps(_document(printable(file), session, finals, answers), ensure_ascii=False)
@@ -124,10 +137,35 @@ def _note(event: Event) -> None:
         click.echo(f"warning: {as_flags(printable(event.message))}", err=True)
 
 
-def _print_answer(answer: Answer, *, alone: bool) -> None:
+def _answer(session: Session, question: str, *, alone: bool) -> None:
     """One question gives its answer and nothing else; several say which is which."""
-    click.echo(answer.text if alone else f"Q: {answer.question}\nA: {answer.text}")
-    sys.stdout.flush()
+    if not alone:
+        click.echo(f"Q: {question.strip()}\nA: ", nl=False)
+    growing = _Growing()
+    answer = session.ask(question, on_text=growing.show if sys.stdout.isatty() else None)
+    growing.end(answer.text)
+
+
+class _Growing:
+    """A text that appears on standard output as it grows."""
+
+    def __init__(self) -> None:
+        self._shown = ""
+
+    def show(self, text: str) -> None:
+        # Half a character of several bytes may still change.
+        text = printable(text).rstrip("\ufffd")
+        if text.startswith(self._shown):
+            click.echo(text[len(self._shown) :], nl=False)
+            sys.stdout.flush()
+            self._shown = text
+
+    def end(self, text: str) -> None:
+        """The rest of it; all of it anew in the odd case that it has become another."""
+        text = printable(text)
+        known = text.startswith(self._shown)
+        click.echo(text[len(self._shown) :] if known else f"\n{text}")
+        sys.stdout.flush()
 
 
 def _document(

@@ -15,7 +15,8 @@ from edge_audiokv.engine.heap import bound_heap
 from edge_audiokv.engine.prompt import PromptTemplate
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import ModelError
-from edge_audiokv.kv.memory import Ledger, MemoryPlan, plan_memory, rss_bytes
+from edge_audiokv.kv.holders import Holding
+from edge_audiokv.kv.memory import INTERPRETER, Ledger, MemoryPlan, plan_memory, rss_bytes
 from edge_audiokv.kv.shape import IntArray, KVShape
 from edge_audiokv.lifetime import Loadable
 from edge_audiokv.models import catalog, download
@@ -30,6 +31,7 @@ class Runtime(Loadable):
     """A loaded model: encoder, LLM and prompt. `load()` does the work, `close()` may be repeated.
 
     `max_window_s` is the longest audio that is encoded at once; it decides the encoder's peak.
+    `owner` is what others of the process call it that count its memory.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Runtime(Loadable):
         *,
         max_window_s: float = 30.0,
         progress: Progress | None = None,
+        owner: str = "engine",
     ) -> None:
         self.settings = settings
         self.max_window_s = max_window_s
@@ -47,7 +50,8 @@ class Runtime(Loadable):
         self._model: Model | None = None
         self._template: PromptTemplate | None = None
         self._words_heard: WordsHeard | None = None
-        self.ledger = Ledger(0)
+        self.holding = Holding(owner)
+        self.ledger = Ledger(0, self.holding)
         self.plan: MemoryPlan | None = None
 
     def find(self) -> LocalModel:
@@ -83,20 +87,23 @@ class Runtime(Loadable):
         _import_all()
         # In a process of its own, before this one is full.
         check_in_child(*local.llm_paths)
-        base_bytes = rss_bytes()
-        self.ledger = Ledger(settings.cap_bytes)
-        self.ledger.add("interpreter", lambda: base_bytes)
+        holding = self.holding
+        base_bytes = holding.shared_bytes(rss_bytes())
+        self.ledger = Ledger(settings.cap_bytes, holding)
+        self.ledger.add(INTERPRETER, lambda: base_bytes)
         # Refuse on the estimate, before seconds and memory are spent.
         self.plan = plan_memory(
             settings.cap_bytes,
             {
-                "interpreter": base_bytes,
+                INTERPRETER: base_bytes,
+                **holding.others(),
                 **model_parts(local, min(self.max_window_s, entry.max_audio_s)),
                 **(others if others is not None else {"compute": context_bytes()}),
             },
             kv_min_bytes=kv_min_bytes,
             kv_max_bytes=max(kv_min_bytes, settings.cap_bytes),
             table_share=table_share,
+            others=holding.others(),
         )
         try:
             self._template = PromptTemplate.parse(
@@ -163,6 +170,7 @@ class Runtime(Loadable):
             kv_min_bytes=kv_min_bytes,
             kv_max_bytes=max(kv_min_bytes, kv_max_bytes),
             table_share=table_share,
+            others=self.holding.others(),
         )
         return self.plan
 
@@ -178,6 +186,7 @@ class Runtime(Loadable):
 
     def close(self) -> None:
         """Give everything back."""
+        self.holding.release()
         if self._model is not None:
             self._model.close()
         if self._encoder is not None:

@@ -3,7 +3,8 @@
 Threads: one thread at a time listens or feeds, and all callbacks run in it, or in the thread that
 asks. `ask`, `memory`, `stop` and `close` may be called from any other thread, or from a callback;
 they wait for the step in progress, a second at most on a slow machine. Different sessions share
-nothing.
+nothing but the memory of the process: `mem` caps all of it, so a session that is loaded beside
+others needs a cap that holds them, too; they stand in its sum by name.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from edge_audiokv.events import (
     SessionEnded,
     Warned,
 )
+from edge_audiokv.kv.holders import LOADING
 from edge_audiokv.kv.memory import rss_bytes
 from edge_audiokv.lifetime import Loadable
 from edge_audiokv.models.download import Progress
@@ -77,7 +79,10 @@ class Session(Loadable):
     ) -> None:
         self.engine, self.settings = with_options(engine, settings, options)
         self.runtime = Runtime(
-            self.engine, max_window_s=self.settings.endpoint.max_segment_s, progress=progress
+            self.engine,
+            max_window_s=self.settings.endpoint.max_segment_s,
+            progress=progress,
+            owner="session",
         )
         self.on_event, self.on_partial, self.on_final = on_event, on_partial, on_final
         self.final_watch = Stopwatch()
@@ -101,7 +106,8 @@ class Session(Loadable):
         """
         with self._lock:
             if self._hearing is None:
-                self._load()
+                with LOADING:
+                    self._load()
         return self
 
     def _load(self) -> None:
@@ -121,6 +127,7 @@ class Session(Loadable):
             self.close()
             raise
         self._hearing = Hearing(runtime, caches, detector, settings, self.memory)
+        runtime.ledger.settle()
 
     def close(self) -> None:
         """Give everything back, once the step in progress is over. Safe from other threads."""

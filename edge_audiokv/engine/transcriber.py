@@ -20,6 +20,7 @@ from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.session_settings import EngineOptions, check_names
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.events import Final
+from edge_audiokv.kv.holders import LOADING
 from edge_audiokv.lifetime import Loadable
 from edge_audiokv.models.download import Progress
 
@@ -54,7 +55,10 @@ class Transcriber(Loadable):
         self.settings = replace(settings or EngineSettings(), **given)
         self.endpoint = endpoint or EndpointConfig()
         self.runtime = Runtime(
-            self.settings, max_window_s=self.endpoint.max_segment_s, progress=progress
+            self.settings,
+            max_window_s=self.endpoint.max_segment_s,
+            progress=progress,
+            owner="transcriber",
         )
         self._detector = VoiceDetector()
         self._cache: HeadCache | None = None
@@ -68,7 +72,8 @@ class Transcriber(Loadable):
         """
         with self._lock:
             if self._recognizer is None:
-                self._load()
+                with LOADING:
+                    self._load()
         return self
 
     def _load(self) -> None:
@@ -99,6 +104,7 @@ class Transcriber(Loadable):
             runtime.ledger.add("KV pools", lambda: cache.context.pool_nbytes)
             runtime.ledger.add("compute", lambda: cache.nbytes - cache.context.pool_nbytes)
             self._recognizer = Recognizer(runtime, self._cache)
+            runtime.ledger.settle()
         except BaseException:
             self.close()
             raise

@@ -7,7 +7,7 @@ The ledger answers where the bytes are now, beside the kernel's own figure.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from edge_audiokv.errors import MemoryBudgetError
+from edge_audiokv.kv.holders import Holding
 from edge_audiokv.units import format_bytes, format_cap
 
 # What Python's and C's heaps grow by in hours of use, and library pages that are touched late
@@ -62,10 +63,12 @@ def plan_memory(
     kv_min_bytes: int,
     kv_max_bytes: int,
     table_share: float = 0.0,
+    others: Collection[str] = (),
 ) -> MemoryPlan:
     """Give the cache what the cap leaves, at most `kv_max_bytes`.
 
     `table_share` is what each byte of cache brings with it: statistics, masks, working arrays.
+    `others` names the parts that other engines of the process hold.
     Raises MemoryBudgetError with the sum and the smallest cap that works if less than
     `kv_min_bytes` is left.
     """
@@ -78,12 +81,13 @@ def plan_memory(
         # What runs already differs by up to 5 MB from start to start (library pages that the kernel
         # maps or not): the cap that is named here must work the next time, too.
         smallest_mb = math.ceil(needed_bytes * (1 + SPREAD_SHARE) / 1_000_000)
+        close = f"close {' or '.join(others)}, " if others else ""
         listed = " + ".join(f"{name} {format_bytes(size)}" for name, size in parts.items())
         raise MemoryBudgetError(
             f'mem="{format_cap(cap_bytes)}" cannot hold {listed} + slack '
             f"{format_bytes(slack_bytes)} + KV cache at least {format_bytes(least_bytes)} "
             f"= {format_bytes(needed_bytes)}.",
-            cure=f'Use mem="{smallest_mb}MB" or more, or a smaller model.',
+            cure=f'Use mem="{smallest_mb}MB" or more, {close}or a smaller model.',
             required_bytes=smallest_mb * 1_000_000,
         )
     kv_bytes = min(int(left_bytes / (1 + table_share)), kv_max_bytes)
@@ -92,11 +96,18 @@ def plan_memory(
     )
 
 
+INTERPRETER = "interpreter"
+
+
 @dataclass
 class Ledger:
-    """Named parts, each a function that answers its bytes now."""
+    """Named parts, each a function that answers its bytes now.
+
+    Other engines of the process are parts of each other's ledger, under their names.
+    """
 
     cap_bytes: int
+    holding: Holding = field(default_factory=lambda: Holding("engine"))
     _parts: dict[str, Callable[[], int]] = field(default_factory=dict)
 
     def add(self, name: str, nbytes: Callable[[], int]) -> None:
@@ -113,7 +124,17 @@ class Ledger:
 
     def parts(self) -> dict[str, int]:
         """Bytes of every part now."""
+        return {**self.own_parts(), **self.holding.others()}
+
+    def own_parts(self) -> dict[str, int]:
+        """The same without other engines."""
         return {name: nbytes() for name, nbytes in self._parts.items()}
+
+    def settle(self) -> None:
+        """All is loaded: from now on the other engines of the process count this one."""
+        parts = self.own_parts()
+        interpreter_bytes = parts.pop(INTERPRETER, 0)
+        self.holding.settle(sum(parts.values()), interpreter_bytes)
 
 
 def rss_bytes() -> int:

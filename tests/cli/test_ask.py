@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from edge_audiokv.cli.ask import _Growing
 from edge_audiokv.cli.main import main
+from edge_audiokv.engine.hearing import NOTHING_HEARD
+from edge_audiokv.engine.rolling import RollingMemory
+from edge_audiokv.engine.session import Session
 
 pytestmark = pytest.mark.integration
 CLIP = Path(__file__).parents[1] / "data" / "two_sentences.flac"
@@ -46,10 +51,23 @@ def test_answers_do_not_depend_on_the_questions_before(capsys) -> None:
     assert lines[3] == f"A: {alone.strip()}"
 
 
-def test_silence_is_said_and_still_answered(capsys, tmp_path) -> None:
-    path = tmp_path / "silence.wav"
-    soundfile.write(path, np.zeros(16_000, np.float32), 16_000)
-    code, _, err = run(capsys, path, "What was said?")
+@pytest.mark.parametrize("kind", ["silence", "pink noise"])
+def test_where_nobody_speaks_no_model_answers(capsys, tmp_path, monkeypatch, kind) -> None:
+    noise = np.random.default_rng(7).normal(size=64_000)
+    spectrum = np.fft.rfft(noise)
+    spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))
+    pink = np.fft.irfft(spectrum)
+    samples = np.zeros(16_000) if kind == "silence" else 0.1 * pink / np.abs(pink).max()
+    path = tmp_path / "nobody.wav"
+    soundfile.write(path, samples.astype(np.float32), 16_000)
+
+    def asked(*_args, **_options):
+        raise AssertionError("a model was asked")
+
+    monkeypatch.setattr(RollingMemory, "ask", asked)
+    code, out, err = run(capsys, path, "What was said?", "--format", "json")
+    (answer,) = json.loads(out)["answers"]
+    assert answer == {"question": "What was said?", "text": NOTHING_HEARD, "heard": False}
     assert code == 0 and "no speech was found" in err
 
 
@@ -77,3 +95,29 @@ def test_what_cannot_be_asked_is_one_line_and_a_code(capsys, file, question, cod
 def test_no_question_is_wrong_usage(capsys) -> None:
     code, _, err = run(capsys, CLIP)
     assert code == 2 and "QUESTION" in err
+
+
+def test_an_answer_grows_on_a_terminal_and_is_the_same_in_the_end(capsys) -> None:
+    growing = _Growing()
+    told = ["A tra", "A train w", "A train w\ufffd", "A train wä", "A train wär"]
+    for text in told:
+        growing.show(text)
+        assert capsys.readouterr().out in ("A tra", "in w", "", "ä", "r")
+    growing.end("A train wäre.")
+    assert capsys.readouterr().out == "e.\n"
+    growing = _Growing()
+    growing.show("one")
+    growing.end("another\x1b[2J")
+    assert capsys.readouterr().out == "one\nanother\\x1b[2J\n"
+
+
+def test_a_session_tells_an_answer_while_it_grows() -> None:
+    grown: list[str] = []
+    with Session(threads=1, report_interval_s=0.0) as session:
+        assert not session.ask("What was late?", on_text=grown.append).heard
+        assert grown == []
+        session.feed(soundfile.read(str(CLIP), dtype="float32")[0], live=False)
+        session.finish()
+        answer = session.ask("What was late?", on_text=grown.append)
+    assert answer.heard and len(grown) > 1 and grown[-1] == answer.text
+    assert all(later.startswith(text) for text, later in itertools.pairwise(grown))

@@ -1,0 +1,84 @@
+"""scripts/install says what is missing before it builds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+INSTALL = Path(__file__).parents[2] / "scripts" / "install"
+
+
+def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The script with a folder for a new environment; it is refused before that is made."""
+    done = subprocess.run(
+        ["bash", str(INSTALL)],
+        env={**os.environ, "VENV": str(folder / "venv"), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1 and done.stdout == ""
+    assert not (folder / "venv").exists()
+    return done
+
+
+def script(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize("text", ["exit 1", "echo 'xcode-select: no tools' >&2; exit 1"])
+def test_no_compiler_that_works_is_told_with_what_to_install(tmp_path: Path, text: str) -> None:
+    done = run(tmp_path, CXX=script(tmp_path / "c++", text))
+    assert "C++ compiler" in done.stderr and "CMake" not in done.stderr
+    for words in ("apt install build-essential", "xcode-select --install"):
+        assert words in done.stderr
+    assert all(line.startswith("install: ") for line in done.stderr.splitlines())
+
+
+def test_no_python_and_no_venv_are_told(tmp_path: Path) -> None:
+    assert "older than 3.11" in run(tmp_path, PYTHON=str(tmp_path / "none")).stderr
+    compiler = script(tmp_path / "c++", "exit 0")
+    bare = script(tmp_path / "python", 'case "$2" in *venv*) exit 1 ;; esac; exit 0')
+    done = run(tmp_path, PYTHON=bare, CXX=compiler)
+    assert "apt install python3-venv" in done.stderr
+
+
+def test_help_says_what_it_needs() -> None:
+    done = subprocess.run(
+        ["bash", str(INSTALL), "--help"], capture_output=True, text=True, check=True
+    )
+    assert "C++ compiler" in done.stdout and not done.stdout.startswith("#")
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_it_says_what_it_does_and_shows_the_end_of_what_failed(tmp_path: Path, code: int) -> None:
+    made = tmp_path / "venv" / "bin"
+    made.mkdir(parents=True)
+    script(made / "python", f"echo it is $2 that went wrong; exit {code}")
+    done = subprocess.run(
+        ["bash", str(INSTALL)],
+        env={
+            **os.environ,
+            "VENV": str(tmp_path / "venv"),
+            "CXX": script(tmp_path / "c++", "exit 0"),
+            "TMPDIR": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "building llama.cpp" in done.stdout
+    logs = list(tmp_path.glob("edge-audiokv-install.*"))
+    if code:
+        assert done.returncode == 1 and "it is pip that went wrong" in done.stderr
+        assert str(logs[0]) in done.stderr
+    else:
+        assert (done.returncode, done.stderr, logs) == (0, "", [])
+        assert "done in" in done.stdout
