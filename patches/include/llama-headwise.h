@@ -76,7 +76,8 @@ LLAMA_API int32_t llama_hw_plan(
               int32_t                     * level,
               struct llama_hw_bytes       * bytes);
 
-// A context with a head-wise cache, or null. One sequence; flash attention is forced on.
+// A context with a head-wise cache, or null. One sequence; flash attention is forced on. llama_decode refuses batches
+// whose positions do not ascend strictly from llama_hw_next_position on.
 LLAMA_API struct llama_context * llama_hw_init_from_model(
               struct llama_model          * model,
               struct llama_context_params   cparams,
