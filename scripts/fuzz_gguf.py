@@ -142,11 +142,12 @@ def use(path: Path, lora: Path | None) -> None:
     """Our reader, the child, and then what a session does. AssertionError is a fault."""
     from edge_audiokv.errors import EdgeAudioKVError
     from edge_audiokv.models.gguf import read_header
+    from edge_audiokv.models.usable import check_usable
     from edge_audiokv.native.probe import _bound, _try
 
     try:
         for each in filter(None, (path, lora)):
-            read_header(each, check_tokens=True)
+            check_usable(read_header(each, check_tokens=True))
     except EdgeAudioKVError as error:
         assert "\n" not in str(error), error
         return

@@ -24,8 +24,10 @@ MAX_DIMS = 4
 MAX_LAYERS = 512  # llama.cpp's own bound
 KEPT_ARRAY_LENGTH = 1024  # per-layer lists are kept, vocabularies only skipped
 
+_UTF8_BYTES = (*range(1, 0xC0), *range(0xC2, 0xF5))
 _F32 = 0
 _STRING, _ARRAY = 8, 9
+_ARRAY_TYPE = struct.pack("<I", _ARRAY)
 _SCALARS = {
     0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f",
     7: "<?", 10: "<Q", 11: "<q", 12: "<d",
@@ -52,6 +54,8 @@ class GGUFHeader:
     keys: dict[str, Value]
     file_bytes: int
     header_sha256: str
+    vocabulary_length: int = 0
+    missing_bytes: int = 0  # of those that UTF-8 holds, not in a vocabulary (with `check_tokens`)
 
     @property
     def architecture(self) -> str:
@@ -232,8 +236,11 @@ def _damaged(path: Path, what: str) -> ModelError:
     return ModelError(f"{path} is not a usable GGUF file: {what}.", cure="Fetch it again.")
 
 
-def _check_tokens(path: Path, data: bytes, start: int) -> None:
-    """Refuse a token that is there twice: llama.cpp ends the process. The value is at `start`."""
+def _check_tokens(path: Path, data: bytes, start: int) -> int:
+    """Refuse a token that is there twice: llama.cpp ends the process. The value is at `start`.
+
+    Returns how many bytes of UTF-8 are no token, neither as they are nor as <0xXX>.
+    """
     if data[start : start + 8] != struct.pack("<II", _ARRAY, _STRING):
         raise _damaged(path, "a vocabulary that is no list of texts")
     seen: set[bytes] = set()
@@ -250,6 +257,7 @@ def _check_tokens(path: Path, data: bytes, start: int) -> None:
         at = end
     if len(seen) + n_empty != count:
         raise _damaged(path, "a vocabulary that holds a token twice")
+    return sum(bytes([byte]) not in seen and b"<0x%02X>" % byte not in seen for byte in _UTF8_BYTES)
 
 
 def _check_keys(path: Path, keys: dict[str, Value]) -> None:
@@ -273,12 +281,15 @@ def _parse(path: Path, data: bytes, file_bytes: int, check_tokens: bool = False)
     if key_count > MAX_KEYS or tensor_count > MAX_TENSORS:
         raise _damaged(path, f"{key_count} keys and {tensor_count} tensors")
     keys: dict[str, Value] = {}
+    vocabulary_length = missing_bytes = 0
     for _ in range(key_count):
         name = cursor.string()
         start = cursor.at
         value = cursor.value(cursor.count("<I"), path)
+        if name == "tokenizer.ggml.tokens" and data[start : start + 4] == _ARRAY_TYPE:
+            vocabulary_length = int.from_bytes(data[start + 8 : start + 16], "little")
         if check_tokens and name == "tokenizer.ggml.tokens":
-            _check_tokens(path, data, start)
+            missing_bytes = _check_tokens(path, data, start)
         if value is not None:
             keys[name] = value
     _check_keys(path, keys)
@@ -302,4 +313,6 @@ def _parse(path: Path, data: bytes, file_bytes: int, check_tokens: bool = False)
         keys=keys,
         file_bytes=file_bytes,
         header_sha256=hashlib.sha256(data[: cursor.at]).hexdigest(),
+        vocabulary_length=vocabulary_length,
+        missing_bytes=missing_bytes,
     )

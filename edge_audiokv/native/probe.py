@@ -22,6 +22,7 @@ from pathlib import Path
 from edge_audiokv.errors import ModelError
 from edge_audiokv.models.cache import cache_directory, write_atomic
 from edge_audiokv.models.gguf import read_header
+from edge_audiokv.models.usable import check_usable
 from edge_audiokv.native.library import describe_library
 
 TIMEOUT_S = 120.0
@@ -46,6 +47,7 @@ def check_in_child(model: Path, lora: Path | None = None) -> None:
     remembered = _remembered()
     if name in remembered:
         return
+    check_usable(read_header(model, check_tokens=True))
     try:
         child = subprocess.run(
             [sys.executable, "-m", "edge_audiokv.native.probe", *map(str, paths)],

@@ -7,10 +7,13 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import gguf
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+
+from tests.native import vocabularies
 
 pytestmark = pytest.mark.integration
 
@@ -93,6 +96,34 @@ def test_a_damaged_gguf(call, model_dir, local_model, spoken, tmp_path, role, ki
     ran = call("transcribe", spoken["garden"].path, "--model", folder)
     assert ran.code == 4
     assert f"{role}.bin" in ran.complaint
+
+
+# Each ended a process; the last is known to no reader of ours, and a child dies of it.
+ENDING = {
+    "no vocabulary": ("llama-none", {}, "no vocabulary"),
+    "experts used, none there": ("llama-bpe", {"add_expert_used_count": 2}, "experts"),
+    "experts there, none used": ("llama-bpe", {"add_expert_count": 4}, "experts"),
+    "groups of no experts": ("llama-bpe", {"add_expert_group_count": 2}, "gives up on it"),
+}
+
+
+@pytest.mark.parametrize("kind", list(ENDING))
+def test_a_gguf_that_ends_a_process(call, model_dir, spoken, tmp_path, kind) -> None:
+    vocabulary, keys, why = ENDING[kind]
+
+    def also(writer: gguf.GGUFWriter) -> None:
+        for add, value in keys.items():
+            getattr(writer, add)(value)
+
+    bad = vocabularies.write(tmp_path / "bad.gguf", vocabulary, also)
+    folder = model_dir(llm=bad)
+    toml = folder / "model.toml"
+    text = re.sub(r"\b576\b", "64", toml.read_text(encoding="utf-8"))
+    toml.write_text(re.sub(r"(?m)^merge = .*$", "", text), encoding="utf-8")
+    # `lora.bin` is the default model's: the language model is refused before it is read.
+    ran = call("transcribe", spoken["garden"].path, "--model", folder)
+    assert ran.code == 4
+    assert "llm.bin" in ran.complaint and why in ran.complaint
 
 
 def test_an_adapter_is_no_llm_and_an_llm_no_adapter(call, model_dir, local_model, spoken) -> None:
