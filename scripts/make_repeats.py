@@ -43,7 +43,8 @@ def main() -> None:
             words = timed(alignment, frame_s=1 / encoder.tokens_per_second)
             parts += stretches(clip.id, clip.speaker, samples, words)
     (args.out / "parts").mkdir(parents=True, exist_ok=True)
-    lines, names = [], {}
+    lines: list[str] = []
+    names: dict[int, str] = {}
     for number, join in enumerate(make_joins(parts, count=args.count, seed=args.seed)):
         for part in join.parts:
             if id(part) not in names:

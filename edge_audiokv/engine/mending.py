@@ -18,8 +18,13 @@ from edge_audiokv.engine.decode import Decoded
 _MAX_PIECES = 6
 JUMP = "jump"
 
+# A rest shorter than this holds no more than the end of a word.
+_LEAST_REST_S = 0.5
+
 # Writes down a sound, strictly by the words heard or as usual.
 Write = Callable[[Sound, bool], Decoded]
+# The row of a sound in which a text of it ends.
+EndRow = Callable[[Decoded, Sound], int]
 
 
 def n_astray(text: str, heard: Sequence[HeardWord]) -> int:
@@ -83,3 +88,29 @@ def _piecewise(start: Decoded, sound: Sound, heard: Sequence[HeardWord], write: 
     texts.append(now)
     text = " ".join(part for part in texts if part)
     return Decoded(text, (), n_generated, tuple(flags))
+
+
+def carry_on(
+    first: Decoded, sound: Sound, end_row: EndRow, write: Write, *, tokens_per_second: float
+) -> Decoded:
+    """`first`, which a guard cut, and what the rest of `sound` says: for encoders without words.
+
+    What is said again and again is written round by round, since each piece begins after the text
+    of the one before it. Nothing tells how right that is, so the guard's flags stay.
+    """
+    texts: list[str] = []
+    now, rest, n_generated = first, sound, first.n_generated
+    for _ in range(_MAX_PIECES):
+        if not now.flags or not now.ids:
+            break
+        row = end_row(now, rest) + 1
+        if row <= 0 or len(rest) - row < _LEAST_REST_S * tokens_per_second:
+            break
+        texts.append(now.text)
+        rest = rest.after(row)
+        now = write(rest, False)
+        n_generated += now.n_generated
+    if not texts:
+        return first
+    text = " ".join(part for part in (*texts, now.text) if part)
+    return Decoded(text, (), n_generated, first.flags)

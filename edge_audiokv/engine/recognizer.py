@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from edge_audiokv.encoder.sound import Sound
-from edge_audiokv.engine.alignment.attention import Watcher
+from edge_audiokv.engine.alignment.attention import Watcher, forward
 from edge_audiokv.engine.alignment.jumps import HeardWord, heard_words
 from edge_audiokv.engine.cache import HeadCache
 from edge_audiokv.engine.choose import Chooser, log_sum, witness_of
 from edge_audiokv.engine.decode import Decoded, greedy, text_of
 from edge_audiokv.engine.guard import LoopGuard
-from edge_audiokv.engine.mending import mend, n_astray
+from edge_audiokv.engine.mending import carry_on, mend, n_astray
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.search import Search
 from edge_audiokv.kv.shape import FloatArray
@@ -110,9 +110,13 @@ class Recognizer:
         """`recognize`, of what the encoder has made of the samples."""
         self._forget()
         decoded = self._write(sound, duration_s, draft=draft, final=final, on_text=on_text)
-        heard = heard_words(sound, self.runtime.words_heard.words)
-        if heard and (decoded.flags or (final and n_astray(decoded.text, heard))):
-            decoded = self._mended(decoded, sound, heard, final=final)
+        vocabulary = self.runtime.words_heard.words
+        if vocabulary:
+            heard = heard_words(sound, vocabulary)
+            if decoded.flags or (final and n_astray(decoded.text, heard)):
+                decoded = self._mended(decoded, sound, heard, final=final)
+        elif final and decoded.flags:
+            decoded = self._carried_on(decoded, sound)
         for flag in decoded.flags:
             self.watch.count(flag)
         whole = Heard(decoded, sound)
@@ -138,11 +142,29 @@ class Recognizer:
         mended = mend(first, sound, heard, write, piecewise=final)
         if mended.text != first.text:
             self.watch.count("retried")
-        if mended.text and not mended.ids:
-            mended = replace(
-                mended, ids=tuple(self.runtime.model.tokenize(mended.text, special=False))
-            )
-        return mended
+        return self._with_ids(mended)
+
+    def _carried_on(self, first: Decoded, sound: Sound) -> Decoded:
+        """`first`, which was cut, and the rest of `sound` from where the LLM looked last."""
+        tokens_per_second = self.runtime.encoder.tokens_per_second
+
+        def write(part: Sound, strict: bool) -> Decoded:
+            return self._write(part, len(part) / tokens_per_second, strict=strict)
+
+        def end_row(decoded: Decoded, part: Sound) -> int:
+            attention, _ = self.read_back(Heard(decoded, part), None)
+            rows = forward(attention)
+            return int(rows[-1]) if len(rows) else -1
+
+        whole = carry_on(first, sound, end_row, write, tokens_per_second=tokens_per_second)
+        return self._with_ids(whole)
+
+    def _with_ids(self, decoded: Decoded) -> Decoded:
+        """A text that was put together is no single try: its tokens are found anew."""
+        if decoded.ids or not decoded.text:
+            return decoded
+        ids = self.runtime.model.tokenize(decoded.text, special=False)
+        return replace(decoded, ids=tuple(ids))
 
     def _write(
         self,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.alignment.jumps import HeardWord, heard_words
 from edge_audiokv.engine.decode import Decoded
-from edge_audiokv.engine.mending import _MAX_PIECES, mend, n_astray
+from edge_audiokv.engine.mending import _MAX_PIECES, carry_on, mend, n_astray
 
 SAID = "some were scarlet nobody could say why nobody could say why then winter began"
 
@@ -117,3 +117,36 @@ def test_a_text_never_gets_worse(words: list[str], n: int) -> None:
     assert len(writer.parts) <= _MAX_PIECES
     # Every piece begins further on: the tries come to an end.
     assert writer.parts == sorted(set(writer.parts))
+
+
+def carried_on(first: Decoded, flags: tuple[str, ...], n_words: int) -> tuple[Decoded, list[int]]:
+    """Each try says the next `n_words` words, with `flags`; the LLM looks where they are."""
+    sound, _ = said(SAID)
+    begun: list[int] = []
+
+    def write(part: Sound, strict: bool) -> Decoded:
+        begun.append(int(part.embeddings[0, 0]))
+        words = SAID.split()[(begun[-1] + 1) // 2 :][:n_words]
+        last = begun[-1] / 2 + n_words >= len(SAID.split())
+        return decoded(" ".join(words), *(() if last else flags))
+
+    def end_row(text: Decoded, part: Sound) -> int:
+        return 2 * len(text.text.split()) - 2 + int(part.embeddings[0, 0]) % 2
+
+    found = carry_on(first, sound, end_row, write, tokens_per_second=4.0)
+    return found, begun
+
+
+def test_without_words_a_cut_text_goes_on_where_the_llm_looked_last() -> None:
+    words = SAID.split()
+    found, begun = carried_on(decoded(" ".join(words[:4]), "loop"), ("loop",), 4)
+    assert found.text == SAID and found.ids == ()
+    assert found.flags == ("loop",), "nothing says that it is right"
+    assert begun == sorted(set(begun)) and len(begun) <= _MAX_PIECES
+
+
+def test_without_words_what_was_not_cut_stays_and_tries_are_bounded() -> None:
+    first = decoded("some were")
+    assert carried_on(first, (), 2) == (first, [])
+    found, begun = carried_on(decoded("some", "loop"), ("loop",), 1)
+    assert len(begun) == _MAX_PIECES and found.flags == ("loop",)

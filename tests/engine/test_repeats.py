@@ -61,6 +61,16 @@ def test_a_model_that_loses_its_place_finds_it_again(whole, clips, monkeypatch) 
     closes_or_lets_go(recognizer, heard)
 
 
+def test_without_words_nothing_after_a_cut_is_lost(whole, clips, monkeypatch) -> None:
+    runtime, recognizer = whole.runtime, whole.recognizer
+    alone = WordsHeard((), runtime.model, weight=0.0, floor=0.01)
+    monkeypatch.setattr(runtime, "_words_heard", alone)
+    decoded = recognizer.recognize(said(clips, "harbour", 4, "garden")).decoded
+    n_rounds = decoded.text.lower().split().count("looked")
+    assert n_rounds >= 2, decoded.text
+    assert clips["garden"].share_heard(decoded.text) > 0.5, decoded.text
+
+
 def closes_or_lets_go(recognizer, heard: Heard) -> None:
     """The turn in the cache is that of the text, or the recognizer says that it is not."""
     runtime, cache = recognizer.runtime, recognizer.cache

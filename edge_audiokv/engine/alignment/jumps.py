@@ -54,8 +54,10 @@ class Jump:
 
 
 def heard_words(sound: Sound, vocabulary: Sequence[str]) -> list[HeardWord]:
-    """What the encoder itself would write; `vocabulary` is `Encoder.words`."""
-    if not len(sound) or not sound.words.shape[1]:
+    """What the encoder itself would write; `vocabulary` is `Encoder.words`, or empty if its words
+    are not to count.
+    """
+    if not vocabulary or not len(sound) or not sound.words.shape[1]:
         return []
     silence = 1 - sound.beliefs.sum(axis=1)
     top = sound.beliefs.argmax(axis=1)

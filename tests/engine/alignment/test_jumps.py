@@ -35,6 +35,7 @@ def test_pieces_make_words_and_silence_makes_none() -> None:
     ]  # fmt: skip
     assert [word.belief for word in words] == pytest.approx([0.7, 0.9])
     assert heard_words(sound(), VOCABULARY) == []
+    assert heard_words(sound({" rich": 0.8}), ()) == [], "no word counts"
 
 
 @pytest.mark.parametrize("said", [1, 2, 3, 4])
