@@ -3,6 +3,9 @@
     {"segments": [{"id", "start_s", "end_s", "text", "flags"}, ...],
      "answers": [{"question", "text", "time_s"}, ...], "text": "...", "complete": true}
 
+Segments that were asked for words have "words" ({"text", "start_s", "end_s", "confidence"}) and a
+"confidence" too.
+
 Segments are written as they come; the rest, which stands after them, waits in a spool that goes
 to disk past a megabyte, so that hours of speech do not gather in memory.
 """

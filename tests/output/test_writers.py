@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_audiokv.errors import OutputError
-from edge_audiokv.events import Final, MemoryReport, from_json
+from edge_audiokv.events import Final, MemoryReport, Word, from_json
 from edge_audiokv.output.json import JsonWriter
 from edge_audiokv.output.jsonl import JsonlWriter
 from edge_audiokv.output.srt import SrtWriter
@@ -85,6 +85,21 @@ def test_json(talk):
         "text": "Hello there, General. a < b --> c & d",
         "complete": True,
     }
+
+
+@pytest.mark.parametrize("make", [JsonWriter, JsonlWriter])
+def test_words_are_in_the_records_that_have_them(make):
+    words = (Word("Hello", 0.5, 1.0, 0.25), Word("there.", 1.0, 1.5, 1.0))
+    out = written(make, [Final(0, 0.5, 1.5, "Hello there.", words=words, confidence=0.6)])
+    record = json.loads(out)
+    record = record["segments"][0] if make is JsonWriter else record
+    assert record["words"][0] == {
+        "text": "Hello",
+        "start_s": 0.5,
+        "end_s": 1.0,
+        "confidence": 0.25,
+    }
+    assert record["confidence"] == 0.6
 
 
 @given(texts=st.lists(st.text(max_size=40), max_size=6))
