@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from edge_audiokv.audio.endpoint import EndpointConfig
 from edge_audiokv.engine.choose import WordsHeard
+from edge_audiokv.engine.decode import Decoded
 from edge_audiokv.engine.recognizer import Heard
 from edge_audiokv.engine.transcriber import Transcriber
 from edge_audiokv.kv.view import Kind
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("local_model")]
 
+CUT = Decoded("he wrote", (1, 2), 2, ("loop",))
 GAP = np.zeros(4800, np.float32)
 
 
@@ -69,6 +72,15 @@ def test_without_words_nothing_after_a_cut_is_lost(whole, clips, monkeypatch) ->
     n_rounds = decoded.text.lower().split().count("looked")
     assert n_rounds >= 2, decoded.text
     assert clips["garden"].share_heard(decoded.text) > 0.5, decoded.text
+
+
+def test_a_transcript_in_any_format_comes_with_a_warning(whole, clips, monkeypatch) -> None:
+    cut = replace(whole.recognizer.recognize(clips["letter"].samples), decoded=CUT)
+    monkeypatch.setattr(whole.recognizer, "recognize", lambda samples, **kinds: cut)
+    told: list[str] = []
+    (final,) = whole.transcribe(clips["letter"].path, on_warning=told.append)
+    assert final.flags == CUT.flags
+    assert len(told) == 1 and "words may be missing" in told[0]
 
 
 def closes_or_lets_go(recognizer, heard: Heard) -> None:
