@@ -100,6 +100,7 @@ class Hearing:
             raise InputError("the question is empty.", cure="Ask something.")
         self._remember()
         if not self._any_words:
+            self.memory.question_ids(question)  # what cannot be asked is refused all the same
             # A model that heard nothing answers all the same, with whatever is likely.
             return Answer(question, NOTHING_HEARD, self.clock_s, heard=False)
         decoded = self.memory.ask(question, on_text=on_text)

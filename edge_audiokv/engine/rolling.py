@@ -126,12 +126,7 @@ class RollingMemory:
         Raises InputError if the question is longer than `MAX_QUESTION_TOKENS`.
         """
         model = self.runtime.model
-        ids = self.runtime.template.ask_ids(model, question)
-        if len(ids) > MAX_QUESTION_TOKENS:
-            raise InputError(
-                f"the question has {len(ids)} tokens; {MAX_QUESTION_TOKENS} are the most.",
-                cure="Ask it in fewer words.",
-            )
+        ids = self.question_ids(question)
         self.discard()
         self._shift_for(self.reserve_tokens)
         start = self.cache.next_position
@@ -146,6 +141,16 @@ class RollingMemory:
                 return greedy(self.cache, model, self.cache.ask(ids), guard, on_token=tell)
         finally:
             self.cache.truncate(start)
+
+    def question_ids(self, question: str) -> list[int]:
+        """Tokens of a turn that asks `question`. Raises InputError if there are too many."""
+        ids = self.runtime.template.ask_ids(self.runtime.model, question)
+        if len(ids) > MAX_QUESTION_TOKENS:
+            raise InputError(
+                f"the question has {len(ids)} tokens; {MAX_QUESTION_TOKENS} are the most.",
+                cure="Ask it in fewer words.",
+            )
+        return ids
 
     def _begin(self) -> None:
         """Room for a whole turn and a question after it, in rows and in positions."""
