@@ -36,6 +36,11 @@ def _samples(path: Path) -> np.ndarray:
     return samples
 
 
+def doubts(warnings: list[str]) -> list[str]:
+    """Those about the language; that words may be missing is told beside them."""
+    return [warning for warning in warnings if "hardly sounds like English" in warning]
+
+
 def check_words(final: Final) -> None:
     assert " ".join(word.text for word in final.words) == final.text
     assert all(final.start_s <= w.start_s <= w.end_s <= final.end_s for w in final.words)
@@ -92,15 +97,15 @@ def test_a_session_tells_words_and_doubts_too(local_model: object) -> None:
     assert len(finals) >= 2
     for final in finals:
         check_words(final)
-    assert len([event for event in events if isinstance(event, Warned)]) == 1
+    warnings = [event.message for event in events if isinstance(event, Warned)]
+    assert len(doubts(warnings)) == 1
 
 
 @pytest.mark.parametrize("name", ["german", "mandarin"])
 def test_other_languages_are_doubted_once(transcriber: Transcriber, name: str) -> None:
     warnings: list[str] = []
     list(transcriber.transcribe(DATA / "languages" / f"{name}.ogg", on_warning=warnings.append))
-    (warning,) = warnings
-    assert "English" in warning
+    assert len(doubts(warnings)) == 1
 
 
 def test_english_is_not_doubted(transcriber: Transcriber) -> None:
@@ -108,7 +113,7 @@ def test_english_is_not_doubted(transcriber: Transcriber) -> None:
     for name in ("harbour", "garden", "letter", "two_sentences"):
         path = DATA / f"{name}.flac"
         list(transcriber.transcribe(path, on_warning=warnings.append))
-    assert warnings == []
+    assert doubts(warnings) == []
 
 
 def test_who_names_the_language_is_believed(
@@ -120,7 +125,7 @@ def test_who_names_the_language_is_believed(
     sound = transcriber.runtime.encoder.hear(_samples(DATA / "languages" / "german.ogg"))
     finals = Finals(transcriber.runtime, recognizer)
     finals.tell(Final(0, 0.0, 14.0, ""), Heard(Decoded("", (), 0), sound))
-    assert finals.take_warning() is None
+    assert finals.take_warnings() == []
 
 
 def test_a_language_that_the_model_does_not_know_is_refused(local_model: object) -> None:
