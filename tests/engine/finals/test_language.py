@@ -59,7 +59,7 @@ def test_unsure_words_are_doubted_once_and_not_too_soon() -> None:
     assert check.take_warning() is None
     check.hear(sound(0.4, 0.5))
     warning = check.take_warning()
-    assert warning is not None and "English" in warning and "--language" in warning
+    assert warning is not None and "English" in warning and "language=" in warning
     check.hear(sound(0.4, 0.5))
     assert check.take_warning() is None
 
