@@ -11,8 +11,9 @@ from pathlib import Path
 from edge_audiokv.kv.shape import KVShape
 from edge_audiokv.models.download import LocalModel
 
-# What onnxruntime makes of the file (int8 matrices stay int8), and holds while it opens the graph.
-_ENCODER_UNPACKED, _ENCODER_OPENING = 2.0, 2.8
+# What onnxruntime makes of the file (int8 matrices stay int8, the words' table does not), and holds
+# while it opens the graph.
+_ENCODER_UNPACKED, _ENCODER_OPENING = 3.4, 2.8
 # Activations of the longest window: linear layers and attention (50 MB at 15 s, 150 MB at 30 s).
 _WINDOW_LINEAR_BYTES_30_S, _WINDOW_SQUARE_BYTES_30_S = 52_000_000, 104_000_000
 # Vocabulary, tensor tables and the library's own pages beside the weights.

@@ -21,10 +21,11 @@ def test_a_signal_while_modules_are_imported(command, number, args) -> None:
     draw = random.Random(f"{number}{args}")
     for _ in range(3):
         with command.start(*args) as process:
-            # After Python's own start, which no program can do anything about.
             time.sleep(draw.uniform(0.06, 0.5))
             process.send_signal(number)
             _, err = process.communicate()
+        if "edge_audiokv" not in err and process.returncode != 0 and "frozen" in err:
+            continue  # Python's own start, which no program can do anything about
         assert "Traceback" not in err and "ImportError" not in err, err
         # Whoever is done before the signal comes ends as usual.
         assert process.returncode in (*CODES[number], 0, 3), err
