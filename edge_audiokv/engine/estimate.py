@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from edge_audiokv.kv.shape import KVShape
 from edge_audiokv.models.download import LocalModel
 
 # What onnxruntime makes of the file (int8 matrices stay int8, the words' table does not), and holds
 # while it opens the graph.
-_ENCODER_UNPACKED, _ENCODER_OPENING = 3.4, 2.8
-# Activations of the longest window: linear layers and attention (50 MB at 15 s, 150 MB at 30 s).
-_WINDOW_LINEAR_BYTES_30_S, _WINDOW_SQUARE_BYTES_30_S = 52_000_000, 104_000_000
+_ENCODER_UNPACKED, _ENCODER_OPENING = 2.5, 2.8
+# Activations of the longest window, in bytes by its seconds: the arena grows in steps.
+_WINDOW_S = (0.0, 15.0, 20.0, 30.0)
+_WINDOW_BYTES = (31_500_000, 52_000_000, 120_000_000, 152_000_000)
 # Vocabulary, tensor tables and the library's own pages beside the weights.
 _MODEL_TABLE_BYTES = 17_500_000
 # One context beside its pools and masks: the activations of one micro-batch, and what llama.cpp
@@ -25,8 +28,8 @@ _CONTEXT_BYTES = 14_500_000
 
 def model_parts(local: LocalModel, window_s: float) -> dict[str, int]:
     """Bytes of encoder (longest window `window_s`) and weights, to be added to what runs now."""
-    encoder_bytes, share = _size_bytes(local.encoder_path), window_s / 30.0
-    window_bytes = _WINDOW_LINEAR_BYTES_30_S * share + _WINDOW_SQUARE_BYTES_30_S * share**2
+    encoder_bytes = _size_bytes(local.encoder_path)
+    window_bytes = float(np.interp(window_s, _WINDOW_S, _WINDOW_BYTES))
     return {
         "encoder": int(
             max(encoder_bytes * _ENCODER_UNPACKED + window_bytes, encoder_bytes * _ENCODER_OPENING)
