@@ -230,7 +230,7 @@ def test_questions_that_are_none(session: Session, question) -> None:
         session.ask(question)
 
 
-@pytest.mark.parametrize("source", [b"talk.wav", 5, np.zeros(16_000, np.float32)])
+@pytest.mark.parametrize("source", [None.__class__, 5, {"talk.wav": 1}])
 def test_what_is_no_source(session: Session, source) -> None:
     with pytest.raises(InputError, match="no source of sound"):
         next(session.listen(source))

@@ -11,11 +11,11 @@ pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("local_model")]
 
 
 def test_the_second_counts_the_first_as_what_it_is(clips) -> None:
-    with Session(threads=1, mem="700MB", report_interval_s=0.0) as first:
+    with Session(threads=1, mem="900MB", report_interval_s=0.0) as first:
         name = first.runtime.holding.name
         held = sum(first.runtime.ledger.own_parts().values())
         alone = first.memory().parts["interpreter"]
-        small = Session(threads=1, mem="700MB", report_interval_s=0.0)
+        small = Session(threads=1, mem="900MB", report_interval_s=0.0)
         with pytest.raises(MemoryBudgetError) as told:
             small.load()
         assert name in told.value.what and f"close {name}" in told.value.cure
