@@ -128,9 +128,7 @@ class ScriptedCache:
         self._append(ids)
         return self._logits()
 
-    def read_back(
-        self, ids: Sequence[int]
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def read_back(self, ids: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Tokens again, each looking at the end of what is there: the sound was used up."""
         for token in ids:
             self._append([token])
