@@ -38,12 +38,12 @@ def test_text_is_shown_as_it_was_heard(terminal: Console, tmp_path, text: str) -
     path = tmp_path / "talk.wav"
     soundfile.write(path, np.zeros(1600, np.float32), 16_000)
 
-    def transcribe(_source, *, on_segment, on_text):
+    def transcribe(_source, *, on_segment, on_text, on_warning):
         on_text(text)
         yield Final(0, 0.0, 0.1, text, ())
 
     hears = SimpleNamespace(transcribe=transcribe)
     with FileSource(path) as source:
-        finals = list(_with_progress(hears, source, text, terminal))
+        finals = list(_with_progress(hears, source, text, terminal, [].append))
     assert [final.text for final in finals] == [text]
     assert text in terminal.file.getvalue()
