@@ -82,12 +82,11 @@ def test_ragged_keep_lists(gguf: Path, model_f32: Model, tokens: NDArray[np.int3
     The yardstick is the reference's own noise: fused against unfused attention with nothing hidden.
     """
     ours, masked, fused, unfused = teacher_forced(model_f32.path, model_f32, tokens, type_kv="f16")
+    noise = np.abs(fused - unfused).max()
+    error = np.abs(ours - masked).max()
     effect = np.abs(masked - unfused).max()
     assert effect > 5  # hiding rows changes the logits by far more than noise
-    # Over all logits: the single worst one differs between processors by more than a half.
-    noise, error = (np.sqrt(np.mean(d**2)) for d in (fused - unfused, ours - masked))
-    assert error <= 1.5 * noise
-    assert np.abs(ours - masked).max() <= 3 * np.abs(fused - unfused).max()
+    assert error <= 2 * noise + 0.02
     np.testing.assert_array_equal(ours.argmax(1), masked.argmax(1))
 
 
