@@ -43,6 +43,10 @@ class MonitoredSource(AudioSource):
         return self.inner.take_events()
 
 
+# What a full disk may cost of a recording: 0.1 s.
+_PIECE_SAMPLES = SAMPLE_RATE_HZ // 10
+
+
 class _WaveFile:
     """16-bit WAV whose header is true after every write: what a kill leaves is a whole file."""
 
@@ -55,7 +59,11 @@ class _WaveFile:
         self.write(np.zeros(0, np.float32))
 
     def write(self, samples: Samples) -> None:
-        self._wave.writeframes(np.rint(samples * 32767).astype("<i2").tobytes())
+        # In pieces: a disk that fills up takes no more than the piece that did not fit.
+        for start in range(0, max(1, len(samples)), _PIECE_SAMPLES):
+            piece = samples[start : start + _PIECE_SAMPLES]
+            self._wave.writeframes(np.rint(piece * 32767).astype("<i2").tobytes())
+            self._stream.flush()
 
     def flush(self) -> None:
         self._stream.flush()
