@@ -75,7 +75,7 @@ def find_inputs(names: Iterable[str]) -> list[Input]:
         )
         if not inside:
             raise InputError(
-                f"there is no sound file in {printable(name)}.",
+                f"there is no sound file in the directory {printable(name)}.",
                 cure="Name the files themselves if they are called otherwise.",
             )
         found += [Input(str(path), path.relative_to(name)) for path in inside]

@@ -234,10 +234,10 @@ def test_a_full_disk(call, command, spoken, tmp_path, name) -> None:
 @pytest.mark.parametrize(
     ("place", "says"),
     [
-        ("no/such/folder/out.txt", "mkdir -p"),
+        ("no/such/folder/out", "mkdir -p"),
         (".", "directory"),
         ("x" * 5000, "too long"),
-        ("x" * 5000 + "/out.txt", "too long"),
+        ("x" * 5000 + "/out", "too long"),
         ("loop", "symbolic links"),
     ],
 )
