@@ -14,7 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# Behind the installed package, which is the one that has the native library.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from scripts.fuzzing import Options, options, run
 

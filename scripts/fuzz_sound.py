@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# Behind the installed package, which is the one that has the native library.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from edge_audiokv.audio.file import FileSource
 from edge_audiokv.errors import EdgeAudioKVError
