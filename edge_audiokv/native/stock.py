@@ -17,7 +17,7 @@ from edge_audiokv.kv.shape import FloatArray, IntArray
 from edge_audiokv.lifetime import Loadable
 from edge_audiokv.native.library import directory, load
 
-ROW_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}  # enum ggml_type
+ROW_TYPES = {"f32": 0, "f16": 1, "q8_0": 8, "q4_0": 2}  # enum ggml_type
 
 _PACKAGE = "edge_audiokv_stock_llama_cpp"
 
