@@ -11,6 +11,7 @@
     +-- PolicyError                  9   unknown policy, bad option, profile of another model
     +-- OutputError                 10   a result could not be written
     +-- MissingExtraError           11   an optional package is not installed
+    +-- ArchiveError                12   an archive is damaged, in use, or none
 
 Exit code 2 is click's (wrong usage); 129, 130 and 143 follow SIGHUP, SIGINT and
 SIGTERM.
@@ -83,3 +84,7 @@ class OutputError(EdgeAudioKVError):
 
 class MissingExtraError(EdgeAudioKVError):
     exit_code = 11
+
+
+class ArchiveError(EdgeAudioKVError):
+    exit_code = 12

@@ -25,6 +25,9 @@ class MonitoredSource(AudioSource):
         self.inner = inner
         self._on_samples = on_samples
 
+    def describe(self) -> str:
+        return self.inner.describe()
+
     def open(self) -> None:
         self.inner.open()
         self.realtime = self.inner.realtime

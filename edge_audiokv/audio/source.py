@@ -76,6 +76,10 @@ class AudioSource(ABC):
             self._delivered_samples += len(samples)
         return samples
 
+    def describe(self) -> str:
+        """What people call it: a file's path, the microphone's name."""
+        return str(getattr(self, "name", "")) or "sound"
+
     @property
     def clock_s(self) -> float:
         """Seconds of sound delivered so far."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ from edge_audiokv.audio.endpoint import EndpointConfig
 from edge_audiokv.audio.file import FileSource
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource
+from edge_audiokv.cli.archive import archive_option
 from edge_audiokv.cli.options import Number, engine_options, settings_from
 from edge_audiokv.cli.wording import as_flags
 from edge_audiokv.engine.session import Session
@@ -52,6 +54,7 @@ from edge_audiokv.units import printable
     help="json has the text that was heard, too.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@archive_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 def ask(
     file: str,
@@ -61,6 +64,7 @@ def ask(
     format_name: str,
     as_json: bool,
     quiet: bool,
+    archive_path: Path | None,
     **values: Any,
 ) -> None:
     """Answer questions about a recording.
@@ -84,6 +88,7 @@ def ask(
         partial_interval_s=0.0,
         report_interval_s=0.0,
         endpoint=EndpointConfig(max_segment_s=max_segment_s),
+        archive=archive_path,
     )
     engine = settings_from(values)
     source = make_source(file)

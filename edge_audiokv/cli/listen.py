@@ -19,6 +19,7 @@ from edge_audiokv.audio.level import measure
 from edge_audiokv.audio.monitor import MonitoredSource, Recorder
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource, Samples
+from edge_audiokv.cli.archive import archive_option
 from edge_audiokv.cli.ending import ending_signals
 from edge_audiokv.cli.options import (
     Number,
@@ -75,6 +76,7 @@ from edge_audiokv.units import format_bytes, format_cap, format_clock
     metavar="FILE",
     help="Keep what was heard (WAV, FLAC).",
 )
+@archive_option
 @click.option("--verbose", is_flag=True, help="Say where the bytes are, at the end.")
 def listen(
     source: str | None,
@@ -89,6 +91,7 @@ def listen(
     format_name: str | None,
     output: str,
     save_audio: Path | None,
+    archive_path: Path | None,
     verbose: bool,
     **values: Any,
 ) -> None:
@@ -110,6 +113,7 @@ def listen(
         hotword=hotword,
         partial_interval_s=0.0 if no_partials else 1.0,
         endpoint=EndpointConfig(silence_duration_ms=silence_ms, max_segment_s=max_segment_s),
+        archive=archive_path,
     )
     format_name = format_of(output, format_name)
     engine, writing = fit_format(format_name, settings_from(values), values)

@@ -21,6 +21,7 @@ COMMANDS = {
     "listen": ("listen", "listen", "Listen and write down what is said, inside --mem."),
     "transcribe": ("transcribe", "transcribe", "Transcribe recordings of any length."),
     "ask": ("ask", "ask", "Answer questions about a recording."),
+    "archive": ("archive", "archive", "Search, show and delete what was said."),
     "models": ("models", "models", "List, fetch, inspect and remove models."),
     "pull": ("models", "pull", "Fetch a model into the cache."),
     "devices": ("devices", "devices", "List the microphones."),
@@ -116,7 +117,7 @@ def cli(log_level: int) -> None:
 
     Exit codes: 0 done, 1 other error, 2 wrong usage, 3 unusable audio, 4 model, 5 download,
     6 does not fit --mem, 7 no microphone, 8 native library, 9 KV policy, 10 output,
-    11 missing extra, 129 hung up, 130 interrupted, 143 terminated.
+    11 missing extra, 12 archive, 129 hung up, 130 interrupted, 143 terminated.
     """
     if log_level:
         level = logging.DEBUG if log_level > 1 else logging.INFO

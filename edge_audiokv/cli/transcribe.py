@@ -12,10 +12,13 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from edge_audiokv.archive.recording import Recording
+from edge_audiokv.archive.store import Archive
 from edge_audiokv.audio.endpoint import EndpointConfig, Segment
 from edge_audiokv.audio.file import FileSource
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource
+from edge_audiokv.cli.archive import archive_option
 from edge_audiokv.cli.options import (
     Number,
     engine_options,
@@ -53,6 +56,7 @@ from edge_audiokv.units import format_bytes, format_cap, printable
     help="A file for each FILE, in this folder, instead of one result.",
 )
 @click.option("--overwrite", is_flag=True, help="Write over files that are in --output-dir.")
+@archive_option
 @click.option("--verbose", is_flag=True, help="Say where bytes and time went, on stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 def transcribe(
@@ -63,6 +67,7 @@ def transcribe(
     output_dir: Path | None,
     overwrite: bool,
     max_segment_s: float,
+    archive_path: Path | None,
     verbose: bool,
     quiet: bool,
     **values: Any,
@@ -112,6 +117,10 @@ def transcribe(
                 with source:
                     pass
         make_folders(targets)
+        recording = None
+        if archive_path is not None:
+            kept = stack.enter_context(Archive(archive_path))
+            recording = Recording(kept, model=settings.model)
         joined = None
         if output_dir is None:
             joined = stack.enter_context(open_output(output, format_name, **writing))
@@ -120,7 +129,7 @@ def transcribe(
                 Transcriber(settings, endpoint=endpoint, progress=report)
             )
             transcriber.load()
-        hear = _Hearer(transcriber, console)
+        hear = _Hearer(transcriber, console, recording)
         if joined is not None:
             for name, source in zip(names, sources, strict=True):
                 hear.into(joined, name, source)
@@ -149,8 +158,10 @@ def transcribe(
 class _Hearer:
     """Hears one file after another. Those of one result are one timeline and one count."""
 
-    def __init__(self, transcriber: Transcriber, console: Console) -> None:
-        self._transcriber, self._console = transcriber, console
+    def __init__(
+        self, transcriber: Transcriber, console: Console, recording: Recording | None
+    ) -> None:
+        self._transcriber, self._console, self._recording = transcriber, console, recording
         self._offset_s, self._count = 0.0, 0
 
     def start_over(self) -> None:
@@ -162,11 +173,16 @@ class _Hearer:
         spoken = False
         doubts: list[str] = []
         writer.about = {"file": printable(name)}
+        if self._recording is not None:
+            self._recording.begin("standard input" if name == "-" else printable(name))
         with source:
             told = _with_progress(
                 self._transcriber, source, printable(Path(name).name), self._console, doubts.append
             )
             for final in told:
+                complaint = self._recording.keep(final) if self._recording is not None else None
+                if complaint is not None:
+                    doubts.append(complaint)
                 writer.write(final.moved(self._count, self._offset_s))
                 self._count += 1
                 spoken = spoken or bool(final.text.strip())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from edge_audiokv.archive.recording import Recording
 from edge_audiokv.audio.endpoint import Ended, Endpointer, Segment, Started
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, Samples
 from edge_audiokv.audio.vad import VoiceDetector
@@ -29,7 +30,8 @@ NOTHING_HEARD = "Nothing was heard yet."
 class Hearing:
     """Samples in, events out, lazily: the work behind an event is done when it is asked for.
 
-    `report` is called every `report_interval_s` of sound for an event of the owner's.
+    `report` is called every `report_interval_s` of sound for an event of the owner's; `recording`
+    keeps the finals.
     """
 
     def __init__(
@@ -39,8 +41,10 @@ class Hearing:
         detector: VoiceDetector,
         settings: SessionSettings,
         report: Callable[[], Event],
+        recording: Recording | None = None,
     ) -> None:
         self.settings = settings
+        self.recording = recording
         self.caches = caches
         self.recognizer = Recognizer(runtime, caches.scratch)
         self.memory = RollingMemory(runtime, caches.memory, max_turn_tokens=caches.max_turn_tokens)
@@ -145,10 +149,16 @@ class Hearing:
         text = heard.decoded.text
         self._told = heard, listened
         self._any_words = self._any_words or bool(text.strip())
-        final = Final(segment.id, segment.start_s, segment.end_s, text, flags)
-        yield self._finals.tell(final, heard)
+        final = self._finals.tell(
+            Final(segment.id, segment.start_s, segment.end_s, text, flags), heard
+        )
+        # Before anybody is told: what was told is on the disk.
+        complaint = self.recording.keep(final) if self.recording is not None else None
+        yield final
         for warning in self._finals.take_warnings():
             yield Warned(self.clock_s, warning)
+        if complaint is not None:
+            yield Warned(self.clock_s, complaint)
         question = spoken_question(text, self.settings.hotword)
         if question:
             try:

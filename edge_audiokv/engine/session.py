@@ -17,6 +17,8 @@ from dataclasses import fields, replace
 from itertools import chain
 from typing import Self, Unpack
 
+from edge_audiokv.archive.recording import Recording
+from edge_audiokv.archive.store import Archive
 from edge_audiokv.audio.endpoint import Endpointer
 from edge_audiokv.audio.intake import Intake, Pcm, clean
 from edge_audiokv.audio.lull import Lull
@@ -93,6 +95,7 @@ class Session(Loadable):
         self._detector = VoiceDetector()
         self._intake = Intake()
         self._hearing: Hearing | None = None
+        self._archive: Archive | None = None
         self._clock_s = 0.0
         self._n_segments = 0
 
@@ -118,15 +121,20 @@ class Session(Loadable):
             kv_min_bytes=needs.least_bytes,
             table_share=needs.table_share,
         )
+        recording = None
         try:
             self._intake = Intake()
+            if settings.archive is not None:
+                self._archive = Archive(settings.archive).load()
+                recording = Recording(self._archive, model=self.engine.model)
+                runtime.ledger.add("archive", lambda: self._archive.nbytes if self._archive else 0)
             # The sound of the open segment is the only other part that takes real space.
             load_audio(runtime, detector, Endpointer(detector, settings.endpoint).nbytes)
             caches = open_session_caches(runtime, needs)
         except BaseException:
             self.close()
             raise
-        self._hearing = Hearing(runtime, caches, detector, settings, self.memory)
+        self._hearing = Hearing(runtime, caches, detector, settings, self.memory, recording)
         runtime.ledger.settle()
 
     def close(self) -> None:
@@ -138,6 +146,9 @@ class Session(Loadable):
                 self._clock_s, self._n_segments = hearing.clock_s, hearing.n_segments
                 self.final_watch = hearing.recognizer.watch
                 hearing.caches.close()
+            if self._archive is not None:
+                self._archive.close()
+                self._archive = None
             self._detector.close()
             self.runtime.close()
 
@@ -269,12 +280,18 @@ class Session(Loadable):
         heard_out = False
         try:
             with opened:
+                self._begin_recording(opened)
                 yield from self._hear(opened)
             heard_out = True
         finally:
             if not heard_out:
                 self._abandon()
         yield from self._end(self._stopped() or "end of the source")
+
+    def _begin_recording(self, source: AudioSource) -> None:
+        hearing = self._hearing
+        if hearing is not None and hearing.recording is not None:
+            hearing.recording.begin(source.describe())
 
     def _hear(self, source: AudioSource) -> Iterator[Event | None]:
         step = LIVE_STEP_SAMPLES if source.realtime else STEP_SAMPLES

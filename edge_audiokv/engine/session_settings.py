@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypedDict
@@ -21,6 +22,8 @@ class SessionSettings:
     hotword             a segment that begins with this word is a question
     report_interval_s   time between memory reports; 0 for none
     endpoint            how speech is cut
+    archive             a file that keeps every final text with its times (edge_audiokv.archive), or
+                        none; it is made if it is not there, for its owner alone
     """
 
     context: str = "fresh"
@@ -28,6 +31,7 @@ class SessionSettings:
     hotword: str = ""
     report_interval_s: float = 10.0
     endpoint: EndpointConfig = field(default_factory=lambda: EndpointConfig(max_segment_s=15.0))
+    archive: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         if self.context not in ("fresh", "rolling"):
@@ -40,6 +44,8 @@ class SessionSettings:
             raise InputError(f"hotword is {self.hotword!r}.", cure="Write a word, or none: ''.")
         if not isinstance(self.endpoint, EndpointConfig):
             raise InputError(f"endpoint is {self.endpoint!r}.", cure="Give an EndpointConfig.")
+        if self.archive is not None and not isinstance(self.archive, str | os.PathLike):
+            raise InputError(f"archive is {self.archive!r}.", cure="Name a file, or None.")
 
 
 class EngineOptions(TypedDict, total=False):
@@ -68,6 +74,7 @@ class SessionOptions(EngineOptions, total=False):
     hotword: str
     report_interval_s: float
     endpoint: EndpointConfig
+    archive: str | os.PathLike[str] | None
 
 
 def with_options(

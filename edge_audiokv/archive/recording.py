@@ -1,0 +1,46 @@
+"""Finals on their way into an archive: one session a source, begun with its first words."""
+
+from __future__ import annotations
+
+import time
+
+from edge_audiokv.archive.store import Archive
+from edge_audiokv.errors import ArchiveError
+from edge_audiokv.events import Final
+
+
+class Recording:
+    """Keeps finals that have words. An archive that fails costs the archive, never the session."""
+
+    def __init__(self, archive: Archive, *, model: str = "") -> None:
+        self.archive = archive
+        self.model = model
+        self._source = ""
+        self._session: int | None = None
+        self._failing = False
+
+    def begin(self, source: str) -> None:
+        """What follows is of `source`."""
+        self._source, self._session = source, None
+
+    def keep(self, final: Final) -> str | None:
+        """Put `final` into the archive; a warning for people if it cannot be and could before."""
+        if not final.text.strip():
+            return None
+        try:
+            number = self._add(final)
+            if number is None:  # the session was forgotten meanwhile: this is another one
+                self._session = None
+                self._add(final)
+        except ArchiveError as error:
+            told, self._failing = self._failing, True
+            return None if told else f"what is said is not archived: {error}"
+        self._failing = False
+        return None
+
+    def _add(self, final: Final) -> int | None:
+        if self._session is None:
+            # The session began when its clock stood at 0.
+            began_s = time.time() - final.end_s
+            self._session = self.archive.begin(self._source, model=self.model, began_s=began_s)
+        return self.archive.add(self._session, final.start_s, final.end_s, final.text)

@@ -1,0 +1,91 @@
+"""What can still be read of a damaged archive, as a new one."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_audiokv.archive.store import Archive
+from edge_audiokv.errors import ArchiveError
+
+_MOST_ROWS = 1 << 22
+
+
+@dataclass(frozen=True)
+class Salvaged:
+    """`lost` counts numbers of turns that were given and can no longer be read."""
+
+    turns: int
+    lost: int
+
+
+def salvage(damaged: str | os.PathLike[str], target: str | os.PathLike[str]) -> Salvaged:
+    """Copy every turn that can be read from `damaged`, row by row, into the new file `target`.
+
+    The damaged file is only read. Raises ArchiveError if `target` exists, or nothing can be read.
+    """
+    source, new = Path(damaged), Path(target)
+    if not source.is_file():
+        raise ArchiveError(f"there is no archive {source}.")
+    if new.exists():
+        raise ArchiveError(f"{new} exists.", cure="Name a file that does not.")
+    db = sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)
+    try:
+        db.text_factory = lambda data: data.decode("utf-8", "replace")
+        turns = _rows(db, "turns", "session, start_s, end_s, text")
+        sessions = _rows(db, "sessions", "began_s, source, model")
+    finally:
+        db.close()
+    if not turns:
+        raise ArchiveError(
+            f"nothing can be read from {source}.", cure="Use a copy, if there is one."
+        )
+    with Archive(new) as archive, archive.together():
+        numbers: dict[int, int] = {}
+        for _, (session, start_s, end_s, text) in sorted(turns.items()):
+            if not _sound(session, start_s, end_s, text):
+                continue
+            if session not in numbers:
+                began_s, name, model = sessions.get(session, (0.0, "?", ""))
+                began_s = began_s if isinstance(began_s, float) else 0.0
+                numbers[session] = archive.begin(str(name), model=str(model), began_s=began_s)
+            archive.add(numbers[session], start_s, end_s, text)
+        saved = sum(1 for _ in archive.turns())
+    return Salvaged(saved, max(turns) - min(turns) + 1 - saved)
+
+
+def _sound(session: object, start_s: object, end_s: object, text: object) -> bool:
+    return (
+        isinstance(session, int)
+        and isinstance(start_s, float)
+        and isinstance(end_s, float)
+        and isinstance(text, str)
+    )
+
+
+def _rows(db: sqlite3.Connection, table: str, columns: str) -> dict[int, tuple]:  # type: ignore[type-arg]
+    """Rows by number, whichever can be read: from the front, from the back, then one by one."""
+    rows: dict[int, tuple] = {}  # type: ignore[type-arg]
+    for order in ("ASC", "DESC"):
+        try:
+            query = f"SELECT id, {columns} FROM {table} NOT INDEXED ORDER BY id {order}"
+            for number, *values in db.execute(query):
+                if number in rows:
+                    return rows
+                rows[number] = tuple(values)
+        except (sqlite3.Error, OverflowError, UnicodeError):
+            continue
+    if not rows:
+        return rows
+    for number in range(min(rows), min(max(rows), min(rows) + _MOST_ROWS)):
+        if number not in rows:
+            try:
+                found = db.execute(
+                    f"SELECT {columns} FROM {table} NOT INDEXED WHERE id = ?", (number,)
+                )
+                rows.update((number, tuple(values)) for values in found)
+            except (sqlite3.Error, OverflowError, UnicodeError):
+                continue
+    return rows

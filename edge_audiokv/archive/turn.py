@@ -1,0 +1,58 @@
+"""What an archive holds: sessions, and the turns that were said in them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A segment with its final text. Times are seconds since its session's first sample.
+
+    `said_s` is when it began, in seconds since 1970.
+    """
+
+    id: int
+    session: int
+    start_s: float
+    end_s: float
+    text: str
+    said_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; seconds are rounded to three digits."""
+        data = asdict(self)
+        return {name: round(v, 3) if name.endswith("_s") else v for name, v in data.items()}
+
+
+@dataclass(frozen=True)
+class StoredSession:
+    """One recording or one time of listening. `began_s` is in seconds since 1970."""
+
+    id: int
+    began_s: float
+    source: str
+    model: str
+    turns: int
+    end_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; seconds are rounded to three digits."""
+        data = asdict(self)
+        return {name: round(v, 3) if name.endswith("_s") else v for name, v in data.items()}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A turn that a search found. `score` is BM25's, larger is better; `marked` its text with
+    every word that was found between two marks (`search.MARK`).
+    """
+
+    turn: Turn
+    score: float
+    marked: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**self.turn.to_dict(), "score": round(self.score, 3)}
