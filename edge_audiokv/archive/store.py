@@ -10,10 +10,10 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from edge_audiokv.archive import schema
 from edge_audiokv.archive.search import MARK, query_of
@@ -239,7 +239,7 @@ class Archive(Loadable):
                 "coalesce(max(t.end_s), 0) FROM sessions AS s LEFT JOIN turns AS t "
                 "ON t.session = s.id GROUP BY s.id ORDER BY s.id"
             ).fetchall()
-            sessions = [_stored(row) for row in rows]
+            sessions = [StoredSession.from_row(row) for row in rows]
         yield from sessions
 
     def turns(
@@ -259,7 +259,7 @@ class Archive(Loadable):
             if not rows:
                 return
             with self._failing():
-                turns = [_turn(row) for row in rows]
+                turns = [Turn.from_row(row) for row in rows]
             yield from turns
             last = (turns[-1].session, turns[-1].start_s, turns[-1].id)
 
@@ -284,7 +284,7 @@ class Archive(Loadable):
             "SELECT highlight(words, 0, ?, ?) FROM words WHERE words MATCH ? AND rowid = ?",
             (MARK, MARK, query, number),
         ).fetchone()
-        return Found(_turn(row), -rank, str(marked))
+        return Found(Turn.from_row(row), -rank, str(marked))
 
     # --- errors -----------------------------------------------------------------------------------
 
@@ -310,28 +310,6 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
-def _turn(row: Sequence[Any]) -> Turn:
-    """Raises DatabaseError if a value is not of its column's type."""
-    try:
-        number, session, start_s, end_s, text, said_s = row
-        return Turn(
-            int(number), int(session), float(start_s), float(end_s), text + "", said_s + 0.0
-        )
-    except (TypeError, ValueError):
-        raise sqlite3.DatabaseError("a turn is of another type than it should be") from None
-
-
-def _stored(row: Sequence[Any]) -> StoredSession:
-    """Raises DatabaseError if a value is not of its column's type."""
-    try:
-        number, began_s, source, model, turns, end_s = row
-        return StoredSession(
-            int(number), float(began_s), source + "", model + "", turns, float(end_s)
-        )
-    except (TypeError, ValueError):
-        raise sqlite3.DatabaseError("a session is of another type than it should be") from None
-
-
 def _told(name: str, error: Exception) -> ArchiveError:
     kind = getattr(error, "sqlite_errorname", "")
     damaged = type(error) is sqlite3.DatabaseError or isinstance(error, UnicodeError)
@@ -355,17 +333,17 @@ def _told(name: str, error: Exception) -> ArchiveError:
 @contextmanager
 def _at_once(db: sqlite3.Connection) -> Iterator[None]:
     """All that is done inside, or nothing."""
-    if db.in_transaction:  # part of a larger one
-        yield
-        return
-    db.execute("BEGIN IMMEDIATE")
+    nested = db.in_transaction
+    if not nested:
+        db.execute("BEGIN IMMEDIATE")
     try:
         yield
     except BaseException:
-        if db.in_transaction:  # a full file ends it by itself
+        with suppress(sqlite3.Error):  # a full file ends it by itself
             db.execute("ROLLBACK")
         raise
-    db.execute("COMMIT")
+    if not nested:
+        db.execute("COMMIT")
 
 
 def _delete(db: sqlite3.Connection, where: str, values: tuple[float, ...]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +22,16 @@ class Turn:
     text: str
     said_s: float
 
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> Turn:
+        """Raises DatabaseError if a value is not of its column's type."""
+        try:
+            number, session, start_s, end_s, text, said_s = row
+            times_s = float(start_s), float(end_s)
+            return cls(int(number), int(session), *times_s, text + "", float(said_s))
+        except (TypeError, ValueError):
+            raise sqlite3.DatabaseError("a turn holds values of another type") from None
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; seconds are rounded to three digits."""
         data = asdict(self)
@@ -36,6 +48,16 @@ class StoredSession:
     model: str
     turns: int
     end_s: float
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> StoredSession:
+        """Raises DatabaseError if a value is not of its column's type."""
+        try:
+            number, began_s, source, model, turns, end_s = row
+            texts = source + "", model + ""
+            return cls(int(number), float(began_s), *texts, int(turns), float(end_s))
+        except (TypeError, ValueError):
+            raise sqlite3.DatabaseError("a session holds values of another type") from None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; seconds are rounded to three digits."""

@@ -25,7 +25,7 @@ from edge_audiokv.units import format_bytes, format_clock, printable
 _CLOCK = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,2}):)?(\d{1,6}(?:\.\d{1,3})?)")
 
 
-class Clock(click.ParamType):
+class Clock(click.ParamType[float]):
     """A time in a session: 75, 1:15 or 00:01:15.5, as seconds."""
 
     name = "time"
