@@ -20,7 +20,10 @@ from edge_audiokv.errors import InputError, MissingExtraError
 
 from . import av_files
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="select() and pipes")
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="select() and pipes"),
+    pytest.mark.alone,
+]
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "virtual_microphone.sh"
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.mic,
     pytest.mark.skipif(
         not all(map(shutil.which, ("pulseaudio", "pactl", "paplay"))),

@@ -12,6 +12,8 @@ import pytest
 
 from edge_audiokv.cli.ending import Terminated, signals_raise
 
+pytestmark = pytest.mark.alone
+
 CODES = {signal.SIGTERM: (143, -15), signal.SIGINT: (130, -2), signal.SIGHUP: (129, -1)}
 
 

@@ -24,7 +24,7 @@ DATA = Path(__file__).parents[1] / "data"
 TALK = DATA / "two_sentences.flac"
 COMMAND = [sys.executable, "-m", "edge_audiokv", "listen", "-t", "1", "--mem", "1GB"]
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 
 def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:

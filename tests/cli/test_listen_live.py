@@ -15,7 +15,11 @@ import soundfile
 
 from edge_audiokv.events import Event, Final, SessionEnded, from_json
 
-pytestmark = [pytest.mark.integration, pytest.mark.skipif(os.name != "posix", reason="signals")]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(os.name != "posix", reason="signals"),
+    pytest.mark.alone,
+]
 TALK = Path(__file__).parents[1] / "data" / "two_sentences.flac"
 COMMAND = [sys.executable, "-m", "edge_audiokv", "listen", "-", "-t", "1", "--mem", "1GB"]
 

@@ -22,6 +22,7 @@ CABLE = ROOT / "scripts" / "virtual_microphone.sh"
 DATA = ROOT / "tests" / "data"
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.mic,
     pytest.mark.integration,
     pytest.mark.skipif(

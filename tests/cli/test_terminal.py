@@ -6,7 +6,7 @@ import pytest
 
 from .screen import Terminal
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("local_model")]
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("local_model"), pytest.mark.alone]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from edge_audiokv.events import Event, Evicted, Final, Partial, SessionEnded, Wa
 
 from .guarantees import check_guarantees
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 RATE_HZ = 16_000
 
 

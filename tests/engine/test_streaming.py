@@ -10,6 +10,8 @@ import pytest
 
 from edge_audiokv.engine.streaming import _MAX_WAITING, in_thread
 
+pytestmark = pytest.mark.alone
+
 
 class Numbers:
     """Counts up; knows how far it came, in which thread, and whether it was closed."""

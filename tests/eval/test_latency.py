@@ -13,6 +13,8 @@ from edge_audiokv.eval.latency import measure_latency
 from edge_audiokv.events import Event, Final, Partial
 from edge_audiokv.kv.shape import FloatArray
 
+pytestmark = pytest.mark.alone
+
 
 class Listener:
     """Works `work_s` on every block, and ends a segment with every 20th (2 s)."""

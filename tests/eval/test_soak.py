@@ -15,6 +15,8 @@ import pytest
 from edge_audiokv.eval.soak import Minute, slope_mb_per_h
 from edge_audiokv.eval.soak_plot import plot_soak
 
+pytestmark = pytest.mark.alone
+
 MANIFEST = Path(__file__).parents[1] / "data" / "manifest.jsonl"
 MEM_MB = 560
 

@@ -6,6 +6,8 @@ import pytest
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.native.threads import default_threads
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.parametrize(
     ("physical", "logical", "allowed", "threads"),

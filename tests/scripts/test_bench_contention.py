@@ -13,6 +13,8 @@ import numpy as np
 import psutil
 import pytest
 
+pytestmark = pytest.mark.alone
+
 _spec = importlib.util.spec_from_file_location(
     "bench_contention", Path(__file__).parents[2] / "scripts" / "bench_contention.py"
 )
