@@ -46,6 +46,11 @@ class LocalModel:
             return self.merged_path, None
         return self.gguf_path, self.lora_path
 
+    @property
+    def quantisation(self) -> str | None:
+        """What the weights are kept in, such as "q8_0"; None if the file does not say."""
+        return self.entry.merge if self.merged_path is not None else self.gguf.quantisation
+
     @cached_property
     def gguf(self) -> GGUFHeader:
         return read_header(self.gguf_path)

@@ -66,6 +66,18 @@ class GGUFHeader:
         return self.keys.get("general.type") == "adapter"
 
     @property
+    def quantisation(self) -> str | None:
+        """The type that most weights have, such as "q4_1"; None if the file does not say."""
+        from gguf import LlamaFileType  # hundreds of names, for reports alone
+
+        stated = self.keys.get("general.file_type")
+        try:
+            kind = LlamaFileType(stated if isinstance(stated, int) else -1)
+        except ValueError:
+            return None
+        return kind.name.removeprefix("ALL_").removeprefix("MOSTLY_").lower()
+
+    @property
     def block_count(self) -> int:
         """L, the number of layers."""
         return self._count("block_count")

@@ -50,6 +50,8 @@ class Writer(ABC):
         self._closed = False
         self.about: dict[str, str] = {}
         """Facts that formats for machines add to every record, such as the file it is of."""
+        self.facts: dict[str, str | None] = {}
+        """Facts of all that is written, such as the model that wrote it; for the same formats."""
 
     def write(self, event: Event) -> None:
         """Write `event` if this format holds such events."""
@@ -59,6 +61,9 @@ class Writer(ABC):
         if record:
             self._begin()
             self._put(record)
+
+    def heard(self, file: str, duration_s: float) -> None:  # noqa: B027 - most have no place for it
+        """`file` has been heard to its end, or as far as it was read."""
 
     def close(self, *, complete: bool = True) -> None:
         """End the document; `complete` is False when the work was broken off."""

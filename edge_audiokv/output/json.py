@@ -1,7 +1,12 @@
 """One JSON document with the segments, the answers and the whole text.
 
     {"segments": [{"id", "start_s", "end_s", "text", "flags"}, ...],
-     "answers": [{"question", "text", "time_s"}, ...], "text": "...", "complete": true}
+     "answers": [{"question", "text", "time_s"}, ...], "text": "...",
+     "file": "talk.flac", "files": [{"file", "duration_s"}, ...], "duration_s": 3.7,
+     "model": "smollm2-audio", "quantisation": "q8_0", "language": "en", "complete": true}
+
+"file" is there if one was heard; "duration_s" of the document is the sum. What nobody knows, such
+as the language of a model of many, is null.
 
 Segments that were asked for words have "words" ({"text", "start_s", "end_s", "confidence"}) and a
 "confidence" too.
@@ -54,6 +59,7 @@ class JsonWriter(Writer):
         self._segments = 0
         self._text = _Spool()
         self._answers = _Spool()
+        self._files: list[dict[str, str | float]] = []
 
     def _record(self, event: Event) -> str:
         if isinstance(event, Final):
@@ -85,7 +91,22 @@ class JsonWriter(Writer):
         self._put('],\n"text": "' if self._answers.empty else '\n],\n"text": "')
         for piece in self._text.pieces():
             self._put(piece)
-        return f'",\n"complete": {json.dumps(complete)}}}\n'
+        about = {**self._heard(), **self.facts, "complete": complete}
+        members = ",\n".join(
+            f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}"
+            for name, value in about.items()
+        )
+        return f'",\n{members}}}\n'
+
+    def heard(self, file: str, duration_s: float) -> None:
+        self._files.append({"file": file, "duration_s": round(duration_s, 3)})
+
+    def _heard(self) -> dict[str, object]:
+        if not self._files:
+            return {}
+        total_s = sum(float(item["duration_s"]) for item in self._files)
+        told: dict[str, object] = {"files": self._files, "duration_s": round(total_s, 3)}
+        return {"file": self._files[0]["file"], **told} if len(self._files) == 1 else told
 
     def close(self, *, complete: bool = True) -> None:
         try:

@@ -1,10 +1,14 @@
-"""JSON lines: one event a line, in the codec of edge_audiokv.events."""
+"""JSON lines: one event a line, in the codec of edge_audiokv.events.
+
+Segments and answers name the "file", if there are files, and "model", "quantisation" and "language"
+beside it.
+"""
 
 from __future__ import annotations
 
 import json
 
-from edge_audiokv.events import Event, MemoryReport, Partial
+from edge_audiokv.events import Answer, Event, Final, MemoryReport, Partial
 from edge_audiokv.output.base import TextSink, Writer
 
 # Many a second, and of no use once the next has come.
@@ -23,4 +27,7 @@ class JsonlWriter(Writer):
     def _record(self, event: Event) -> str:
         if isinstance(event, _PASSING) and not self.everything:
             return ""
-        return json.dumps({**event.to_dict(), **self.about}, ensure_ascii=False) + "\n"
+        told = {**event.to_dict(), **self.about}
+        if isinstance(event, (Final, Answer)):
+            told |= self.facts
+        return json.dumps(told, ensure_ascii=False) + "\n"

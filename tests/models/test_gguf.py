@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -38,6 +39,22 @@ def write_gguf(
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+@pytest.mark.parametrize(
+    ("stated", "named"),
+    [
+        (gguf.LlamaFileType.MOSTLY_Q8_0, "q8_0"),
+        (gguf.LlamaFileType.MOSTLY_Q4_K_M, "q4_k_m"),
+        (gguf.LlamaFileType.ALL_F32, "f32"),
+        (9999, None),
+        ("many", None),
+    ],
+)
+def test_it_tells_what_the_weights_are_kept_in(tiny: Path, stated, named) -> None:
+    header = read_header(tiny)
+    assert header.quantisation is None
+    assert replace(header, keys={**header.keys, "general.file_type": stated}).quantisation == named
 
 
 def raw_gguf(*, version: int = 3, tensors: int = 0, keys: int = 0, rest: bytes = b"") -> bytes:

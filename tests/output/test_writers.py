@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_audiokv.errors import OutputError
-from edge_audiokv.events import Final, MemoryReport, Word, from_json
+from edge_audiokv.events import Final, MemoryReport, Partial, Word, from_json
 from edge_audiokv.output.json import JsonWriter
 from edge_audiokv.output.jsonl import JsonlWriter
 from edge_audiokv.output.srt import SrtWriter
@@ -85,6 +85,39 @@ def test_json(talk):
         "text": "Hello there, General. a < b --> c & d",
         "complete": True,
     }
+
+
+def test_json_tells_the_files_and_the_model():
+    facts = {"model": "tiny", "quantisation": "q8_0", "language": None}
+    for files in ([("a.wav", 3.71649)], [("a.wav", 3.7), ("b.wav", 4.0)]):
+        sink = io.StringIO()
+        with JsonWriter(sink) as writer:
+            writer.facts = facts
+            for name, duration_s in files:
+                writer.heard(name, duration_s)
+        document = json.loads(sink.getvalue())
+        told = [{"file": name, "duration_s": round(length_s, 3)} for name, length_s in files]
+        assert document["files"] == told
+        assert document.get("file") == ("a.wav" if len(files) == 1 else None)
+        assert document["duration_s"] == (3.716 if len(files) == 1 else 7.7)
+        assert {name: document[name] for name in facts} == facts
+        assert list(document)[:3] == ["segments", "answers", "text"] and document["complete"]
+
+
+def test_jsonl_names_the_model_where_there_are_words(talk):
+    sink = io.StringIO()
+    with JsonlWriter(sink) as writer:
+        writer.about, writer.facts = {"file": "a.wav"}, {"model": "tiny", "language": "en"}
+        for event in talk:
+            writer.write(event)
+    records = [json.loads(line) for line in sink.getvalue().splitlines()]
+    assert {record["type"] for record in records} > {"final", "answer"}
+    for record in records:
+        assert record["file"] == "a.wav"
+        assert (record.get("model") == "tiny") == (record["type"] in ("final", "answer"))
+    assert [from_json(line) for line in sink.getvalue().splitlines()] == [
+        event for event in talk if not isinstance(event, (Partial, MemoryReport))
+    ]
 
 
 @pytest.mark.parametrize("make", [JsonWriter, JsonlWriter])
