@@ -15,9 +15,11 @@ from edge_audiokv.audio.endpoint import EndpointConfig
 from edge_audiokv.audio.file import FileSource
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource
+from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.archive import archive_option
+from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.options import Number, engine_options, settings_from
-from edge_audiokv.cli.wording import as_flags
+from edge_audiokv.cli.results import model_facts, tell_loaded
 from edge_audiokv.engine.session import Session
 from edge_audiokv.engine.session_settings import SessionSettings
 from edge_audiokv.errors import InputError
@@ -26,8 +28,8 @@ from edge_audiokv.models.progress import progress_bar
 from edge_audiokv.units import printable
 
 
-@click.command()
-@click.argument("file", metavar="FILE")
+@click.command(cls=Command)
+@click.argument("file", metavar="FILE", shell_complete=complete.files)
 @click.argument("questions", nargs=-1, required=True, metavar="QUESTION...")
 @engine_options
 @click.option(
@@ -55,7 +57,6 @@ from edge_audiokv.units import printable
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @archive_option
-@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 def ask(
     file: str,
     questions: tuple[str, ...],
@@ -63,7 +64,6 @@ def ask(
     max_segment_s: float,
     format_name: str,
     as_json: bool,
-    quiet: bool,
     archive_path: Path | None,
     **values: Any,
 ) -> None:
@@ -77,8 +77,8 @@ def ask(
     \b
     Examples:
       edge-audiokv ask meeting.flac "What was decided?"
-      edge-audiokv ask meeting.flac "Who spoke first?" "When do they meet again?" --json
-      edge-audiokv ask day.ogg "What is said about the boat?" --mem 1GB --kv-budget 40%
+      edge-audiokv ask meeting.flac "Who spoke?" "When do they meet?" --json
+      edge-audiokv ask day.ogg "What is said about the boat?" --kv-budget 40%
     """
     as_json = as_json or format_name == "json"
     if not all(question.strip() for question in questions):
@@ -96,18 +96,21 @@ def ask(
         # A wrong path is told before seconds are spent on loading a model.
         with source:
             pass
-    with progress_bar(Console(stderr=True, quiet=quiet)) as report:
+    with progress_bar(voice.console()) as report:
         session = Session(engine, settings, progress=report).load()
     with session:
-        finals = _hear(session, source, Console(stderr=True, quiet=quiet))
+        tell_loaded(session.runtime)
+        finals = _hear(session, source, voice.console())
+        voice.detail(f"{printable(file)}: {session.clock_s:.1f} s heard")
         if not finals:
-            click.echo(f"warning: no speech was found in {printable(file)}.", err=True)
+            voice.warn(f"no speech was found in {file}.")
         answers = []
         for question in questions:
             if as_json:
                 answers.append(session.ask(question))
             else:
                 _answer(session, question, alone=len(questions) == 1)
+            voice.detail(f"answered: {question.strip()}")
         if as_json:
             click.echo(
                 json.dumps(_document(printable(file), session, finals, answers), ensure_ascii=False)
@@ -139,7 +142,7 @@ def _hear(session: Session, source: AudioSource, console: Console) -> list[Final
 
 def _note(event: Event) -> None:
     if isinstance(event, Warned):
-        click.echo(f"warning: {as_flags(printable(event.message))}", err=True)
+        voice.warn(event.message)
 
 
 def _answer(session: Session, question: str, *, alone: bool) -> None:
@@ -179,7 +182,7 @@ def _document(
     report = session.memory()
     return {
         "file": file,
-        "model": session.engine.model,
+        **model_facts(session.runtime),
         "context": session.settings.context,
         "duration_s": round(session.clock_s, 3),
         "segments": [final.to_dict() for final in finals],

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import click
 
+from edge_audiokv.cli import complete, voice
+from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.options import Number
 
 Report = Callable[[str, int, int], None]
@@ -17,13 +19,14 @@ _COUNT = click.IntRange(min=1)
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "-m",
     "--model",
     default="smollm2-audio",
     show_default=True,
     metavar="NAME|DIR",
+    shell_complete=complete.models,
     help="The model to calibrate.",
 )
 @click.option(
@@ -102,8 +105,9 @@ def calibrate(
 
     \b
     Examples:
-      edge-audiokv calibrate --data clips/manifest.jsonl --tables speech,loss -o heads.json
-      edge-audiokv calibrate --data words.jsonl --sound-data esc10.jsonl -o heads.json --plot h.png
+      edge-audiokv calibrate --data clips.jsonl --tables speech,loss -o heads.json
+      edge-audiokv calibrate --data words.jsonl --sound-data esc10.jsonl \\
+        -o heads.json --plot heads.png
     """
     from edge_audiokv.calibrate.heatmap import draw
     from edge_audiokv.calibrate.parts import load_parts
@@ -140,7 +144,7 @@ def calibrate(
         best = sorted(((float(w), i) for i, w in enumerate(table.ravel())), reverse=True)[:5]
         heads = ", ".join(f"{i // table.shape[1]}.{i % table.shape[1]} {w:.3f}" for w, i in best)
         click.echo(f"{name}: {note}; strongest heads (layer.head) {heads}")
-    click.echo(f"Wrote {output}")
+    voice.note(f"Wrote {output}")
 
 
 def _command() -> str:
@@ -154,7 +158,7 @@ def _bars() -> Iterator[Report]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
+    with Progress(*columns, console=voice.console()) as progress:
         tasks = {}
 
         def report(table: str, done: int, total: int) -> None:

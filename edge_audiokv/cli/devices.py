@@ -6,14 +6,15 @@ import json
 from dataclasses import asdict
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from edge_audiokv.cli import voice
+from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.options import Number
 from edge_audiokv.errors import DeviceError
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--json", "as_json", is_flag=True, help="One JSON list instead of a table.")
 @click.option(
     "--level",
@@ -67,4 +68,4 @@ def devices(as_json: bool, level_s: float | None) -> None:
         if level_s is not None:
             cells.append(str(row["error"]) if "error" in row else f"{row['peak_dbfs']} dB")
         table.add_row(*cells)
-    Console().print(table)
+    voice.console(stderr=False).print(table)

@@ -9,8 +9,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from edge_audiokv.cli import checks
+from edge_audiokv.cli import checks, voice
 from edge_audiokv.cli.checks import Check, run_check
+from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.options import engine_options, settings_from, variables
 from edge_audiokv.cli.wording import as_flags
 
@@ -20,7 +21,7 @@ _SOURCES = {
 }
 
 
-@click.command()
+@click.command(cls=Command)
 @engine_options
 @click.option("--no-mic", is_flag=True, help="Do not look for a microphone.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -87,7 +88,8 @@ def _variables(ctx: click.Context) -> list[str]:
     group = root.command
     if not isinstance(group, click.Group):
         return []
-    names: list[str] = []
+    own = (max(param.opts, key=len) for param in voice.options())
+    names = [f"EDGE_AUDIOKV_{option.strip('-').replace('-', '_').upper()}" for option in own]
     for command_name in group.list_commands(root):
         try:
             command = group.get_command(root, command_name)

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from edge_audiokv.cli.command import Group
 from edge_audiokv.cli.evaluate_codes import codes_command
 from edge_audiokv.cli.evaluate_common import (
     counted,
@@ -40,7 +41,7 @@ from edge_audiokv.eval.wer import (
 )
 
 
-@click.group("eval")
+@click.group("eval", cls=Group)
 def evaluate() -> None:
     """Measure a model on recordings whose text is known.
 
@@ -96,9 +97,9 @@ def wer_command(
 
     \b
     Examples:
-      edge-audiokv eval wer --manifest clips/manifest.jsonl
-      edge-audiokv eval wer --manifest clips/manifest.jsonl --limit 64 --kv-budget 40% --json
-      edge-audiokv eval wer --manifest clips/manifest.jsonl --anchor
+      edge-audiokv eval wer --manifest clips.jsonl
+      edge-audiokv eval wer --manifest clips.jsonl --limit 64 --kv-budget 40%
+      edge-audiokv eval wer --manifest clips.jsonl --anchor
     """
     from edge_audiokv.audio.endpoint import EndpointConfig
     from edge_audiokv.engine.transcriber import Transcriber

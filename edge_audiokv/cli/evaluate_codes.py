@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.evaluate_common import (
     counted,
     json_option,
@@ -30,7 +31,7 @@ from edge_audiokv.eval.codes import (
 from edge_audiokv.eval.wer import read_manifest
 
 
-@click.command("codes", short_help="A spoken code hidden in minutes of speech.")
+@click.command("codes", short_help="A spoken code hidden in minutes of speech.", cls=Command)
 @manifest_option
 @speaker_option
 @limit_option
@@ -91,8 +92,8 @@ def codes_command(
 
     \b
     Examples:
-      edge-audiokv eval codes --manifest clips/manifest.jsonl --codes codes/manifest.jsonl --turns
-      edge-audiokv eval codes --manifest clips/manifest.jsonl --codes codes/manifest.jsonl \\
+      edge-audiokv eval codes --manifest clips.jsonl --codes codes.jsonl --turns
+      edge-audiokv eval codes --manifest clips.jsonl --codes codes.jsonl \\
         --seconds 180 --seconds 300 --kv-budget 40% --plot codes.png
     """
     settings = settings_from(values)

@@ -13,6 +13,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from edge_audiokv.cli import voice
+
 manifest_option = click.option(
     "--manifest",
     required=True,
@@ -48,7 +50,7 @@ def counted(
 
     The bar disappears when it is done. Where nobody watches, long work writes a line now and then.
     """
-    console = console or Console(stderr=True)
+    console = console or voice.console()
     if not console.is_terminal:
         yield _plain_lines(total, console)
         return

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.evaluate_common import (
     counted,
     json_option,
@@ -28,7 +29,9 @@ from edge_audiokv.eval.tasks import KINDS
 from edge_audiokv.eval.wer import ClipScore, read_manifest
 
 
-@click.command("recall", short_help="Questions about minutes of sound, asked after it.")
+@click.command(
+    "recall", short_help="Questions about minutes of sound, asked after it.", cls=Command
+)
 @manifest_option
 @speaker_option
 @limit_option
@@ -85,10 +88,10 @@ def recall_command(
 
     \b
     Examples:
-      edge-audiokv eval recall --manifest clips/manifest.jsonl --seconds 300
-      edge-audiokv eval recall --manifest clips/manifest.jsonl --seconds 300 --turns --questions 3
-      edge-audiokv eval recall --manifest clips/manifest.jsonl --kinds first,mentioned --json
-      edge-audiokv eval recall --manifest clips/manifest.jsonl --kv-policy snapkv --kv-budget 40%
+      edge-audiokv eval recall --manifest clips.jsonl --seconds 300 --turns
+      edge-audiokv eval recall --manifest clips.jsonl --kinds first,mentioned --json
+      edge-audiokv eval recall --manifest clips.jsonl --kv-policy snapkv \\
+        --kv-budget 40%
     """
     from edge_audiokv.eval.long_context import context_for
     from edge_audiokv.eval.recall import recall
@@ -152,7 +155,9 @@ def _found_columns(score: Score) -> str:
     )
 
 
-@click.command("rolling", short_help="Word error rate with minutes of earlier turns in view.")
+@click.command(
+    "rolling", short_help="Word error rate with minutes of earlier turns in view.", cls=Command
+)
 @manifest_option
 @speaker_option
 @limit_option
@@ -180,8 +185,8 @@ def rolling_command(
 
     \b
     Examples:
-      edge-audiokv eval rolling --manifest clips/manifest.jsonl --speaker libri_27
-      edge-audiokv eval rolling --manifest clips/manifest.jsonl --context-s 120 --json
+      edge-audiokv eval rolling --manifest clips.jsonl --speaker libri_27
+      edge-audiokv eval rolling --manifest clips.jsonl --context-s 120 --json
     """
     from edge_audiokv.eval.rolling import compare
 
@@ -217,7 +222,7 @@ def rolling_lines(found: Comparison) -> list[str]:
     return lines
 
 
-@click.command("noise", short_help="Words made up where nobody speaks.")
+@click.command("noise", short_help="Words made up where nobody speaks.", cls=Command)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @limit_option
 @json_option

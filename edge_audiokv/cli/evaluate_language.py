@@ -8,6 +8,7 @@ from typing import Any
 import click
 import numpy as np
 
+from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.evaluate_common import (
     counted,
     json_option,
@@ -21,7 +22,7 @@ from edge_audiokv.eval.wer import read_manifest
 from edge_audiokv.eval.words.language import measure_doubt
 
 
-@click.command("language", short_help="How often the language is doubted.")
+@click.command("language", short_help="How often the language is doubted.", cls=Command)
 @manifest_option
 @limit_option
 @speaker_option
@@ -34,12 +35,12 @@ def language_command(
 
     Clips in a row of one speaker are joined until the check has heard enough to judge (about eight
     seconds). Of the model's own language none should be doubted, of others all.
+    scripts/synthesise_languages.py of the source tree makes clips of others.
 
     \b
     Examples:
       edge-audiokv eval language --manifest english/manifest.jsonl
-      scripts/synthesise_languages.py --out foreign
-      edge-audiokv eval language --manifest foreign/manifest.jsonl
+      edge-audiokv eval language --manifest foreign/manifest.jsonl --json
     """
     from edge_audiokv.engine.runtime import Runtime
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.evaluate_common import (
     counted,
     json_option,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from edge_audiokv.eval.repeats.score import RepeatsReport
 
 
-@click.command("repeats", short_help="Phrases that are said two to four times.")
+@click.command("repeats", short_help="Phrases that are said two to four times.", cls=Command)
 @manifest_option
 @limit_option
 @json_option
@@ -34,9 +35,9 @@ def repeats_command(manifest: Path, limit: int | None, as_json: bool, **values: 
     word error rate is what repeating costs.
 
     \b
-    Example:
-      python scripts/make_repeats.py --manifest clips/manifest.jsonl --out repeats
+    Examples:
       edge-audiokv eval repeats --manifest repeats/manifest.jsonl
+      edge-audiokv eval repeats --manifest repeats/manifest.jsonl --limit 20 --json
     """
     normalise("")  # a missing extra is told before anything is loaded
     from edge_audiokv.engine.transcriber import Transcriber

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.evaluate_common import (
     counted,
     json_option,
@@ -25,7 +26,7 @@ from edge_audiokv.eval.words.times import BOUND_S, Errors, TimesReport, measure
 from edge_audiokv.events import Word
 
 
-@click.command("words", short_help="Word times against Whisper's cross-attention.")
+@click.command("words", short_help="Word times against Whisper's cross-attention.", cls=Command)
 @manifest_option
 @limit_option
 @speaker_option

@@ -19,7 +19,9 @@ from edge_audiokv.audio.level import measure
 from edge_audiokv.audio.monitor import MonitoredSource, Recorder
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource, Samples
+from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.archive import archive_option
+from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.ending import ending_signals
 from edge_audiokv.cli.options import (
     Number,
@@ -28,7 +30,7 @@ from edge_audiokv.cli.options import (
     result_options,
     settings_from,
 )
-from edge_audiokv.cli.results import format_of
+from edge_audiokv.cli.results import format_of, model_facts, tell_loaded
 from edge_audiokv.cli.wording import worded
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.errors import EdgeAudioKVError, OutputError
@@ -36,12 +38,12 @@ from edge_audiokv.events import Event, SessionEnded, Warned
 from edge_audiokv.kv.memory import peak_rss_bytes
 from edge_audiokv.models.progress import progress_bar
 from edge_audiokv.output import Writer, keep_apart, open_output
-from edge_audiokv.output.live import View, make_view
+from edge_audiokv.output.live import PlainView, View, make_view
 from edge_audiokv.units import format_bytes, format_cap, format_clock
 
 
-@click.command()
-@click.argument("source", required=False, metavar="[SOURCE]")
+@click.command(cls=Command)
+@click.argument("source", required=False, metavar="[SOURCE]", shell_complete=complete.files)
 @engine_options
 @click.option("-d", "--device", metavar="ID|NAME", help="Microphone, by number or part of a name.")
 @click.option("--raw", metavar="FORMAT", help="SOURCE is raw PCM, such as s16le:16000.")
@@ -77,7 +79,6 @@ from edge_audiokv.units import format_bytes, format_cap, format_clock
     help="Keep what was heard (WAV, FLAC).",
 )
 @archive_option
-@click.option("--verbose", is_flag=True, help="Say where the bytes are, at the end.")
 def listen(
     source: str | None,
     device: str | None,
@@ -92,7 +93,6 @@ def listen(
     output: str,
     save_audio: Path | None,
     archive_path: Path | None,
-    verbose: bool,
     **values: Any,
 ) -> None:
     """Listen and write down what is said, inside --mem, for as long as it takes.
@@ -104,8 +104,7 @@ def listen(
     \b
     Examples:
       edge-audiokv listen --mem 4GB
-      edge-audiokv listen -d USB --save-audio day.flac -o day.srt -f srt
-      edge-audiokv listen meeting.ogg --format jsonl
+      edge-audiokv listen -d USB --save-audio day.flac -o day.srt
       arecord -t raw -f S16_LE -r 16000 | edge-audiokv listen - --raw s16le:16000
     """
     settings = SessionSettings(
@@ -132,19 +131,23 @@ def listen(
         if recorder is not None:
             recorder.open()
             stack.callback(recorder.close)
-        with progress_bar(Console(stderr=True)) as report:
+        with progress_bar(voice.console()) as report:
             session = Session(engine, settings, progress=report).load()
         stack.enter_context(session)
+        tell_loaded(session.runtime)
         writer = None if shown else stack.enter_context(open_output(output, format_name, **writing))
-        console = Console(stderr=not shown)
-        view = stack.enter_context(make_view(console, finals=shown or output != "-"))
+        console = voice.console(stderr=not shown)
+        view = stack.enter_context(_view(console, finals=shown or output != "-"))
         desk = _Desk(session, view, writer, recorder)
         session.on_event = desk.handle
         if source != "-" and sys.stdin is not None and sys.stdin.isatty():
             desk.take_questions()
+        if writer is not None:
+            writer.facts = model_facts(session.runtime)
+            stack.callback(lambda: writer.heard(source or "microphone", session.clock_s))
         code = desk.run(MonitoredSource(opened, desk.look))
     # Only now: a result on the same terminal is whole.
-    _summary(session, desk.ended, verbose)
+    _summary(session, desk.ended)
     if code:
         sys.exit(code)
 
@@ -159,6 +162,13 @@ def _source(name: str | None, device: str | None, raw: str | None, realtime: boo
     opened.check()
     source: AudioSource = opened
     return source
+
+
+def _view(console: Console, *, finals: bool) -> View:
+    """Nothing is drawn, and nothing but text printed, when -q asks for silence."""
+    if voice.current().is_quiet:
+        return PlainView(console, finals)
+    return make_view(console, finals=finals)
 
 
 class _Desk:
@@ -180,7 +190,8 @@ class _Desk:
         with self._lock:
             if self.writer is not None:
                 self.writer.write(event)
-            self.view.show(worded(event))
+            if voice.shows(event):
+                self.view.show(worded(event))
         if isinstance(event, SessionEnded):
             self.ended = event
 
@@ -236,18 +247,17 @@ class _Desk:
         self.session.stop("interrupted" if number == signal.SIGINT else "terminated")
 
 
-def _summary(session: Session, ended: SessionEnded | None, verbose: bool) -> None:
+def _summary(session: Session, ended: SessionEnded | None) -> None:
     watch = session.final_watch
     clock_s = session.clock_s
     factor = watch.total_s / clock_s if clock_s else 0.0
     count = ended.segments if ended is not None else 0
     reason = f" ({ended.reason})" if ended is not None else ""
-    click.echo(
+    voice.note(
         f"{count} segment{'' if count == 1 else 's'} in {format_clock(clock_s)[:8]}{reason}, "
         f"realtime factor {factor:.2f}, peak RSS {format_bytes(peak_rss_bytes())} "
-        f"of --mem {format_cap(session.engine.cap_bytes)}",
-        err=True,
+        f"of --mem {format_cap(session.engine.cap_bytes)}"
     )
-    if verbose and session.last_report is not None:
-        for name, size in session.last_report.parts.items():
-            click.echo(f"  {name:<16}{format_bytes(size):>12}", err=True)
+    if session.last_report is not None:
+        parts = session.last_report.parts.items()
+        voice.table([f"  {name:<16}{format_bytes(size):>12}" for name, size in parts])

@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from edge_audiokv import __version__
+from edge_audiokv.cli import voice
+from edge_audiokv.cli.command import Group
 from edge_audiokv.cli.ending import Terminated, signals_raise
-from edge_audiokv.cli.wording import as_flags
 from edge_audiokv.errors import EdgeAudioKVError
 
 # name: (module in edge_audiokv.cli, attribute, summary). Modules load only when their command runs;
@@ -29,6 +30,7 @@ COMMANDS = {
     "policies": ("policies", "policies", "List the eviction policies and their options."),
     "calibrate": ("calibrate", "calibrate", "Measure which KV heads a model's hearing rests on."),
     "eval": ("evaluate", "evaluate", "Measure a model on recordings whose text is known."),
+    "completion": ("completion", "completion", "Print what makes SHELL complete commands."),
     "soak": ("soak", "soak", "Let a session listen for hours and watch memory, errors and pace."),
 }
 
@@ -37,7 +39,7 @@ class ReaderGone(BaseException):
     """A broken pipe on its way past click, which would exit with 1."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A click group whose commands are imported when they are asked for."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -99,18 +101,14 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
     callback=_print_version,
     help="Print the version, the llama.cpp it was built from and the patch level.",
 )
-@click.option("-v", "--log", "log_level", count=True, help="Log to stderr; twice for debug.")
-def cli(log_level: int) -> None:
+def cli() -> None:
     """Audio language models that listen for hours in a fixed amount of RAM.
 
     \b
     Examples:
       edge-audiokv listen --mem 4GB
-      edge-audiokv transcribe talk.flac
-      edge-audiokv transcribe talk.flac --kv-budget 40% --verbose
+      edge-audiokv transcribe talk.flac -o talk.srt
       edge-audiokv ask talk.flac "What was decided?"
-      edge-audiokv doctor
-      edge-audiokv models list
 
     Options can be set by the environment: EDGE_AUDIOKV_MEM=1GB for all commands that load a model,
     EDGE_AUDIOKV_LISTEN_MEM=4GB for one command and any of its options. `doctor` shows what is set.
@@ -119,9 +117,6 @@ def cli(log_level: int) -> None:
     6 does not fit --mem, 7 no microphone, 8 native library, 9 KV policy, 10 output,
     11 missing extra, 12 archive, 129 hung up, 130 interrupted, 143 terminated.
     """
-    if log_level:
-        level = logging.DEBUG if log_level > 1 else logging.INFO
-        logging.basicConfig(level=level, format="%(asctime)s %(name)s: %(message)s")
 
 
 def _usage(error: click.ClickException) -> str:
@@ -143,19 +138,19 @@ def main(args: list[str] | None = None) -> None:
             code = cli.main(args=args, prog_name="edge-audiokv", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except EdgeAudioKVError as error:
-        click.echo(f"edge-audiokv: {as_flags(str(error))}", err=True)
+        voice.error(str(error))
         sys.exit(error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         # Nothing was asked for: what can be asked, as it is read best.
         click.echo(error.format_message(), err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        click.echo(f"edge-audiokv: {_usage(error)}", err=True)
+        voice.error(_usage(error))
         sys.exit(error.exit_code)
     except (OSError, MemoryError) as error:
         # What no part foresaw (no file handle or memory left) is no reason for a traceback.
         what = str(error) or type(error).__name__
-        click.echo(f"edge-audiokv: {EdgeAudioKVError(what.rstrip('.') + '.')}", err=True)
+        voice.error(str(EdgeAudioKVError(what.rstrip(".") + ".")))
         sys.exit(EdgeAudioKVError.exit_code)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)

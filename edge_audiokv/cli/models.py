@@ -7,16 +7,23 @@ from typing import Any
 
 import click
 
+from edge_audiokv.cli import complete, voice
+from edge_audiokv.cli.command import Command, Group
 from edge_audiokv.models import catalog, download
 from edge_audiokv.models.entry import ModelEntry
 from edge_audiokv.models.progress import progress_bar
 from edge_audiokv.units import format_bytes
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_name_argument = click.argument("name", default=catalog.DEFAULT_MODEL, metavar="[MODEL]")
+_name_argument = click.argument(
+    "name",
+    default=catalog.DEFAULT_MODEL,
+    metavar="[MODEL]",
+    shell_complete=complete.models,
+)
 
 
-@click.group()
+@click.group(cls=Group)
 def models() -> None:
     """List, fetch, inspect and remove models.
 
@@ -34,7 +41,13 @@ def models() -> None:
 @models.command("list")
 @_json_option
 def list_command(as_json: bool) -> None:
-    """List the models that are known, and whether they are here."""
+    """List the models that are known, and whether they are here.
+
+    \b
+    Examples:
+      edge-audiokv models list
+      edge-audiokv models list --json
+    """
     entries = catalog.list_models()
     if as_json:
         click.echo(json.dumps([_summary(entry) for entry in entries], indent=2))
@@ -76,8 +89,8 @@ def show_command(name: str, as_json: bool) -> None:
 def _pull(name: str, as_json: bool) -> None:
     entry = catalog.resolve(name)
     if entry.status == "unverified":
-        click.echo(f"{entry.name} has not been verified by this project.", err=True)
-    with progress_bar() as report:
+        voice.warn(f"{entry.name} has not been verified by this project.")
+    with progress_bar(voice.console()) as report:
         local = download.ensure(entry, whole=True, progress=report)
     if as_json:
         click.echo(json.dumps({**_facts(entry), "model_hash": local.model_hash}, indent=2))
@@ -104,7 +117,7 @@ def pull_command(name: str, as_json: bool) -> None:
     _pull(name, as_json)
 
 
-@click.command("pull", help=_PULL_HELP)
+@click.command("pull", cls=Command, help=_PULL_HELP)
 @_name_argument
 @_json_option
 def pull(name: str, as_json: bool) -> None:
@@ -112,7 +125,7 @@ def pull(name: str, as_json: bool) -> None:
 
 
 @models.command("rm")
-@click.argument("name", metavar="MODEL")
+@click.argument("name", metavar="MODEL", shell_complete=complete.models)
 @_json_option
 def rm_command(name: str, as_json: bool) -> None:
     """Delete what was fetched for a model.
@@ -120,8 +133,9 @@ def rm_command(name: str, as_json: bool) -> None:
     Files that ship with edge-audiokv, lie in your own directory or serve another model stay.
 
     \b
-    Example:
+    Examples:
       edge-audiokv models rm smollm2-audio
+      edge-audiokv models rm ./my-model --json
     """
     entry = catalog.resolve(name)
     others = [other for other in catalog.list_models() if other.directory != entry.directory]

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from edge_audiokv.cli import complete, voice
 from edge_audiokv.engine.settings import DEFAULT_MEM, EngineSettings
 from edge_audiokv.native.threads import usable_cores
 from edge_audiokv.output import FORMATS, SUBTITLES, CueRules
@@ -120,6 +121,7 @@ def engine_options(command: Command) -> Command:
             default="smollm2-audio",
             show_default=True,
             metavar="NAME|DIR",
+            shell_complete=complete.models,
             help="A model of `edge-audiokv models list`, or a directory with a model.toml.",
         ),
         _option(
@@ -134,6 +136,7 @@ def engine_options(command: Command) -> Command:
             default="audiokv-edge",
             show_default=True,
             metavar="NAME",
+            shell_complete=complete.policies,
             help="How cache rows are chosen; `edge-audiokv policies` lists them.",
         ),
         _option(
@@ -218,7 +221,13 @@ def result_options(command: Command) -> Command:
             help="Format of the result; default: what the name of -o stands for, else text.",
         ),
         click.option(
-            "-o", "--output", default="-", show_default=True, metavar="FILE", help="Where it goes."
+            "-o",
+            "--output",
+            default="-",
+            show_default=True,
+            metavar="FILE",
+            shell_complete=complete.files,
+            help="Where it goes.",
         ),
         click.option(
             "--word-timestamps",
@@ -274,7 +283,7 @@ def settings_from(values: dict[str, Any]) -> EngineSettings:
     threads, cores = values["threads"], usable_cores()
     if threads is not None and threads > cores:
         # ggml's threads wait for each other at every step: with more than cores nothing goes on.
-        click.echo(f"warning: --threads {threads} is more than the {cores} cores here.", err=True)
+        voice.warn(f"--threads {threads} is more than the {cores} cores here.")
     return EngineSettings(
         kv_options=options,
         # Only of commands that write a transcript.

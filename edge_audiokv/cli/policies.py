@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
 import json
+import re
 import shutil
-from dataclasses import fields
 from typing import Any
 
 import click
 
+from edge_audiokv.cli import complete
+from edge_audiokv.cli.command import Command
+from edge_audiokv.kv.describe import Described, description, options, summary
 from edge_audiokv.kv.policy import Policy
 from edge_audiokv.kv.policy import policies as all_policies
 
 _NAME_CELLS = 20
 
 
-@click.command()
-@click.argument("name", required=False)
+@click.command(cls=Command)
+@click.argument("name", required=False, shell_complete=complete.policies)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def policies(name: str | None, as_json: bool) -> None:
-    """List the eviction policies, or describe one of them with its options.
+    """List the eviction policies, or describe one: when to choose it, and every option.
 
     Numbers such as 2404.14469 are papers on arXiv.
 
@@ -36,31 +38,61 @@ def policies(name: str | None, as_json: bool) -> None:
     facts = {key: _facts(cls) for key, cls in known.items() if name in (None, key)}
     if as_json:
         click.echo(json.dumps(facts, indent=2))
-        return
-    for key, fact in facts.items():
-        if name is None:
-            hanging = " " * _NAME_CELLS
-            click.echo(
-                click.wrap_text(
-                    f"{key:<{_NAME_CELLS}}{fact['summary']}",
-                    width=min(shutil.get_terminal_size((100, 24)).columns, 100),
-                    subsequent_indent=hanging,
-                )
-            )
-            continue
-        click.echo(f"{key}\n\n{fact['description']}\n\nOptions (--kv-option NAME=VALUE)")
-        for option, default in fact["options"].items():
-            click.echo(f"  {option:<16}{default}")
+    elif name is not None:
+        click.echo("\n".join(_page(name, known[name])))
+    else:
+        for key, fact in facts.items():
+            click.echo(_wrapped(f"{key:<{_NAME_CELLS}}{fact['summary']}", _NAME_CELLS))
+
+
+def _page(name: str, cls: type[Policy]) -> list[str]:
+    """Everything about one policy, for people."""
+    lines = [name, "", *_reflowed(description(cls))]
+    if cls.choose_when:
+        lines += ["", "When to choose it", _wrapped(f"  {cls.choose_when}", 2)]
+    found = options(cls)
+    lines += ["", "Options (--kv-option NAME=VALUE)" if found else "It has no options."]
+    for item in found:
+        limits = f"; {item.range}" if item.range else ""
+        lines.append(f"  {item.name:<{_NAME_CELLS - 2}}{item.default}{limits}")
+        if item.words:
+            indent = " " * _NAME_CELLS
+            lines.append(_wrapped(indent + item.words, _NAME_CELLS))
+    return lines
+
+
+def _reflowed(text: str) -> list[str]:
+    """Paragraphs, and their items, as wide as the terminal."""
+    lines: list[str] = []
+    for paragraph in text.split("\n\n"):
+        lines += [""] if lines else []
+        for item in re.split(r"\n(?=- )", paragraph):
+            lines.append(_wrapped(" ".join(item.split()), 2 if item.startswith("- ") else 0))
+    return lines
+
+
+def _wrapped(text: str, indent: int) -> str:
+    """`text` within the terminal; what does not fit into a line goes on below, indented."""
+    width = min(shutil.get_terminal_size((100, 24)).columns, 100)
+    return click.wrap_text(
+        text.lstrip(),
+        width=width,
+        initial_indent=text[: len(text) - len(text.lstrip())],
+        subsequent_indent=" " * indent,
+    )
 
 
 def _facts(cls: type[Policy]) -> dict[str, Any]:
-    module = inspect.getmodule(cls)
-    text = inspect.cleandoc((module.__doc__ if module else None) or cls.__doc__ or "")
-    # Each begins with a paragraph "name: what it does (paper)"; the name stands before it already.
-    summary = " ".join(text.split("\n\n")[0].split()).removeprefix(f"{cls.name}: ")
+    found = options(cls)
     return {
-        "summary": summary,
-        "description": text.removeprefix(f"{cls.name}: "),
+        "summary": summary(cls),
+        "description": description(cls),
+        "choose_when": cls.choose_when,
         "needs": sorted(cls.needs),
-        "options": {field.name: field.default for field in fields(cls) if field.name != "profile"},
+        "options": {item.name: item.default for item in found},
+        "option_words": {item.name: _words(item) for item in found},
     }
+
+
+def _words(item: Described) -> dict[str, str]:
+    return {"words": item.words, "range": item.range}

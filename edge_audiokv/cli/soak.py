@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from edge_audiokv.cli import voice
+from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.options import Number, engine_options, settings_from
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.eval.programme import Programme, noise_files
@@ -19,7 +21,7 @@ from edge_audiokv.units import format_clock
 _TOLD_EVERY = 10  # simulated minutes
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -68,8 +70,8 @@ def soak(
 
     \b
     Examples:
-      edge-audiokv soak --manifest dev/manifest.jsonl --mem 600MB
-      edge-audiokv soak --manifest dev/manifest.jsonl --hours 0.5 --noise esc10 --plot soak.png
+      edge-audiokv soak --manifest dev.jsonl --mem 600MB
+      edge-audiokv soak --manifest dev.jsonl --hours 0.5 --noise esc10 --plot h.png
     """
     engine = settings_from(values)
     programme = Programme(
@@ -120,10 +122,9 @@ def _on_minute(now: SoakReport, report: Path | None) -> None:
         return
     last = now.minutes[-1]
     left_s = now.wall_s * (now.planned_s / now.simulated_s - 1)
-    click.echo(
+    voice.note(
         f"{format_clock(now.simulated_s)[:8]} of {format_clock(now.planned_s)[:8]}  "
         f"RSS {last.rss_bytes / 1e6:.1f} MB (no files {last.anonymous_bytes / 1e6:.1f}), ledger "
         f"{last.ledger_bytes / 1e6:.1f} MB, peak {now.peak_rss_bytes / 1e6:.1f} MB of "
-        f"{now.cap_bytes / 1e6:.0f} MB  WER {now.wer:.1%}  {format_clock(left_s)[:8]} left",
-        err=True,
+        f"{now.cap_bytes / 1e6:.0f} MB  WER {now.wer:.1%}  {format_clock(left_s)[:8]} left"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +19,9 @@ from edge_audiokv.audio.endpoint import EndpointConfig, Segment
 from edge_audiokv.audio.file import FileSource
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource
+from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.archive import archive_option
+from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.options import (
     Number,
     engine_options,
@@ -26,8 +29,14 @@ from edge_audiokv.cli.options import (
     result_options,
     settings_from,
 )
-from edge_audiokv.cli.results import find_inputs, format_of, make_folders, plan_targets
-from edge_audiokv.cli.wording import as_flags
+from edge_audiokv.cli.results import (
+    find_inputs,
+    format_of,
+    make_folders,
+    model_facts,
+    plan_targets,
+    tell_loaded,
+)
 from edge_audiokv.engine.transcriber import Transcriber
 from edge_audiokv.errors import InputError
 from edge_audiokv.events import Final, Warned
@@ -37,8 +46,8 @@ from edge_audiokv.output import Writer, keep_apart, open_output
 from edge_audiokv.units import format_bytes, format_cap, printable
 
 
-@click.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.command(cls=Command)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", shell_complete=complete.files)
 @engine_options
 @click.option("--raw", metavar="FORMAT", help="FILE is raw PCM, such as s16le:16000.")
 @result_options
@@ -57,8 +66,6 @@ from edge_audiokv.units import format_bytes, format_cap, printable
 )
 @click.option("--overwrite", is_flag=True, help="Write over files that are in --output-dir.")
 @archive_option
-@click.option("--verbose", is_flag=True, help="Say where bytes and time went, on stderr.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 def transcribe(
     files: tuple[str, ...],
     raw: str | None,
@@ -68,8 +75,6 @@ def transcribe(
     overwrite: bool,
     max_segment_s: float,
     archive_path: Path | None,
-    verbose: bool,
-    quiet: bool,
     **values: Any,
 ) -> None:
     """Transcribe recordings of any length.
@@ -82,15 +87,12 @@ def transcribe(
 
     \b
     Examples:
-      edge-audiokv transcribe talk.flac
-      edge-audiokv transcribe talk.flac -o talk.srt
-      edge-audiokv transcribe talk.flac --kv-budget 40% --verbose
-      edge-audiokv transcribe a.wav b.wav --format srt -o all.srt
+      edge-audiokv transcribe talk.flac -o talk.srt --mem 600MB
       edge-audiokv transcribe recordings/ --output-dir texts --format jsonl
-      edge-audiokv transcribe talk.mp3 --mem 600MB --format jsonl | head
-      ffmpeg -i film.mkv -f s16le -ac 1 -ar 16000 - | edge-audiokv transcribe - --raw s16le:16000
+      ffmpeg -i film.mkv -f s16le -ac 1 -ar 16000 - |
+        edge-audiokv transcribe - --raw s16le:16000
     """
-    console = Console(stderr=True, quiet=quiet)
+    console = voice.console()
     format_name = format_of(output, format_name)
     settings, writing = fit_format(format_name, settings_from(values), values)
     if files.count("-") > 1:
@@ -124,11 +126,12 @@ def transcribe(
         joined = None
         if output_dir is None:
             joined = stack.enter_context(open_output(output, format_name, **writing))
-        with progress_bar(Console(stderr=True, quiet=quiet)) as report:
+        with progress_bar(console) as report:
             transcriber = stack.enter_context(
                 Transcriber(settings, endpoint=endpoint, progress=report)
             )
             transcriber.load()
+        tell_loaded(transcriber.runtime)
         hear = _Hearer(transcriber, console, recording)
         if joined is not None:
             for name, source in zip(names, sources, strict=True):
@@ -139,20 +142,18 @@ def transcribe(
                 try:
                     with open_output(target, format_name, **writing) as writer:
                         hear.into(writer, name, source)
-                    if not quiet:
-                        click.echo(f"{printable(name)} -> {printable(str(target))}", err=True)
+                    voice.note(f"{printable(name)} -> {printable(str(target))}")
                 except InputError as error:
                     # The others can be read all the same; what there was of this one is kept.
-                    click.echo(f"edge-audiokv: {as_flags(str(error))}", err=True)
+                    voice.error(str(error))
                     failed = failed or error
                 hear.start_over()
             if failed is not None:
                 raise InputError(
                     "not every file could be read.", cure="What was wrong stands above."
                 )
-        if verbose:
-            for line in report_lines(transcriber):
-                click.echo(line, err=True)
+        if voice.current().is_verbose:
+            voice.table(report_lines(transcriber))
 
 
 class _Hearer:
@@ -163,6 +164,7 @@ class _Hearer:
     ) -> None:
         self._transcriber, self._console, self._recording = transcriber, console, recording
         self._offset_s, self._count = 0.0, 0
+        self._facts = model_facts(transcriber.runtime)
 
     def start_over(self) -> None:
         """What comes next belongs to another result."""
@@ -172,10 +174,12 @@ class _Hearer:
         """Write what is said in `source`; warnings follow on stderr. Raises InputError."""
         spoken = False
         doubts: list[str] = []
-        writer.about = {"file": printable(name)}
+        writer.about, writer.facts = {"file": printable(name)}, self._facts
+        begun_s = time.monotonic()
         if self._recording is not None:
             self._recording.begin("standard input" if name == "-" else printable(name))
-        with source:
+        with source, ExitStack() as at_end:
+            at_end.callback(lambda: writer.heard(printable(name), source.clock_s))
             told = _with_progress(
                 self._transcriber, source, printable(Path(name).name), self._console, doubts.append
             )
@@ -190,12 +194,13 @@ class _Hearer:
                 if isinstance(event, Warned):
                     doubts.append(event.message)
             for doubt in doubts:
-                click.echo(f"warning: {as_flags(printable(doubt))}", err=True)
+                voice.warn(doubt)
             self._offset_s += source.clock_s
+            took_s = time.monotonic() - begun_s
+            voice.detail(f"{printable(name)}: {source.clock_s:.1f} s heard in {took_s:.1f} s")
         if not spoken:
             # An empty result looks like a failure that was kept quiet.
-            where = "standard input" if name == "-" else printable(name)
-            click.echo(f"warning: no speech was found in {where}.", err=True)
+            voice.warn(f"no speech was found in {'standard input' if name == '-' else name}.")
 
 
 def _with_progress(

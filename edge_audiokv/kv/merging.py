@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge_audiokv.kv.merge import Merge, merge_nearest
 from edge_audiokv.kv.modality import is_audio
+from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policy import Policy
 from edge_audiokv.kv.shape import FloatArray, Rows
 from edge_audiokv.kv.view import KVView
@@ -21,8 +22,18 @@ class Merging(Policy, ABC):
     their keys is at least `threshold`.
     """
 
-    threshold: float = 0.0
-    reach: int = 2
+    threshold: float = option(
+        0.0,
+        "Least cosine of two keys for a dropped row to be merged into its neighbour; 0 merges "
+        "all that are near.",
+        most=1,
+    )
+    reach: int = option(
+        2,
+        "Frames of sound between a dropped row and the neighbour that it may be merged into; 0 "
+        "merges nothing.",
+        most=1000,
+    )
 
     def merge(self, view: KVView, rows: Rows) -> list[Merge]:
         return self.fold(view, rows)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import math
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from edge_audiokv.errors import PolicyError
 from edge_audiokv.kv.budget import allocate
 from edge_audiokv.kv.merge import Merge
+from edge_audiokv.kv.option import convert
 from edge_audiokv.kv.profile import HeadProfile
 from edge_audiokv.kv.select import FREE, select
 from edge_audiokv.kv.shape import FloatArray, IntArray, KVShape, Rows
@@ -40,10 +40,11 @@ class Policy(ABC):
     `needs` names what a view must carry: "scores" (the last scored batch), "ema", "total",
     "variance" (statistics over observations), "novelty", "keys", "values". `by_layer` says
     that the choice in one layer depends on that layer alone: then an eviction takes a few layers at
-    a time and needs a fraction of the memory.
+    a time and needs a fraction of the memory. Options are fields made by `option` (option.py).
     """
 
     name: ClassVar[str] = ""
+    choose_when: ClassVar[str] = ""  # a sentence or two for people who have to decide
     needs: ClassVar[frozenset[str]] = frozenset()
     evicts: ClassVar[bool] = True
     by_layer: ClassVar[bool] = False
@@ -163,7 +164,7 @@ def make_policy(name: str, *, profile: HeadProfile | None = None, **options: Any
     """The policy `name` with `options` (its dataclass fields; text is converted).
 
     `profile` goes to policies that use one. Raises PolicyError that lists the choices for an
-    unknown name, an unknown option or a value of the wrong type.
+    unknown name, an unknown option or a value of the wrong type or range.
     """
     known = policies()
     if name not in known:
@@ -180,36 +181,7 @@ def make_policy(name: str, *, profile: HeadProfile | None = None, **options: Any
                 f"KV policy {name} has no option {option!r}.",
                 cure=f"Choose from {', '.join(choices)}." if choices else "It has no options.",
             )
-        arguments[option] = _convert(name, option, value, own[option].default)
+        arguments[option] = convert(name, own[option], value)
     if "profile" in own and profile is not None:
         arguments["profile"] = profile
     return cls(**arguments)
-
-
-# More rows than any cache has, and far from the end of int32.
-_MOST = 1 << 24
-_KINDS = {bool: "true or false,", int: "a whole number", float: "a number", str: "a word"}
-
-
-def _convert(policy: str, option: str, value: Any, default: Any) -> Any:
-    """`value` in the type of the option's default; text from a command line is parsed."""
-    kind = type(default)
-    try:
-        if kind is bool and isinstance(value, str):
-            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[
-                value.lower()
-            ]
-        if kind is int and isinstance(value, float) and not value.is_integer():
-            raise ValueError
-        if kind not in (bool, int, float, str):
-            return value
-        converted = kind(value)
-        # All numbers are counts, shares, factors or exponents.
-        if kind in (int, float) and not (math.isfinite(converted) and 0 <= converted <= _MOST):
-            raise ValueError
-        return converted
-    except (KeyError, OverflowError, TypeError, ValueError):
-        raise PolicyError(
-            f"Option {option} of KV policy {policy} cannot be {value!r}.",
-            cure=f"Write {_KINDS.get(kind, 'a value')} such as {default}.",
-        ) from None

@@ -40,6 +40,8 @@ def test_json_has_the_text_and_an_answer_for_each_question(capsys) -> None:
     assert all(isinstance(answer["text"], str) for answer in document["answers"])
     assert "train" in document["segments"][0]["text"]
     assert 5.9 < document["duration_s"] < 6.1
+    told = [document[name] for name in ("file", "model", "quantisation", "language")]
+    assert told == [str(CLIP), "smollm2-audio", "q8_0", "en"]
     assert 0 < document["rss_bytes"] < document["cap_bytes"]
 
 

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from edge_audiokv.cli.policies import policies
+from edge_audiokv.kv.describe import options
 from edge_audiokv.kv.policy import policies as all_policies
 
 
@@ -29,3 +30,26 @@ def test_one_policy_tells_its_options() -> None:
     assert lines[0] == "snapkv"
     assert lines[2].startswith("attention of the last prompt queries")
     assert any(line.split()[:1] == ["window"] for line in lines)
+
+
+@pytest.mark.parametrize("name", list(all_policies()))
+def test_every_policy_says_when_to_choose_it_and_every_option_what_it_does(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    output = CliRunner().invoke(policies, [name]).output
+    assert max(map(len, output.splitlines())) <= 80
+    text = " ".join(output.split())
+    cls = all_policies()[name]
+    assert cls.choose_when.endswith(".") and cls.choose_when in text
+    for item in options(cls):
+        assert len(item.words) >= 20 and item.words.endswith("."), item
+        limits = f"; {item.range}" if item.range else ""
+        assert f"{item.name} {item.default}{limits} {item.words}" in text
+        # Whatever has no range is a name, whose words say which there are.
+        assert item.range or isinstance(item.default, str), item
+
+
+def test_json_has_the_same_words() -> None:
+    facts = json.loads(CliRunner().invoke(policies, ["snapkv", "--json"]).output)["snapkv"]
+    assert facts["options"] == {"window": 32, "kernel": 5, "pooling": "mean"}
+    assert facts["option_words"]["pooling"]["range"] == "mean or max"
+    assert facts["choose_when"] == all_policies()["snapkv"].choose_when

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from .screen import Terminal
 
+COLOURS = re.compile(rb"\x1b\[(?:[0-9;]*;)?(?:3[0-8]|4[0-8]|9[0-7])(?:;[0-9;]*)?m")
 pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 
 @pytest.mark.parametrize(
-    ("columns", "variables"),
+    ("columns", "variables", "options"),
     [
-        (40, {}),
-        (80, {"TERM": "dumb"}),
-        (200, {"NO_COLOR": "1"}),
+        (40, {}, []),
+        (80, {"TERM": "dumb"}, []),
+        (200, {"NO_COLOR": "1"}, []),
+        (80, {}, ["--no-color"]),
     ],
 )
-def test_results_stand_alone_on_the_screen(spoken, columns: int, variables: dict[str, str]) -> None:
-    clips = [spoken["letter"], spoken["garden"]]
-    terminal = Terminal("transcribe", *(clip.path for clip in clips), columns=columns, **variables)
+def test_results_stand_alone_on_the_screen(
+    spoken, columns: int, variables: dict[str, str], options: list[str]
+) -> None:
+    paths = [spoken[name].path for name in ("letter", "garden")]
+    terminal = Terminal("transcribe", *paths, *options, columns=columns, **variables)
     assert terminal.finish() == 0
     text = " ".join("".join(f"{line:<{columns}}" for line in terminal.lines).split())
     heard = text.split()
@@ -28,11 +34,12 @@ def test_results_stand_alone_on_the_screen(spoken, columns: int, variables: dict
     assert all(word.isalpha() for word in heard), terminal.lines
     if variables.get("TERM") == "dumb":
         assert b"\x1b" not in terminal.raw
+    assert bool(COLOURS.search(terminal.raw)) == (not variables and not options)
 
 
 def test_help_fits_the_terminal() -> None:
     for columns in (40, 80):
         terminal = Terminal("transcribe", "--help", columns=columns)
         assert terminal.finish() == 0
-        assert b"Options:" in terminal.raw
+        assert b"Common options:" in terminal.raw
         assert all(len(line) <= columns for line in terminal.raw.decode().splitlines()[:3])

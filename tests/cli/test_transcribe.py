@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("local_model")]
 # Measured with the first checkpoint: 3 of 55 words wrong. A better model may only lower it.
 WORST_WER = 0.15
 CUE = r"\d\d:\d\d:\d\d[.,]\d{3} --> \d\d:\d\d:\d\d[.,]\d{3}"
+MODEL = ("smollm2-audio", "q8_0", "en")
 
 
 def words_of(text: str) -> set[str]:
@@ -36,12 +37,17 @@ def test_the_text_is_what_is_said(transcriber, spoken) -> None:
 def parse_json(out: str) -> list[tuple[float, float, str]]:
     document = json.loads(out)
     assert document["complete"] is True
+    assert (document["model"], document["quantisation"], document["language"]) == MODEL
+    assert document["file"].endswith("garden.flac")
+    assert abs(document["duration_s"] - 4.712) < 0.001
     assert document["text"] == " ".join(item["text"] for item in document["segments"])
     return [(item["start_s"], item["end_s"], item["text"]) for item in document["segments"]]
 
 
 def parse_jsonl(out: str) -> list[tuple[float, float, str]]:
     items = [json.loads(line) for line in out.splitlines()]
+    for item in items:
+        assert (item["model"], item["quantisation"], item["language"]) == MODEL
     return [(item["start_s"], item["end_s"], item["text"]) for item in items]
 
 
@@ -187,3 +193,7 @@ def test_verbose_says_where_the_bytes_are(call, spoken) -> None:
     ran = call("transcribe", spoken["garden"].path, "--verbose")
     for part in ("weights", "encoder", "compute", "KV pools", "voice detector", "peak RSS"):
         assert re.search(rf"  {part} +\d+\.\d+ [KMG]iB", ran.err), ran.err
+    phases = [line for line in ran.err.splitlines() if re.match(r"\[ *\d+\.\d\d s\] ", line)]
+    assert any(line.endswith("smollm2-audio is loaded") for line in phases)
+    assert any("memory plan: interpreter" in line and "cap 1.86 GiB" in line for line in phases)
+    assert any("garden.flac: 4.7 s heard in" in line for line in phases)

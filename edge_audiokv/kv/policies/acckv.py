@@ -16,6 +16,7 @@ import numpy as np
 
 from edge_audiokv.kv.merging import Merging
 from edge_audiokv.kv.modality import by_quota, is_audio, mass
+from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policy import register
 from edge_audiokv.kv.shape import FloatArray
 from edge_audiokv.kv.view import KVView
@@ -25,10 +26,23 @@ from edge_audiokv.kv.view import KVView
 @dataclass(frozen=True)
 class AccKV(Merging):
     name: ClassVar[str] = "acckv"
+    choose_when: ClassVar[str] = (
+        "To compare with merging by modality; its formulas are a reconstruction."
+    )
     needs: ClassVar[frozenset[str]] = frozenset({"scores", "keys", "values"})
 
-    n_anchors: int = 32
-    threshold: float = 0.8
+    n_anchors: int = option(
+        32,
+        "Best rows of the leading modality that rows of the other are compared with. Fewer is "
+        "stricter and faster.",
+        least=1,
+    )
+    threshold: float = option(
+        0.8,
+        "Least cosine of two keys for a dropped row to be merged into its neighbour; 1 merges "
+        "next to nothing.",
+        most=1,
+    )
 
     def score(self, view: KVView) -> FloatArray:
         psi, audio = np.nan_to_num(view.attention(), neginf=0.0), is_audio(view)

@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from edge_audiokv.kv.budget import joint_top
+from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policies.snapkv import SnapKV
 from edge_audiokv.kv.policy import register
 from edge_audiokv.kv.shape import FloatArray, KVShape
@@ -24,11 +25,33 @@ from edge_audiokv.kv.view import KVView
 @dataclass(frozen=True)
 class AdaKV(SnapKV):
     name: ClassVar[str] = "adakv"
+    choose_when: ClassVar[str] = (
+        "With long prompts of one kind each, where heads differ from input to input; it needs "
+        "no head profile."
+    )
 
-    kernel: int = 7
-    pooling: str = "max"
-    floor_share: float = 0.2
-    budget_share: float = 0.4
+    kernel: int = option(
+        7,
+        "Rows that share one score with their neighbours. More keeps longer stretches together; "
+        "1 keeps single rows.",
+        least=1,
+        most=1001,
+    )
+    pooling: str = option(
+        "max", "How neighbours share it: the highest score, or the mean.", choices=("max", "mean")
+    )
+    floor_share: float = option(
+        0.2,
+        "Share of the mean budget that every head keeps, whatever it is worth. More evens heads "
+        "out.",
+        most=1,
+    )
+    budget_share: float = option(
+        0.4,
+        "Share of the rows taken as the budget while heads are compared; set it near --kv- budget.",
+        least=0.01,
+        most=1,
+    )
 
     def weights(self, shape: KVShape, view: KVView | None = None) -> FloatArray | None:
         if view is None or view.n_rows == 0:

@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policy import Policy, Tiers, register
 from edge_audiokv.kv.profile import HeadProfile
 from edge_audiokv.kv.protect import window
@@ -28,13 +29,28 @@ from edge_audiokv.kv.view import KVView
 @dataclass(frozen=True)
 class AudioKV(Policy):
     name: ClassVar[str] = "audiokv"
+    choose_when: ClassVar[str] = "To compare with the paper: the default grew from it."
     needs: ClassVar[frozenset[str]] = frozenset({"scores"})
 
-    window: int = 32
-    floor_share: float = 0.5
-    gamma: float = 0.7
-    alpha: float = 0.5
-    table: str = "speech"
+    window: int = option(32, "The newest rows, always kept.")
+    floor_share: float = option(
+        0.5,
+        "Share of the mean budget that every head keeps. More is safer where the head profile "
+        "is doubted.",
+        most=1,
+    )
+    gamma: float = option(
+        0.7,
+        "Share of a score's energy that smoothing keeps. Less smooths more, and keeps longer "
+        "stretches.",
+        most=1,
+    )
+    alpha: float = option(
+        0.5, "How much the smoothed score counts beside the raw one; 0 does not smooth.", most=1
+    )
+    table: str = option(
+        "speech", "The table of the head profile that ranks heads: speech, sound or loss."
+    )
     profile: HeadProfile | None = None
 
     def score(self, view: KVView) -> FloatArray:

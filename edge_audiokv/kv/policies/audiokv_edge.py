@@ -23,6 +23,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policy import Policy, Tiers, register
 from edge_audiokv.kv.profile import HeadProfile
 from edge_audiokv.kv.protect import combine, sinks, text, window
@@ -35,25 +36,82 @@ from edge_audiokv.kv.view import Kind, KVView
 @dataclass(frozen=True)
 class AudioKVEdge(Policy):
     name: ClassVar[str] = "audiokv-edge"
+    choose_when: ClassVar[str] = (
+        "For listening, with any budget: it is made for speech that goes on, and the default. "
+        "Another one is for comparison, or for a model without a head profile and questions of "
+        "one kind."
+    )
     by_layer: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({"ema", "novelty"})
 
-    n_sinks: int = 4
-    window: int = 64
-    window_share: float = 0.25
-    text_share: float = 0.25
-    floor_share: float = 0.5
-    temperature: float = 0.5
-    reach: float = 0.5
-    gamma: float = 0.7
-    alpha: float = 0.25
-    taper: float = 0.05
-    novelty: float = 1.0
-    attention: float = 0.1
-    text_novelty: float = 0.3
-    table: str = "speech"
-    loss_table: str = "loss"
-    hit_share: float = 0.4
+    n_sinks: int = option(
+        4, "First rows of the session, never dropped: without them text falls apart."
+    )
+    window: int = option(
+        64,
+        "The newest rows, kept as far as window_share allows. More follows the last words more "
+        "closely.",
+    )
+    window_share: float = option(
+        0.25, "Most of the smallest head's budget that the newest rows may take.", most=1
+    )
+    text_share: float = option(
+        0.25,
+        "Most of a head's budget that prompts and questions may take. Raise it for long questions.",
+        most=1,
+    )
+    floor_share: float = option(
+        0.5,
+        "Share of the mean budget that every head keeps. More is safer with another model's "
+        "profile.",
+        most=1,
+    )
+    temperature: float = option(
+        0.5,
+        "Power on the head profile at a budget of 40 %, within 0.5 and 2. More sharpens budgets.",
+        most=10,
+    )
+    reach: float = option(
+        0.5,
+        "How far above its even share a head may grow, of the rest; 0 gives all heads the same.",
+        most=1,
+    )
+    gamma: float = option(
+        0.7,
+        "Share of a score's energy that smoothing keeps. Less smooths more, and keeps longer "
+        "stretches.",
+        most=1,
+    )
+    alpha: float = option(
+        0.25, "How much the smoothed score counts beside the raw one; 0 does not smooth.", most=1
+    )
+    taper: float = option(
+        0.05, "How gently smoothing ends, as a share of all frequencies; 0 cuts off.", most=1
+    )
+    novelty: float = option(
+        1.0, "Power on how much a row of sound differs from the mean row; 0 leaves it out.", most=10
+    )
+    attention: float = option(
+        0.1,
+        "Power on the attention that text paid to a row. Raise it if one question is asked "
+        "again and again; 0 leaves it out.",
+        most=10,
+    )
+    text_novelty: float = option(
+        0.3,
+        "What a row of text counts as, where sound has its novelty. Raise it to remember what "
+        "was written.",
+        most=2,
+    )
+    table: str = option(
+        "speech", "The table of the head profile that says where heads look: speech, sound or loss."
+    )
+    loss_table: str = option(
+        "loss",
+        "The table that says what the text loses without a head; a name that the profile lacks "
+        "leaves it out.",
+    )
+    hit_share: float = option(0.4, "Weight of the first table beside the loss table.", most=1)
     profile: HeadProfile | None = None
 
     def score(self, view: KVView) -> FloatArray:

@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from edge_audiokv.kv.modality import normalised
+from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policies.snapkv import SnapKV
 from edge_audiokv.kv.policy import register
 from edge_audiokv.kv.shape import FloatArray, KVShape
@@ -26,11 +27,25 @@ from edge_audiokv.kv.view import KVView
 @dataclass(frozen=True)
 class CAKE(SnapKV):
     name: ClassVar[str] = "cake"
+    choose_when: ClassVar[str] = (
+        "When layers differ much in what they look at, and the input is one long prompt."
+    )
     needs: ClassVar[frozenset[str]] = frozenset({"scores", "variance"})
 
-    gamma: float = 200.0
-    t1: float = 1.0
-    t2: float = 1.0
+    gamma: float = option(
+        200.0,
+        "Weight of a row's varying attention beside its mean. Raise it to keep what only some "
+        "questions look at.",
+    )
+    t1: float = option(
+        1.0, "Divides the power of a layer's entropy. More evens layers out.", least=0.01, most=1000
+    )
+    t2: float = option(
+        1.0,
+        "Divides the power of a layer's variance. More evens layers out.",
+        least=0.01,
+        most=1000,
+    )
 
     def score(self, view: KVView) -> FloatArray:
         if view.variance is None:

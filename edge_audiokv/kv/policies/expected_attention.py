@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from edge_audiokv.kv.modality import norms
+from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policy import Policy, Tiers, register
 from edge_audiokv.kv.protect import sinks
 from edge_audiokv.kv.shape import FloatArray
@@ -26,10 +27,18 @@ from edge_audiokv.kv.view import KVView
 @dataclass(frozen=True)
 class ExpectedAttention(Policy):
     name: ClassVar[str] = "expected-attention"
+    choose_when: ClassVar[str] = (
+        "When values, not attention alone, should decide; a middle way that needs no profile."
+    )
     needs: ClassVar[frozenset[str]] = frozenset({"ema", "values"})
 
-    n_sinks: int = 4
-    epsilon: float = 0.0
+    n_sinks: int = option(4, "First rows of the session, never dropped.")
+    epsilon: float = option(
+        0.0,
+        "Attention that every row is given beforehand. Raise it to let large values count, "
+        "however little was looked at them.",
+        most=1,
+    )
 
     def score(self, view: KVView) -> FloatArray:
         expected = view.attention() if view.ema is None else view.ema

@@ -18,6 +18,7 @@ import numpy as np
 from edge_audiokv.kv.merge import Merge
 from edge_audiokv.kv.merging import Merging
 from edge_audiokv.kv.modality import is_audio, mass
+from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policies.snapkv import SnapKV
 from edge_audiokv.kv.policy import register
 from edge_audiokv.kv.shape import Rows
@@ -28,10 +29,23 @@ from edge_audiokv.kv.view import KVView
 @dataclass(frozen=True)
 class FlowMM(Merging, SnapKV):
     name: ClassVar[str] = "flowmm"
+    choose_when: ClassVar[str] = (
+        "To compare with merging led by questions; its equations are a reconstruction."
+    )
     needs: ClassVar[frozenset[str]] = frozenset({"scores", "keys", "values"})
 
-    cross_share: float = 0.3
-    threshold: float = 0.5
+    cross_share: float = option(
+        0.3,
+        "Share of attention on sound above which a layer counts as mixing it with text; what "
+        "the question looks at is shielded there.",
+        most=1,
+    )
+    threshold: float = option(
+        0.5,
+        "Least cosine of two keys for a dropped row to be merged into its neighbour; 1 merges "
+        "next to nothing.",
+        most=1,
+    )
 
     def merge(self, view: KVView, rows: Rows) -> list[Merge]:
         psi = np.maximum(np.nan_to_num(view.attention(), neginf=0.0), 0)

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policy import Policy, Tiers, register
 from edge_audiokv.kv.select import FREE, RECENT
 from edge_audiokv.kv.shape import FloatArray
@@ -24,9 +25,17 @@ from edge_audiokv.kv.view import KVView
 @dataclass(frozen=True)
 class H2O(Policy):
     name: ClassVar[str] = "h2o"
+    choose_when: ClassVar[str] = (
+        "As the classic of attention sums; for sessions in which the same questions come back."
+    )
     needs: ClassVar[frozenset[str]] = frozenset({"total"})
 
-    recent_share: float = 0.5
+    recent_share: float = option(
+        0.5,
+        "Share of a head's budget for its newest rows; the others compete by attention. Less "
+        "remembers further back.",
+        most=1,
+    )
 
     def score(self, view: KVView) -> FloatArray:
         return view.attention() if view.total is None else view.total

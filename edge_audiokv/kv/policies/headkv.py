@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policies.sparsemm import SparseMM
 from edge_audiokv.kv.policy import register
 
@@ -19,10 +20,27 @@ from edge_audiokv.kv.policy import register
 @dataclass(frozen=True)
 class HeadKV(SparseMM):
     name: ClassVar[str] = "headkv"
+    choose_when: ClassVar[str] = (
+        "With a head profile, when few heads carry the hearing and the rest may forget."
+    )
 
-    kernel: int = 7
-    pooling: str = "max"
-    beta: float = 1.5
+    kernel: int = option(
+        7,
+        "Rows that share one score with their neighbours. More keeps longer stretches together; "
+        "1 keeps single rows.",
+        least=1,
+        most=1001,
+    )
+    pooling: str = option(
+        "max", "How neighbours share it: the highest score, or the mean.", choices=("max", "mean")
+    )
+    floor_share: float = option(0.1, "Of no effect here: beta says what every head keeps.", most=1)
+    beta: float = option(
+        1.5,
+        "How evenly heads are treated: 1 leaves all to the head profile, 10 nearly nothing.",
+        least=1,
+        most=1000,
+    )
 
     def floor(self, mean_rows: float) -> tuple[int, float]:
         return self.window, max(0.0, 1 - 1 / max(self.beta, 1.0))

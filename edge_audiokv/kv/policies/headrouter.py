@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from edge_audiokv.kv.modality import is_audio, normalised, shared_over_heads
+from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policy import Policy, Tiers, register
 from edge_audiokv.kv.profile import HeadProfile
 from edge_audiokv.kv.protect import text
@@ -27,10 +28,21 @@ from edge_audiokv.kv.view import KVView
 @dataclass(frozen=True)
 class HeadRouter(Policy):
     name: ClassVar[str] = "headrouter"
+    choose_when: ClassVar[str] = (
+        "When speech and other sounds mix and the profile has a table for each."
+    )
     needs: ClassVar[frozenset[str]] = frozenset({"scores"})
 
-    sigma: float = 0.5
-    text_share: float = 0.5
+    sigma: float = option(
+        0.5,
+        "How close an input must be to a table of the profile to be ruled by it. Less chooses "
+        "one table, more blends all.",
+        least=0.01,
+        most=100,
+    )
+    text_share: float = option(
+        0.5, "Most of a head's budget that prompts and questions may take.", most=1
+    )
     profile: HeadProfile | None = None
 
     def score(self, view: KVView) -> FloatArray:

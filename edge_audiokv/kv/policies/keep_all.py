@@ -18,6 +18,9 @@ class KeepAll(Policy):
     """Every row stays, whatever the target. A full cache is the engine's error to report."""
 
     name: ClassVar[str] = "keep-all"
+    choose_when: ClassVar[str] = (
+        "When all of it fits: nothing is forgotten, and what does not fit is refused."
+    )
     evicts: ClassVar[bool] = False
 
     def score(self, view: KVView) -> FloatArray:

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policy import Policy, Tiers, register
 from edge_audiokv.kv.protect import window
 from edge_audiokv.kv.shape import FloatArray
@@ -21,9 +22,13 @@ from edge_audiokv.kv.view import KVView
 @dataclass(frozen=True)
 class KeyDiff(Policy):
     name: ClassVar[str] = "keydiff"
+    choose_when: ClassVar[str] = (
+        "Where no attention can be had, or none should be trusted: it judges rows by their keys "
+        "alone."
+    )
     needs: ClassVar[frozenset[str]] = frozenset({"keys"})
 
-    window: int = 0
+    window: int = option(0, "The newest rows, always kept; 0 lets keys alone decide.")
 
     def score(self, view: KVView) -> FloatArray:
         out = np.zeros(view.positions.shape, np.float32)

@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from edge_audiokv.kv.modality import by_quota, is_audio, mass, normalised
+from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policy import Policy, register
 from edge_audiokv.kv.shape import FloatArray, KVShape
 from edge_audiokv.kv.view import KVView
@@ -24,9 +25,18 @@ from edge_audiokv.kv.view import KVView
 @dataclass(frozen=True)
 class MadaKV(Policy):
     name: ClassVar[str] = "madakv"
+    choose_when: ClassVar[str] = (
+        "When some heads read text and others hear, and no profile says which."
+    )
     needs: ClassVar[frozenset[str]] = frozenset({"scores"})
 
-    coverage: float = 0.9
+    coverage: float = option(
+        0.9,
+        "Share of a layer's attention that its budget should cover. Less favours layers that "
+        "look at few rows.",
+        least=0.01,
+        most=1,
+    )
 
     def score(self, view: KVView) -> FloatArray:
         psi, audio = view.attention(), is_audio(view)

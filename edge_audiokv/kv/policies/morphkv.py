@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policy import Policy, Tiers, register
 from edge_audiokv.kv.protect import window
 from edge_audiokv.kv.shape import FloatArray
@@ -20,9 +21,12 @@ from edge_audiokv.kv.view import KVView
 @dataclass(frozen=True)
 class MorphKV(Policy):
     name: ClassVar[str] = "morphkv"
+    choose_when: ClassVar[str] = (
+        "For long answers from a small cache: it follows the last rows as they are written."
+    )
     needs: ClassVar[frozenset[str]] = frozenset({"scores"})
 
-    window: int = 32
+    window: int = option(32, "The newest rows, always kept.")
 
     def score(self, view: KVView) -> FloatArray:
         return view.attention()

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policy import Policy, Tiers, register
 from edge_audiokv.kv.protect import combine, sinks, text
 from edge_audiokv.kv.shape import FloatArray
@@ -24,10 +25,18 @@ from edge_audiokv.kv.view import KVView
 @dataclass(frozen=True)
 class Murmur(Policy):
     name: ClassVar[str] = "murmur"
+    choose_when: ClassVar[str] = (
+        "For transcription alone, where the oldest speech is of no more use; it costs next to "
+        "nothing."
+    )
 
-    n_sinks: int = 32
-    sink_share: float = 0.5
-    text_share: float = 0.5
+    n_sinks: int = option(32, "First rows of the session, never dropped.")
+    sink_share: float = option(
+        0.5, "Most of the smallest head's budget that those may take.", most=1
+    )
+    text_share: float = option(
+        0.5, "Most of a head's budget that prompts and questions may take.", most=1
+    )
 
     def score(self, view: KVView) -> FloatArray:
         return view.positions.astype(np.float32)

@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from edge_audiokv.kv.modality import norms, shared_over_heads
+from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policy import Policy, Tiers, register
 from edge_audiokv.kv.protect import window
 from edge_audiokv.kv.shape import FloatArray
@@ -25,10 +26,18 @@ from edge_audiokv.kv.view import KVView
 @dataclass(frozen=True)
 class PureKV(Policy):
     name: ClassVar[str] = "purekv"
+    choose_when: ClassVar[str] = (
+        "When scoring every layer costs too much: a few layers speak for all."
+    )
     needs: ClassVar[frozenset[str]] = frozenset({"scores", "values"})
 
-    n_probes: int = 4
-    window: int = 32
+    n_probes: int = option(
+        4,
+        "Layers whose attention is asked, evenly spaced. More follows each layer more closely.",
+        least=1,
+        most=1000,
+    )
+    window: int = option(32, "The newest rows, always kept.")
 
     def score(self, view: KVView) -> FloatArray:
         n_layer = view.positions.shape[0]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from edge_audiokv.kv.budget import pyramid
+from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policies.snapkv import SnapKV
 from edge_audiokv.kv.policy import register
 from edge_audiokv.kv.shape import FloatArray, KVShape
@@ -22,8 +23,16 @@ from edge_audiokv.kv.view import KVView
 @dataclass(frozen=True)
 class PyramidKV(SnapKV):
     name: ClassVar[str] = "pyramidkv"
+    choose_when: ClassVar[str] = (
+        "When the first layers need more than the last, as in models of text; compare with snapkv."
+    )
 
-    beta: float = 20.0
+    beta: float = option(
+        20.0,
+        "How steeply budgets fall from the first layer to the last: 1 is even, 20 steep.",
+        least=1,
+        most=1000,
+    )
 
     def weights(self, shape: KVShape, view: KVView | None = None) -> FloatArray | None:
         return pyramid(shape.n_layer, shape.n_kv_head, beta=max(self.beta, 1.0))

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policy import Policy, register
 from edge_audiokv.kv.shape import FloatArray
 from edge_audiokv.kv.view import KVView
@@ -20,8 +21,9 @@ from edge_audiokv.kv.view import KVView
 @dataclass(frozen=True)
 class Random(Policy):
     name: ClassVar[str] = "random"
+    choose_when: ClassVar[str] = "To see what chance does: a method that is no better is of no use."
 
-    seed: int = 0
+    seed: int = option(0, "Another draw; the same seed draws the same rows.")
 
     def score(self, view: KVView) -> FloatArray:
         n_positions = int(view.positions.max(initial=0)) + 1

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policy import Policy, Tiers, register
 from edge_audiokv.kv.protect import sinks
 from edge_audiokv.kv.shape import FloatArray
@@ -23,9 +24,12 @@ from edge_audiokv.kv.view import KVView
 @dataclass(frozen=True)
 class StreamingLLM(Policy):
     name: ClassVar[str] = "streaming-llm"
+    choose_when: ClassVar[str] = (
+        "When only the last minutes count: it costs next to nothing and forgets all that is older."
+    )
     by_layer: ClassVar[bool] = True
 
-    n_sinks: int = 4
+    n_sinks: int = option(4, "First rows of the session, never dropped; below 4 text falls apart.")
 
     def score(self, view: KVView) -> FloatArray:
         return view.positions.astype(np.float32)

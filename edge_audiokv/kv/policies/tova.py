@@ -22,6 +22,9 @@ from edge_audiokv.kv.view import KVView
 @dataclass(frozen=True)
 class TOVA(Policy):
     name: ClassVar[str] = "tova"
+    choose_when: ClassVar[str] = (
+        "For the simplest choice by attention, without window or sinks; a point of comparison."
+    )
     needs: ClassVar[frozenset[str]] = frozenset({"scores"})
     n_window: ClassVar[int] = 1
 
