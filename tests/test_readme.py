@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 import shlex
 from pathlib import Path
@@ -12,7 +14,10 @@ import pytest
 from edge_audiokv.cli.main import cli
 from edge_audiokv.cli.options import variables
 from edge_audiokv.errors import EdgeAudioKVError
+from edge_audiokv.events import Answer, Final, Word
+from edge_audiokv.output.json import JsonWriter
 
+FACTS = ("model", "quantisation", "language")
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -24,11 +29,13 @@ def blocks(language: str) -> list[str]:
 def commands() -> list[list[str]]:
     """Every command of the bash blocks, split into words."""
     lines = [line for block in blocks("bash") for line in block.splitlines()]
+    # `eval "$(a command)"` runs it; where its text goes is the shell's affair.
+    lines = [re.sub(r'^eval "\$\((.*)\)"$|^(.*) > \S+$', r"\1\2", line) for line in lines]
     parts = [part for line in lines for part in re.split(r"\s*(?:&&|\|)\s*", line)]
     return [words for part in parts if (words := shlex.split(part, comments=True))]
 
 
-OURS = [words[1:] for words in commands() if Path(words[0]).name == "edge-audiokv"]
+OURS = [words[1:] for words in commands() if words[0] == "edge-audiokv"]
 
 # Listening needs a microphone and never ends; tests/cli/test_listen*.py do it.
 RUN = [words for words in OURS if words[0] != "listen"]
@@ -36,7 +43,11 @@ RUN = [words for words in OURS if words[0] != "listen"]
 
 def test_there_are_commands_and_the_scripts_exist() -> None:
     assert len(OURS) >= 5
-    others = [words for words in commands() if Path(words[0]).name != "edge-audiokv"]
+    others = [words for words in commands() if words[0] != "edge-audiokv"]
+    # Made by the first command, for all that follow.
+    assert others[0] == ["scripts/install"]
+    assert others.pop(1) == ["source", ".venv/bin/activate"]
+    assert "venv=${VENV:-.venv}" in (ROOT / "scripts/install").read_text(encoding="utf-8")
     for words in others:
         script = ROOT / words[0]
         assert script.is_file() and script.stat().st_mode & 0o100, words
@@ -51,6 +62,25 @@ def test_every_command_is_understood(words: list[str]) -> None:
         assert found is not None, words
         command, words = found, words[1:]
     command.make_context("edge-audiokv", list(words))
+
+
+def test_one_form_of_the_command_throughout() -> None:
+    assert not re.findall(r"\S*/bin/edge-audiokv|python3? -m edge_audiokv", README)
+    assert README.index("source .venv/bin/activate") < README.index("edge-audiokv transcribe")
+
+
+def test_the_keys_of_results_are_told() -> None:
+    told = README.partition("Results for machines:")[2].partition("Each option")[0]
+    keys = {*re.findall(r"`([a-z_]+)`", told)}
+    sink = io.StringIO()
+    with JsonWriter(sink) as writer:
+        writer.about, writer.facts = {"file": "a"}, dict.fromkeys(FACTS)
+        writer.write(Final(0, 0.0, 1.0, "a", (), (Word("a", 0.0, 1.0),), 1.0))
+        writer.write(Answer("b?", "c", 2.0))
+        writer.heard("a", 1.0)
+    document = json.loads(sink.getvalue())
+    records = [*document["segments"], *document["segments"][0]["words"], *document["answers"]]
+    assert {key for record in (document, *records, *document["files"]) for key in record} <= keys
 
 
 def test_every_variable_is_read() -> None:

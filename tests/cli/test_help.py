@@ -65,12 +65,13 @@ def test_help_fits_and_ends_with_examples_that_parse(name, tmp_path: Path, monke
     found = []
     for example in examples:
         calls = ours(example)
-        assert len(calls) == 1, example
-        for word in calls[0]:
+        # Another program may call what `serve` serves.
+        assert len(calls) == 1 or example.startswith("curl "), example
+        for word in [word for call in calls for word in call]:
             if "." in word and not word.startswith("-") and " " not in word:
                 Path(word).parent.mkdir(parents=True, exist_ok=True)
                 Path(word).touch()
-        found.append(parsed(calls[0]))
+        found += map(parsed, calls)
     assert name == "edge-audiokv" or any(name in path for path in found)
 
 

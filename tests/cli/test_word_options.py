@@ -80,5 +80,3 @@ def test_another_language_is_doubted_on_stderr(call, spoken) -> None:
     assert ran.code == 0 and ran.out
     warnings = [line for line in ran.err.splitlines() if "hardly sounds like English" in line]
     assert len(warnings) == 1 and warnings[0].startswith("warning: ")
-    quiet = call("transcribe", path, "-q")
-    assert (quiet.code, quiet.out, quiet.err) == (0, ran.out, "")
