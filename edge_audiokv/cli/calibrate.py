@@ -72,7 +72,13 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     show_default=True,
     help="Of a word's times.",
 )
-@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Threads of the LLM.",
+)
 @click.option(
     "--tables", default="speech,sound,loss", show_default=True, help="Which tables to make."
 )

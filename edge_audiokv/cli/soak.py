@@ -28,7 +28,13 @@ _TOLD_EVERY = 10  # simulated minutes
     required=True,
     help="JSONL of clips with their text.",
 )
-@click.option("--hours", type=Number(0.02, 1000), default=8.0, show_default=True)
+@click.option(
+    "--hours",
+    type=Number(0.02, 1000),
+    default=8.0,
+    show_default=True,
+    help="Simulated time.",
+)
 @click.option(
     "--noise",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -43,7 +49,11 @@ _TOLD_EVERY = 10  # simulated minutes
 )
 @click.option("--seed", default=0, show_default=True, help="Another day.")
 @click.option(
-    "--context", type=click.Choice(["fresh", "rolling"]), default="fresh", show_default=True
+    "--context",
+    type=click.Choice(["fresh", "rolling"]),
+    default="fresh",
+    show_default=True,
+    help="Decode each segment alone, or with all before it in view.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The whole report as JSON on stdout.")
 @click.option(

@@ -113,6 +113,13 @@ def test_many_options_come_in_groups_with_the_common_first(name) -> None:
             assert re.search(rf"(?m)^  .*{max(param.opts, key=len)}\b", text), param
 
 
+def test_every_option_says_what_it_does() -> None:
+    for name, command in COMMANDS.items():
+        for param in command.params:
+            if isinstance(param, click.Option):
+                assert param.help, (name, param.opts)
+
+
 def test_headings_name_options_that_there_are() -> None:
     there = {opt for command in COMMANDS.values() for item in command.params for opt in item.opts}
     assert {opt for group in HEADINGS.values() for opt in group} <= there
