@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 
 import click
@@ -68,4 +69,4 @@ def devices(as_json: bool, level_s: float | None) -> None:
         if level_s is not None:
             cells.append(str(row["error"]) if "error" in row else f"{row['peak_dbfs']} dB")
         table.add_row(*cells)
-    voice.console(stderr=False).print(table)
+    voice.console(sys.stdout).print(table)

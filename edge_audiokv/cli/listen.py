@@ -136,7 +136,7 @@ def listen(
         stack.enter_context(session)
         tell_loaded(session.runtime)
         writer = None if shown else stack.enter_context(open_output(output, format_name, **writing))
-        console = voice.console(stderr=not shown)
+        console = voice.console(sys.stdout if shown else sys.stderr)
         view = stack.enter_context(_view(console, finals=shown or output != "-"))
         desk = _Desk(session, view, writer, recorder)
         session.on_event = desk.handle

@@ -12,10 +12,11 @@ Results go to standard output, whatever is asked for here.
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -118,18 +119,22 @@ def table(lines: Sequence[str]) -> None:
             click.echo(line, err=True)
 
 
-def console(*, stderr: bool = True) -> Console:
-    """For bars, views and tables. On stderr it shows nothing when -q asks for silence.
+def console(stream: TextIO | None = None) -> Console:
+    """For bars, views and tables on `stream`, by default stderr, where -q leaves nothing of them.
 
-    NO_COLOR and TERM=dumb are rich's own to respect; --no-color comes on top.
+    NO_COLOR and TERM=dumb are rich's own to respect; --no-color comes on top. Asked for colours
+    (FORCE_COLOR) a file is still no screen that could be redrawn.
     """
     from rich.console import Console  # not for --help
 
-    voice = _state.voice
+    voice, stream = _state.voice, stream or sys.stderr
+    if stream is None:  # closed
+        return Console(stderr=True, quiet=True)
     return Console(
-        stderr=stderr,
-        quiet=stderr and voice.is_quiet,
+        file=stream,
+        quiet=voice.is_quiet and stream is not sys.stdout,
         no_color=None if voice.color else True,
+        force_terminal=None if stream.isatty() else False,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import sys
 
 import click
 import numpy as np
@@ -83,32 +84,39 @@ def test_doctor_knows_the_variables() -> None:
     assert {"EDGE_AUDIOKV_QUIET", "EDGE_AUDIOKV_VERBOSE", "EDGE_AUDIOKV_NO_COLOR"} <= {*names}
 
 
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def drawn(stream: io.StringIO) -> str:
+    voice.console(stream).print("red", style="red")
+    return stream.getvalue()
+
+
 def test_no_color_reaches_the_console(monkeypatch) -> None:
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
-
-    def drawn() -> str:
-        console = voice.console(stderr=False)
-        console.file = io.StringIO()
-        console.print("red", style="red")
-        return console.file.getvalue()
-
-    assert "\x1b[31m" in drawn()
+    assert "\x1b[31m" in drawn(Screen())
+    assert drawn(io.StringIO()) == "red\n"
     voice.use(Voice(color=False))
-    assert "\x1b[31m" not in drawn()
+    assert "\x1b[31m" not in drawn(Screen())
     voice.use(Voice())
     monkeypatch.setenv("NO_COLOR", "1")
-    assert "\x1b[31m" not in drawn()
+    assert "\x1b[31m" not in drawn(Screen())
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "dumb")
-    assert drawn() == "red\n"
+    assert drawn(Screen()) == "red\n"
 
 
-def test_quiet_consoles_are_quiet_on_stderr_alone() -> None:
+def test_quiet_consoles_are_quiet_on_stderr_alone(monkeypatch) -> None:
     voice.use(Voice(level=-1))
     assert voice.console().quiet
-    assert not voice.console(stderr=False).quiet
+    assert not voice.console(sys.stdout).quiet
+    monkeypatch.setattr(sys, "stderr", None)
+    voice.use(Voice())
+    assert voice.console().quiet
 
 
 def test_of_a_session_only_text_is_shown_when_quiet() -> None:
