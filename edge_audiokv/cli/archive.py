@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +15,8 @@ from edge_audiokv.archive.salvage import salvage
 from edge_audiokv.archive.search import MARK
 from edge_audiokv.archive.store import Archive
 from edge_audiokv.archive.turn import StoredSession, Turn
+from edge_audiokv.cli import complete, voice
+from edge_audiokv.cli.command import Group
 from edge_audiokv.cli.results import format_of
 from edge_audiokv.errors import ArchiveError
 from edge_audiokv.events import Final
@@ -53,14 +54,16 @@ def archive_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-_file = click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+_file = click.argument(
+    "file", metavar="FILE", type=click.Path(path_type=Path), shell_complete=complete.files
+)
 _session = click.option(
     "-s", "--session", type=click.IntRange(min=1), metavar="N", help="Only this session of `list`."
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group()
+@click.group(cls=Group)
 def archive() -> None:
     """Search, show and delete what was said.
 
@@ -69,11 +72,8 @@ def archive() -> None:
     \b
     Examples:
       edge-audiokv listen --mem 4GB --archive talks.archive
-      edge-audiokv archive list talks.archive
       edge-audiokv archive search talks.archive "when does the boat leave?"
-      edge-audiokv archive show talks.archive --session 2 --from 1:30:00 --to 1:45:00
       edge-audiokv archive export talks.archive --session 2 -o talk.srt
-      edge-audiokv archive forget talks.archive --before 2026-01-31
 
     The file is readable by its owner alone and holds at most 256 MiB; then the oldest turns go.
     """
@@ -86,8 +86,9 @@ def list_command(file: Path, as_json: bool) -> None:
     """List the sessions of an archive: when, of what, how long.
 
     \b
-    Example:
+    Examples:
       edge-audiokv archive list talks.archive
+      edge-audiokv archive list talks.archive --json
     """
     with _open(file) as store:
         sessions = list(store.sessions())
@@ -96,17 +97,23 @@ def list_command(file: Path, as_json: bool) -> None:
             return
         for item in sessions:
             click.echo(_line(item))
-        click.echo(
+        voice.note(
             f"{len(sessions)} sessions, {sum(item.turns for item in sessions)} turns, "
-            f"{format_bytes(store.file_bytes)}",
-            err=True,
+            f"{format_bytes(store.file_bytes)}"
         )
 
 
 @archive.command("search")
 @_file
 @click.argument("words", nargs=-1, required=True)
-@click.option("-n", "--limit", type=click.IntRange(1, 1000), default=10, show_default=True)
+@click.option(
+    "-n",
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=10,
+    show_default=True,
+    help="At most so many.",
+)
 @_session
 @_json
 def search_command(
@@ -119,14 +126,14 @@ def search_command(
     \b
     Examples:
       edge-audiokv archive search talks.archive boat harbour
-      edge-audiokv archive search talks.archive "what did she say about the boat?" --json
+      edge-audiokv archive search talks.archive "what was said of the boat?" --json
     """
     with _open(file) as store:
         found = store.search(" ".join(words), limit=limit, session=session)
     if as_json:
         click.echo(json.dumps([item.to_dict() for item in found], ensure_ascii=False))
         return
-    bold = sys.stdout is not None and sys.stdout.isatty()
+    bold = voice.may_style()
     for item in found:
         pieces = [printable(piece) for piece in f" {item.marked} ".split(MARK)]
         # Every second piece is a word that was found.
@@ -137,7 +144,7 @@ def search_command(
         )
         click.echo(f"{item.turn.session}  ({format_clock(item.turn.start_s)[:8]})  {text}")
     if not found:
-        click.echo(f"nothing in {printable(str(file))} has these words.", err=True)
+        voice.note(f"nothing in {printable(str(file))} has these words.")
 
 
 @archive.command("show")
@@ -173,7 +180,15 @@ def show_command(
 @archive.command("export")
 @_file
 @_session
-@click.option("-o", "--output", default="-", show_default=True, metavar="FILE")
+@click.option(
+    "-o",
+    "--output",
+    default="-",
+    show_default=True,
+    metavar="FILE",
+    shell_complete=complete.files,
+    help="Where it goes.",
+)
 @click.option(
     "-f",
     "--format",
@@ -233,7 +248,7 @@ def forget_command(
             what = f"session {session}" if session else f"all before {before}" if before else "all"
             click.confirm(f"Delete {what} of {printable(str(file))}?", abort=True, err=True)
         gone = store.forget(session, before_s=before.timestamp() if before else None)
-    click.echo(f"{gone} turns deleted.", err=True)
+    voice.note(f"{gone} turns deleted.")
 
 
 @archive.command("salvage")
@@ -243,12 +258,13 @@ def salvage_command(file: Path, target: Path) -> None:
     """Save what can be read of a damaged archive into a new file.
 
     \b
-    Example:
+    Examples:
       edge-audiokv archive salvage talks.archive saved.archive
+      edge-audiokv archive salvage /media/usb/talks.archive talks.archive
     """
     done = salvage(file, target)
     lost = f", {done.lost} could not be read" if done.lost else ""
-    click.echo(f"{done.turns} turns saved in {printable(str(target))}{lost}.", err=True)
+    voice.note(f"{done.turns} turns saved in {printable(str(target))}{lost}.")
 
 
 def _open(file: Path) -> Archive:

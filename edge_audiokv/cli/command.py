@@ -25,8 +25,9 @@ HEADINGS = {
         *("--cache-type-k", "--cache-type-v"),
     ),
     "Output": (
-        *("--output-dir", "--overwrite", "--word-timestamps", "--save-audio", "--json"),
-        *("--max-line-chars", "--max-lines", "--max-cue-s", "--plot", "--report"),
+        *("--output-dir", "--overwrite", "--save-audio", "--archive", "--json"),
+        *("--word-timestamps", "--max-line-chars", "--max-lines", "--max-cue-s"),
+        *("--plot", "--report"),
         *("--quiet", "--verbose", "--no-color"),
     ),
     "Expert": (

@@ -138,6 +138,14 @@ def console(stream: TextIO | None = None) -> Console:
     )
 
 
+def may_style() -> bool:
+    """Is standard output a terminal that knows bold and colours, and does nobody mind them?"""
+    if sys.stdout is None:
+        return False
+    shown = console(sys.stdout)
+    return shown.color_system is not None and not shown.no_color
+
+
 def options() -> list[click.Option]:
     """-q, -v and --no-color, anew for each command; all of a line of commands add up."""
     return [

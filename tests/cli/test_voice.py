@@ -110,6 +110,22 @@ def test_no_color_reaches_the_console(monkeypatch) -> None:
     assert drawn(Screen()) == "red\n"
 
 
+def test_bold_is_for_terminals_that_know_it(monkeypatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert not voice.may_style()
+    monkeypatch.setattr(sys, "stdout", Screen())
+    assert voice.may_style()
+    voice.use(Voice(color=False))
+    assert not voice.may_style()
+    voice.use(Voice())
+    monkeypatch.setenv("TERM", "dumb")
+    assert not voice.may_style()
+    monkeypatch.setattr(sys, "stdout", None)
+    assert not voice.may_style()
+
+
 def test_quiet_consoles_are_quiet_on_stderr_alone(monkeypatch) -> None:
     voice.use(Voice(level=-1))
     assert voice.console().quiet
