@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edge_audiokv import errors, events
     from edge_audiokv.audio.endpoint import EndpointConfig
-    from edge_audiokv.audio.file import FileSource
-    from edge_audiokv.audio.microphone import MicrophoneSource
+    from edge_audiokv.audio.files.file import FileSource
+    from edge_audiokv.audio.live.microphone import MicrophoneSource
     from edge_audiokv.audio.source import AudioSource
     from edge_audiokv.engine.session import Session
     from edge_audiokv.engine.session_settings import SessionSettings
@@ -55,8 +55,8 @@ _HOMES = {
     "AudioSource": "audio.source",
     "EndpointConfig": "audio.endpoint",
     "EngineSettings": "engine.settings",
-    "FileSource": "audio.file",
-    "MicrophoneSource": "audio.microphone",
+    "FileSource": "audio.files.file",
+    "MicrophoneSource": "audio.live.microphone",
     "Session": "engine.session",
     "SessionSettings": "engine.session_settings",
     "Transcriber": "engine.transcriber",

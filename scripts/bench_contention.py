@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from edge_audiokv.audio.file import read_all
+from edge_audiokv.audio.files.file import read_all
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, Samples
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.engine.settings import EngineSettings

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_audiokv.audio.file import FileSource
+from edge_audiokv.audio.files.file import FileSource
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.engine.settings import EngineSettings

@@ -27,7 +27,7 @@ import soundfile
 # Behind the installed package, which is the one that has the native library.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from edge_audiokv.audio.file import FileSource
+from edge_audiokv.audio.files.file import FileSource
 from edge_audiokv.errors import EdgeAudioKVError
 from edge_audiokv.kv.memory import rss_bytes
 from scripts.fuzzing import options, run

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import soundfile
 
-from edge_audiokv.audio.file import read_all
+from edge_audiokv.audio.files.file import read_all
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ
 from edge_audiokv.engine.alignment.path import align
 from edge_audiokv.engine.alignment.times import timed

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_audiokv import files
-from edge_audiokv.audio.monitor import Recorder
+from edge_audiokv.audio.live.monitor import Recorder
 from edge_audiokv.events import Final
 from edge_audiokv.output.target import FORMATS, open_output
 

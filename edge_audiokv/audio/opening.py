@@ -8,10 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
-from edge_audiokv.audio.file import FileSource
-from edge_audiokv.audio.pacing import Paced
-from edge_audiokv.audio.pcm import PcmSource, is_pollable
-from edge_audiokv.audio.piped import LivePipe, is_regular
+from edge_audiokv.audio.files.file import FileSource
+from edge_audiokv.audio.files.pcm import PcmSource, is_pollable
+from edge_audiokv.audio.files.piped import LivePipe, is_regular
+from edge_audiokv.audio.live.pacing import Paced
 from edge_audiokv.audio.source import AudioSource
 from edge_audiokv.errors import InputError
 

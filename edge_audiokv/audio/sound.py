@@ -8,7 +8,7 @@ from typing import BinaryIO
 import numpy as np
 
 from edge_audiokv.audio.array import ArraySource
-from edge_audiokv.audio.file import FileSource
+from edge_audiokv.audio.files.file import FileSource
 from edge_audiokv.audio.intake import Pcm
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource
 from edge_audiokv.errors import InputError

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from edge_audiokv.audio.file import read_all
+from edge_audiokv.audio.files.file import read_all
 from edge_audiokv.calibrate.alignment import words_of
 from edge_audiokv.calibrate.parts import Parts
 from edge_audiokv.calibrate.prefilled import Clip

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_audiokv.audio.file import read_all
+from edge_audiokv.audio.files.file import read_all
 from edge_audiokv.calibrate.clips import read_entries
 from edge_audiokv.calibrate.heads import TOP_K
 from edge_audiokv.calibrate.parts import Parts

@@ -171,10 +171,10 @@ def memory(facts: dict[str, Any], engine: EngineSettings) -> None:
 
 def microphone(facts: dict[str, Any], *, listen_s: float = 0.5) -> None:
     """PortAudio, the default input, and whether it gives more than digital silence."""
-    from edge_audiokv.audio.devices import find_input
     from edge_audiokv.audio.level import FLOOR_DBFS
-    from edge_audiokv.audio.microphone import MicrophoneSource, hear_level
-    from edge_audiokv.audio.portaudio import PortAudio
+    from edge_audiokv.audio.live.devices import find_input
+    from edge_audiokv.audio.live.microphone import MicrophoneSource, hear_level
+    from edge_audiokv.audio.live.portaudio import PortAudio
 
     system = PortAudio()
     devices = system.inputs()

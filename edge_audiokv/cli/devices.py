@@ -33,8 +33,8 @@ def devices(as_json: bool, level_s: float | None) -> None:
       edge-audiokv devices --level 2
       edge-audiokv devices --json
     """
-    from edge_audiokv.audio.microphone import MicrophoneSource, hear_level
-    from edge_audiokv.audio.portaudio import PortAudio
+    from edge_audiokv.audio.live.microphone import MicrophoneSource, hear_level
+    from edge_audiokv.audio.live.portaudio import PortAudio
 
     rows = []
     for device in PortAudio().inputs():

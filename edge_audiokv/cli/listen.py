@@ -16,7 +16,7 @@ from rich.console import Console
 
 from edge_audiokv.audio.endpoint import EndpointConfig
 from edge_audiokv.audio.level import measure
-from edge_audiokv.audio.monitor import MonitoredSource, Recorder
+from edge_audiokv.audio.live.monitor import MonitoredSource, Recorder
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource, Samples
 from edge_audiokv.cli import complete, voice
@@ -156,7 +156,7 @@ def _source(name: str | None, device: str | None, raw: str | None, realtime: boo
     if name is not None:
         return make_source(name, raw=raw, realtime=realtime, live=True)
     # Imported when it is wanted: files and pipes work without PortAudio.
-    microphone = import_module("edge_audiokv.audio.microphone")
+    microphone = import_module("edge_audiokv.audio.live.microphone")
     number = int(device) if device is not None and device.isdigit() else device
     opened = microphone.MicrophoneSource(number)
     opened.check()

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from edge_audiokv.archive.recording import Recording
 from edge_audiokv.archive.store import Archive
 from edge_audiokv.audio.endpoint import EndpointConfig, Segment
-from edge_audiokv.audio.file import FileSource
+from edge_audiokv.audio.files.file import FileSource
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource
 from edge_audiokv.cli import complete, voice

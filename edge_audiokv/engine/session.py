@@ -21,7 +21,7 @@ from edge_audiokv.archive.recording import Recording
 from edge_audiokv.archive.store import Archive
 from edge_audiokv.audio.endpoint import Endpointer
 from edge_audiokv.audio.intake import Intake, Pcm, clean
-from edge_audiokv.audio.lull import Lull
+from edge_audiokv.audio.live.lull import Lull
 from edge_audiokv.audio.sound import Sound, as_source
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource
 from edge_audiokv.audio.vad import VoiceDetector
@@ -365,6 +365,6 @@ def at(event: Event, time_s: float) -> Event:
 
 def _microphone() -> AudioSource:
     # Imported when it is wanted: the rest works without PortAudio.
-    from edge_audiokv.audio.microphone import MicrophoneSource
+    from edge_audiokv.audio.live.microphone import MicrophoneSource
 
     return MicrophoneSource()

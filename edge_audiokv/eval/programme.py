@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_audiokv.audio.file import FileSource, read_all
+from edge_audiokv.audio.files.file import FileSource, read_all
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, Samples
 from edge_audiokv.errors import InputError
 from edge_audiokv.eval.wer import Utterance

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_audiokv.audio.file import read_all
+from edge_audiokv.audio.files.file import read_all
 from edge_audiokv.calibrate.clips import spoken
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.errors import InputError

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_audiokv.audio.file import read_all
+from edge_audiokv.audio.files.file import read_all
 from edge_audiokv.engine.rolling import MAX_ANSWER_TOKENS, MAX_QUESTION_TOKENS, RollingMemory
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.eval.long_context import MAX_TURN_TOKENS, LongContext

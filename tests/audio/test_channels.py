@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 from edge_audiokv.audio.channels import Mixer
-from edge_audiokv.audio.file import FileSource
-from edge_audiokv.audio.pcm import PcmSource
+from edge_audiokv.audio.files.file import FileSource
+from edge_audiokv.audio.files.pcm import PcmSource
 from edge_audiokv.audio.resample import to_mono
 from edge_audiokv.audio.scale import FloatScale
 

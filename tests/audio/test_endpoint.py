@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_audiokv.audio.endpoint import Ended, EndpointConfig, Endpointer, Started, segments
-from edge_audiokv.audio.file import FileSource, read_all
+from edge_audiokv.audio.files.file import FileSource, read_all
 from edge_audiokv.audio.vad import FRAME_SAMPLES, VoiceDetector
 
 FRAME_MS = 1000 * FRAME_SAMPLES / 16_000

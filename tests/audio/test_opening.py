@@ -5,10 +5,10 @@ import io
 import numpy as np
 import pytest
 
-from edge_audiokv.audio.file import FileSource, read_all
+from edge_audiokv.audio.files.file import FileSource, read_all
+from edge_audiokv.audio.files.pcm import PcmSource
+from edge_audiokv.audio.live.pacing import Paced
 from edge_audiokv.audio.opening import make_source
-from edge_audiokv.audio.pacing import Paced
-from edge_audiokv.audio.pcm import PcmSource
 from edge_audiokv.errors import InputError
 
 

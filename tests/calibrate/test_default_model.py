@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edge_audiokv.audio.file import read_all
+from edge_audiokv.audio.files.file import read_all
 from edge_audiokv.calibrate.clips import plan_joins, spoken
 from edge_audiokv.calibrate.parts import Parts, load_parts
 from edge_audiokv.calibrate.prefilled import Clip, Prefilled

@@ -7,8 +7,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from edge_audiokv.audio import portaudio
-from edge_audiokv.audio.portaudio import InputDevice
+from edge_audiokv.audio.live import portaudio
+from edge_audiokv.audio.live.portaudio import InputDevice
 from edge_audiokv.cli.devices import devices
 from edge_audiokv.errors import DeviceError
 

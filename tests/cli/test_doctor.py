@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 # Imported before anything is replaced: doctor imports it late, and it would keep the stand-in.
-import edge_audiokv.audio.microphone  # noqa: F401
-from edge_audiokv.audio.portaudio import InputDevice, OnFrames
+import edge_audiokv.audio.live.microphone  # noqa: F401
+from edge_audiokv.audio.live.portaudio import InputDevice, OnFrames
 from edge_audiokv.cli import checks
 from edge_audiokv.cli.main import main
 
@@ -132,7 +132,7 @@ class Desk:
     ids=["no device", "silence"],
 )
 def test_what_is_wrong_with_the_microphone(monkeypatch, desk, words) -> None:
-    monkeypatch.setattr("edge_audiokv.audio.portaudio.PortAudio", desk)
+    monkeypatch.setattr("edge_audiokv.audio.live.portaudio.PortAudio", desk)
     check = checks.run_check("microphone", checks.microphone)
     assert check.problem is not None and check.problem.exit_code == 7
     assert words in check.problem.cure
@@ -146,7 +146,7 @@ def test_a_missing_package_for_microphones_has_its_own_code(monkeypatch) -> None
 
 
 def test_a_microphone_that_works_shows_its_level(monkeypatch) -> None:
-    monkeypatch.setattr("edge_audiokv.audio.portaudio.PortAudio", Desk(0.1))
+    monkeypatch.setattr("edge_audiokv.audio.live.portaudio.PortAudio", Desk(0.1))
     check = checks.run_check("microphone", checks.microphone)
     assert check.problem is None
     assert "Desk mic, 48000 Hz" in check.facts["default"]

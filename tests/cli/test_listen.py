@@ -16,7 +16,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
-from edge_audiokv.audio import portaudio
+from edge_audiokv.audio.live import portaudio
 from edge_audiokv.cli.listen import listen
 from edge_audiokv.events import Event, Final, SessionEnded, from_json
 

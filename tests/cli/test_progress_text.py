@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from edge_audiokv.audio.file import FileSource
+from edge_audiokv.audio.files.file import FileSource
 from edge_audiokv.cli.evaluate_common import counted
 from edge_audiokv.cli.transcribe import _with_progress
 from edge_audiokv.events import Final

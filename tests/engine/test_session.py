@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_audiokv.audio.file import FileSource
+from edge_audiokv.audio.files.file import FileSource
 from edge_audiokv.audio.source import AudioSource
 from edge_audiokv.engine.session import Session
 from edge_audiokv.errors import (
@@ -288,7 +288,7 @@ def test_without_a_microphone_listening_says_what_to_do(session: Session, monkey
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(MissingExtraError, match="pip install"):
         next(session.listen())
-    monkeypatch.setattr("edge_audiokv.audio.portaudio.PortAudio.inputs", lambda self: [])
+    monkeypatch.setattr("edge_audiokv.audio.live.portaudio.PortAudio.inputs", lambda self: [])
     with pytest.raises(DeviceError, match="Plug one in"):
         next(session.listen())
 

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import soxr
 
-from edge_audiokv.audio.file import FileSource
+from edge_audiokv.audio.files.file import FileSource
 from edge_audiokv.engine.session import Session
 from edge_audiokv.errors import InputError, ModelError
 from edge_audiokv.events import Event, Evicted, Final, Partial, SessionEnded, Warned

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from edge_audiokv.audio.file import read_all
+from edge_audiokv.audio.files.file import read_all
 from edge_audiokv.encoder.base import Encoder
 from edge_audiokv.engine.finals.language import LEAST_SPOKEN_S, LanguageCheck
 from edge_audiokv.eval.wer import Utterance

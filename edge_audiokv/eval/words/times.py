@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_audiokv.audio.file import read_all
+from edge_audiokv.audio.files.file import read_all
 from edge_audiokv.eval.wer import Utterance
 from edge_audiokv.eval.words.reference import MAX_S, RATE_HZ, CrossAttention, cut_at_pauses
 from edge_audiokv.events import Word

@@ -9,7 +9,7 @@ import socket
 import numpy as np
 import pytest
 
-from edge_audiokv.audio.pcm import PcmFormat, PcmSource
+from edge_audiokv.audio.files.pcm import PcmFormat, PcmSource
 from edge_audiokv.errors import InputError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edge_audiokv.audio.endpoint import Ended, Endpointer
-from edge_audiokv.audio.lull import Lull
+from edge_audiokv.audio.live.lull import Lull
 
 
 def lulls(lull, waits):

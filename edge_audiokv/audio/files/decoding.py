@@ -12,11 +12,11 @@ from typing import BinaryIO, Protocol
 import numpy as np
 import soundfile
 
-from edge_audiokv.audio.links import has_mp3_length, next_flac, next_mp3
-from edge_audiokv.audio.ogg import OggGaps, next_link
-from edge_audiokv.audio.riff import WavPart, wav_part
+from edge_audiokv.audio.files.links import has_mp3_length, next_flac, next_mp3
+from edge_audiokv.audio.files.ogg import OggGaps, next_link
+from edge_audiokv.audio.files.riff import WavPart, wav_part
+from edge_audiokv.audio.files.window import Window, size_of
 from edge_audiokv.audio.source import Samples
-from edge_audiokv.audio.window import Window, size_of
 
 # A guess of libsndfile at an MP3's length is out by less; reading stops at the real end.
 _MP3_CLAIM = 64

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge_audiokv.audio.file import FileSource
-from edge_audiokv.audio.pacing import Paced
+from edge_audiokv.audio.files.file import FileSource
+from edge_audiokv.audio.live.pacing import Paced
 
 
 def test_a_file_takes_as_long_as_it_lasts(clips, clock):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from edge_audiokv.audio.file import FileSource, read_all
+from edge_audiokv.audio.files.file import FileSource, read_all
 from edge_audiokv.errors import InputError
 from edge_audiokv.events import Warned
 

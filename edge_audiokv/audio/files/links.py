@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import BinaryIO
 
-from edge_audiokv.audio.window import find
+from edge_audiokv.audio.files.window import find
 
 _FLAC = b"fLaC\x00\x00\x00\x22"
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from edge_audiokv.audio.files.piped import LivePipe
 from edge_audiokv.audio.opening import PipedFileSource, make_source
-from edge_audiokv.audio.piped import LivePipe
 from edge_audiokv.errors import InputError, MissingExtraError
 
 from . import av_files

@@ -17,11 +17,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from edge_audiokv.audio.channels import Mixer
-from edge_audiokv.audio.containers import AvDecoder, container_format, load_av
+from edge_audiokv.audio.files.containers import AvDecoder, container_format, load_av
+from edge_audiokv.audio.files.pcm import PcmFormat, PcmSource
+from edge_audiokv.audio.files.riff import FLOAT, PCM, WavHeader, parse_header
 from edge_audiokv.audio.level import LiveHealth
-from edge_audiokv.audio.pcm import PcmFormat, PcmSource
 from edge_audiokv.audio.resample import StreamResampler
-from edge_audiokv.audio.riff import FLOAT, PCM, WavHeader, parse_header
 from edge_audiokv.audio.scale import FloatScale
 from edge_audiokv.audio.source import AudioSource, Samples
 from edge_audiokv.errors import EdgeAudioKVError, InputError

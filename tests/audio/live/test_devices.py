@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge_audiokv.audio.devices import find_input
-from edge_audiokv.audio.portaudio import InputDevice
+from edge_audiokv.audio.live.devices import find_input
+from edge_audiokv.audio.live.portaudio import InputDevice
 from edge_audiokv.errors import DeviceError
 
 DEVICES = [

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_audiokv.audio.devices import find_input
 from edge_audiokv.audio.level import Health, Level, LiveHealth, measure
-from edge_audiokv.audio.portaudio import InputDevice, InputStream, PortAudio, SoundSystem
+from edge_audiokv.audio.live.devices import find_input
+from edge_audiokv.audio.live.portaudio import InputDevice, InputStream, PortAudio, SoundSystem
+from edge_audiokv.audio.live.ring import Ring
 from edge_audiokv.audio.resample import StreamResampler, to_mono
-from edge_audiokv.audio.ring import Ring
 from edge_audiokv.audio.source import (
     SAMPLE_RATE_HZ,
     AudioSource,

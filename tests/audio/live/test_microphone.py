@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_audiokv.audio.microphone import MicrophoneSource
-from edge_audiokv.audio.portaudio import InputDevice
+from edge_audiokv.audio.live.microphone import MicrophoneSource
+from edge_audiokv.audio.live.portaudio import InputDevice
 from edge_audiokv.errors import DeviceError
 from edge_audiokv.events import DeviceLost, DeviceRestored, Overflow, Warned
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_audiokv.audio.portaudio import InputDevice
+from edge_audiokv.audio.live.portaudio import InputDevice
 from edge_audiokv.errors import DeviceError
 
 _CHOICES_TO_NAME = 8

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from edge_audiokv.audio.ring import Ring
+from edge_audiokv.audio.live.ring import Ring
 
 
 class RingMachine(RuleBasedStateMachine):

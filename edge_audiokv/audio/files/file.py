@@ -17,8 +17,8 @@ import numpy as np
 import soundfile
 
 from edge_audiokv.audio.channels import Mixer
-from edge_audiokv.audio.containers import open_container
-from edge_audiokv.audio.decoding import Decoder, SoundFileDecoder, reason
+from edge_audiokv.audio.files.containers import open_container
+from edge_audiokv.audio.files.decoding import Decoder, SoundFileDecoder, reason
 from edge_audiokv.audio.level import Health
 from edge_audiokv.audio.resample import StreamResampler
 from edge_audiokv.audio.scale import FloatScale

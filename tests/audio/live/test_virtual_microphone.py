@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from edge_audiokv.audio.file import read_all
+from edge_audiokv.audio.files.file import read_all
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "scripts" / "virtual_microphone.sh"
 
 pytestmark = [
@@ -35,7 +35,7 @@ pytestmark = [
 LISTENER = """
 import sys, time
 import numpy as np, soundfile
-from edge_audiokv.audio.microphone import MicrophoneSource
+from edge_audiokv.audio.live.microphone import MicrophoneSource
 out, seconds, stop_at = sys.argv[1], float(sys.argv[2]), sys.argv[3]
 pieces, give_up = [], time.monotonic() + 60
 with MicrophoneSource("virtual", lost_after_s=2.0, retry_s=0.2) as source:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from edge_audiokv.audio.file import FileSource
-from edge_audiokv.audio.ogg import packet_samples, pages
-from edge_audiokv.audio.riff import parse_header
+from edge_audiokv.audio.files.file import FileSource
+from edge_audiokv.audio.files.ogg import packet_samples, pages
+from edge_audiokv.audio.files.riff import parse_header
 from edge_audiokv.errors import InputError
 
 FORMATS = [
@@ -238,7 +238,7 @@ def test_a_recording_survives_a_kill(tmp_path, speech, suffix):
     np.save(source, speech)
     script = (
         "import os, signal, sys; import numpy as np; from pathlib import Path\n"
-        "from edge_audiokv.audio.monitor import Recorder\n"
+        "from edge_audiokv.audio.live.monitor import Recorder\n"
         "recorder = Recorder(Path(sys.argv[1])); recorder.open()\n"
         "for piece in np.array_split(np.load(sys.argv[2]), 40): recorder.write(piece)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"

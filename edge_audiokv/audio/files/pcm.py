@@ -15,10 +15,10 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 
 from edge_audiokv.audio.channels import Mixer
-from edge_audiokv.audio.file import check_path
+from edge_audiokv.audio.files.file import check_path
+from edge_audiokv.audio.files.riff import PCM, to_float
 from edge_audiokv.audio.level import Health, LiveHealth
 from edge_audiokv.audio.resample import MAX_RATE_HZ, MIN_RATE_HZ, StreamResampler
-from edge_audiokv.audio.riff import PCM, to_float
 from edge_audiokv.audio.scale import FloatScale
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource, Samples
 from edge_audiokv.errors import InputError

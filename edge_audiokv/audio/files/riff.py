@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from edge_audiokv.audio.files.window import Window, size_of
 from edge_audiokv.audio.source import Samples
-from edge_audiokv.audio.window import Window, size_of
 
 _MAX_CHUNKS = 64
 # Below this a length may be true; at or above it, recorders write what stands for "unknown".

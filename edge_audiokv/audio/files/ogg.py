@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from edge_audiokv.audio.files.window import find
 from edge_audiokv.audio.source import Samples
-from edge_audiokv.audio.window import find
 
 _OPUS_RATE_HZ = 48_000
 _LEAST_GAP_S = 0.1

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from edge_audiokv.audio.containers import container_format
-from edge_audiokv.audio.file import FileSource
+from edge_audiokv.audio.files.containers import container_format
+from edge_audiokv.audio.files.file import FileSource
 from edge_audiokv.errors import InputError, MissingExtraError
 
 from . import av_files
@@ -103,7 +103,7 @@ def test_a_playlist_is_no_container(tmp_path, clips):
 
 def test_pyav_is_imported_only_when_it_is_wanted(clips):
     script = (
-        "import sys; from edge_audiokv.audio.file import read_all\n"
+        "import sys; from edge_audiokv.audio.files.file import read_all\n"
         f"read_all({str(clips['harbour'])!r})\n"
         "assert 'av' not in sys.modules"
     )
