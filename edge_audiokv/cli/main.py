@@ -28,6 +28,7 @@ COMMANDS = {
     "devices": ("devices", "devices", "List the microphones."),
     "doctor": ("doctor", "doctor", "Look at this machine, and at what it lacks."),
     "policies": ("policies", "policies", "List the eviction policies and their options."),
+    "quantize": ("quantize", "command", "Make smaller GGUF files of a model."),
     "calibrate": ("calibrate", "calibrate", "Measure which KV heads a model's hearing rests on."),
     "eval": ("evaluate", "evaluate", "Measure a model on recordings whose text is known."),
     "completion": ("completion", "completion", "Print what makes SHELL complete commands."),

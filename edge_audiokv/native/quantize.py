@@ -1,0 +1,192 @@
+"""Make a smaller GGUF with the library's own quantiser, in a process of its own.
+
+A file that ends the quantiser ends the child alone, and its memory is not the caller's:
+
+    python -m edge_audiokv.native.quantize '{"source": "IN.gguf", "target": "OUT.gguf", ...}'
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_audiokv.errors import InputError, ModelError
+from edge_audiokv.files import growing
+from edge_audiokv.models.gguf import read_header
+from edge_audiokv.native.library import load
+
+_FTYPE = "LLAMA_FTYPE_"
+_TENSOR = "GGML_TYPE_"
+_PROGRESS = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
+_SIZE = re.compile(r"quant size\s*=\s*([\d.]+) Mi?B \(([\d.]+) BPW\)")
+_FAILED = re.compile(r"failed to quantize: (.*)")
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What became of a file. `tensors` counts tensors by type; `bits_per_weight` is of all weights.
+
+    A dry run knows sizes, whether an importance matrix is needed, which would be refused, and
+    neither `path`'s hash nor its tensors.
+    """
+
+    type: str
+    path: str
+    file_bytes: int
+    bits_per_weight: float
+    sha256: str = ""
+    tensors: tuple[tuple[str, int], ...] = ()
+    needs_imatrix: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**asdict(self), "tensors": dict(self.tensors)}
+
+
+def file_types() -> dict[str, int]:
+    """Names of whole-file types such as "Q4_K_M", as this llama.cpp has them, with its numbers."""
+    names = {}
+    llama = load().llama
+    for attribute in dir(llama):
+        if attribute.startswith(_FTYPE):
+            name = attribute.removeprefix(_FTYPE).removeprefix("MOSTLY_").removeprefix("ALL_")
+            if name != "GUESSED":
+                names[name] = int(getattr(llama, attribute))
+    return dict(sorted(names.items(), key=lambda item: item[1]))
+
+
+def tensor_types() -> dict[str, int]:
+    """Names of single tensors' types such as "Q8_0", with ggml's numbers."""
+    import gguf
+
+    return {kind.name: int(kind) for kind in gguf.GGMLQuantizationType}
+
+
+def number_of(name: str, known: dict[str, int]) -> int:
+    """The number of a type, in any case of letters. Raises InputError with what there is."""
+    if name.upper() not in known:
+        raise InputError(f"there is no type {name!r}.", cure=f"Use one of {', '.join(known)}.")
+    return known[name.upper()]
+
+
+def quantize(
+    source: Path,
+    target: Path,
+    type_name: str,
+    *,
+    threads: int = 1,
+    output_type: str | None = None,
+    embedding_type: str | None = None,
+    dry_run: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Quantized:
+    """Write `source` with weights of `type_name` to `target`, whole or not at all.
+
+    Weights that are quantised already are taken as they are and rounded once more. `output_type`
+    and `embedding_type` are those of the word head and the token table. `progress` is told tensors
+    done and in all. Raises InputError for an unknown type, ModelError if the file cannot be
+    quantised (very small types need an importance matrix), OSError if it cannot be written.
+    """
+    job = {
+        "source": str(source),
+        "ftype": number_of(type_name, file_types()),
+        "threads": threads,
+        "output": number_of(output_type, tensor_types()) if output_type else None,
+        "embedding": number_of(embedding_type, tensor_types()) if embedding_type else None,
+        "dry_run": dry_run,
+    }
+    read_header(source)  # what is no GGUF is told in its own words
+    if dry_run:
+        size_mib, bits, needs = _in_child({**job, "target": os.devnull}, source, progress)
+        file_bytes = int(size_mib * 2**20)
+        return Quantized(type_name.upper(), str(target), file_bytes, bits, needs_imatrix=needs)
+    with growing(target) as part:
+        _, bits, _ = _in_child({**job, "target": str(part)}, source, progress)
+        digest, tensors = _describe(part)
+        file_bytes = part.stat().st_size
+    return Quantized(type_name.upper(), str(target), file_bytes, bits, digest, tensors)
+
+
+def _in_child(
+    job: dict[str, Any], source: Path, progress: Callable[[int, int], None]
+) -> tuple[float, float, bool]:
+    """MiB of the weights, bits a weight, and whether an importance matrix is needed."""
+    found, needs, why = None, False, "it ended without a word"
+    with subprocess.Popen(
+        [sys.executable, "-m", "edge_audiokv.native.quantize", json.dumps(job)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        errors="replace",
+        env={**os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONWARNINGS": "ignore"},
+    ) as child:
+        try:
+            for line in child.stdout or ():
+                if match := _PROGRESS.search(line):
+                    progress(int(match[1]), int(match[2]))
+                if match := _SIZE.search(line):
+                    found = float(match[1]), float(match[2])
+                needs = needs or "will require an imatrix" in line
+                if match := _FAILED.search(line):
+                    why = match[1].strip()
+        except BaseException:
+            child.kill()
+            raise
+    if child.returncode != 0 or found is None:
+        if child.returncode < 0:
+            why = f"llama.cpp stopped at it (signal {-child.returncode})"
+        raise ModelError(
+            f"{source} cannot be quantised: {why.rstrip('!.')}.",
+            cure="Take another type, or a GGUF of F16 or BF16 weights.",
+        )
+    return *found, needs
+
+
+def _describe(path: Path) -> tuple[str, tuple[tuple[str, int], ...]]:
+    """SHA-256 of a file and how many tensors of which type it has."""
+    import hashlib
+    from collections import Counter
+
+    import gguf
+
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    counts = Counter(tensor.tensor_type.name for tensor in gguf.GGUFReader(str(path)).tensors)
+    return digest, tuple(counts.most_common())
+
+
+class _Lines(logging.Handler):
+    """llama.cpp's log, line by line, to whoever started this process."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(record.getMessage(), flush=True)
+
+
+def _main(text: str) -> int:
+    job = json.loads(text)
+    logging.getLogger("edge_audiokv").setLevel(logging.DEBUG)
+    logging.getLogger("edge_audiokv").addHandler(_Lines())
+    llama = load().llama
+    params = llama.llama_model_quantize_default_params()
+    params.nthread, params.ftype = job["threads"], job["ftype"]
+    params.allow_requantize, params.dry_run = True, job["dry_run"]
+    if job["output"] is not None:
+        params.output_tensor_type = job["output"]
+    if job["embedding"] is not None:
+        params.token_embedding_type = job["embedding"]
+    names = os.fsencode(job["source"]), os.fsencode(job["target"])
+    return int(llama.llama_model_quantize(*names, ctypes.byref(params)) != 0)
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1]))

@@ -1,0 +1,108 @@
+"""`quantize`: files that load, are as large as was said, and appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from edge_audiokv.cli.main import cli
+from edge_audiokv.models.download import LocalModel
+from edge_audiokv.native.context import HeadwiseContext
+from edge_audiokv.native.model import Model
+from edge_audiokv.native.quantize import file_types
+
+from ..native import tiny
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return tiny.write(tmp_path / "tiny-f32.gguf", "llama")
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(cli, ["quantize", *map(str, args), "-t", "1"])
+
+
+def test_files_are_named_hashed_and_of_the_type_that_they_say(source: Path) -> None:
+    done = run(source, "--types", "Q8_0,f16", "--json")
+    assert done.exit_code == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert [Path(item["path"]).name for item in made] == ["tiny.Q8_0.gguf", "tiny.F16.gguf"]
+    for item in made:
+        path = Path(item["path"])
+        assert item["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert item["file_bytes"] == path.stat().st_size < source.stat().st_size
+        types = [tensor.tensor_type.name for tensor in gguf.GGUFReader(str(path)).tensors]
+        assert item["tensors"] == {name: types.count(name) for name in set(types)}
+        assert item["type"] in types
+    assert made[0]["bits_per_weight"] < made[1]["bits_per_weight"]
+
+
+def test_what_is_made_says_nearly_what_its_source_says(source: Path, tmp_path: Path) -> None:
+    assert run(source, "--types", "Q8_0", "-o", tmp_path / "new").exit_code == 0
+    logits = []
+    for path in (source, tmp_path / "new" / "tiny.Q8_0.gguf"):
+        with Model(path) as model, HeadwiseContext(model, 64, n_threads=1) as context:
+            logits.append(context.decode_tokens([1, 2, 3, 4]))
+    one, other = (np.asarray(item).ravel() for item in logits)
+    assert 0 < np.abs(one - other).max() < 0.1 * np.abs(one).max()
+
+
+def test_a_dry_run_says_the_size_and_writes_nothing(source: Path) -> None:
+    dry = json.loads(run(source, "--types", "Q8_0", "--dry-run", "--json").stdout)
+    assert list(source.parent.iterdir()) == [source]
+    real = json.loads(run(source, "--types", "Q8_0", "--json").stdout)
+    assert dry[0]["bits_per_weight"] == real[0]["bits_per_weight"]
+    listed = run(source, "--types", "all", "--dry-run")
+    refused = listed.exit_code != 0  # one that this tiny model cannot have ends it
+    assert refused or len(listed.stdout.splitlines()) == len(file_types())
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (("--types", "Q9_X"), "Use one of F32"),
+        (("--types", "Q8_0", "--output-type", "Q9"), "there is no type"),
+        (("--types", ""), "separated by commas"),
+        (("--types", "F32"), "is there already"),
+    ],
+)
+def test_what_can_not_be_made_is_told_and_leaves_nothing(
+    source: Path, args: tuple[str, ...], why: str
+) -> None:
+    (source.parent / "tiny.F32.gguf").write_text("mine")
+    before = {path: path.read_bytes() for path in source.parent.iterdir()}
+    done = run(source, *args)
+    assert done.exit_code != 0 and why in str(done.exception) + done.stderr
+    assert {path: path.read_bytes() for path in source.parent.iterdir()} == before
+
+
+def test_types_that_need_an_importance_matrix_are_refused(
+    local_model: LocalModel, tmp_path: Path
+) -> None:
+    file = local_model.gguf_path
+    (dry,) = json.loads(run(file, "--types", "IQ2_XXS", "--dry-run", "--json").stdout)
+    assert dry["needs_imatrix"]
+    done = run(file, "--types", "IQ2_XXS", "-o", tmp_path)
+    assert done.exit_code != 0 and "imatrix" in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_gguf_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "notes.gguf"
+    path.write_text("not a model" * 100)
+    done = run(path)
+    assert done.exit_code != 0 and "GGUF" in str(done.exception)
+    data = tiny.write(tmp_path / "t.gguf", "llama").read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    done = run(path, "--types", "Q8_0")
+    assert done.exit_code != 0 and str(path) in str(done.exception)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["notes.gguf", "t.gguf"]
