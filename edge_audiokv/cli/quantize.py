@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from edge_audiokv.cli import voice
+from edge_audiokv.cli.command import Command
 from edge_audiokv.errors import OutputError
 from edge_audiokv.models.gguf import read_header
 from edge_audiokv.native.quantize import (
@@ -25,7 +26,7 @@ from edge_audiokv.units import format_bytes, printable
 DEFAULT_TYPES = "Q8_0,Q6_K,Q5_K_M,Q4_K_M,IQ4_XS,Q4_0"
 
 
-@click.command("quantize")
+@click.command("quantize", cls=Command)
 @click.argument("file", metavar="IN.gguf", type=click.Path(path_type=Path))
 @click.option(
     "--types",
@@ -90,7 +91,7 @@ def command(
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total:.0f} tensors"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=voice.console(),
         transient=True,
     )
     for name, target in zip(names, targets, strict=True):
