@@ -85,7 +85,8 @@ def environment(facts: dict[str, Any], known: list[str]) -> None:
     """Variables that are set; InputError for one that nothing reads."""
     names = {*known, *(_PREFIX + name for name in _OWN_VARIABLES)}
     ours = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_PREFIX)}
-    facts.update(ours)
+    # What is shown may be posted: a key is not.
+    facts.update({name: "set" if name.endswith("_KEY") else ours[name] for name in ours})
     for name in ours:
         if name not in names:
             close = difflib.get_close_matches(name, sorted(names), 1)

@@ -23,6 +23,7 @@ COMMANDS = {
     "transcribe": ("transcribe", "transcribe", "Transcribe recordings of any length."),
     "ask": ("ask", "ask", "Answer questions about a recording."),
     "archive": ("archive", "archive", "Search, show and delete what was said."),
+    "serve": ("serve", "serve", "Serve OpenAI's HTTP interface to programs on this machine."),
     "models": ("models", "models", "List, fetch, inspect and remove models."),
     "pull": ("models", "pull", "Fetch a model into the cache."),
     "devices": ("devices", "devices", "List the microphones."),

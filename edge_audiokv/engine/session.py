@@ -152,6 +152,18 @@ class Session(Loadable):
             self._detector.close()
             self.runtime.close()
 
+    def forget(self) -> None:
+        """Begin anew, as after `load()`, without loading: an empty memory, the clock at 0."""
+        with self._lock:
+            caches = self._loaded().caches
+            for cache in (caches.scratch, caches.memory):
+                cache.clear()
+            self._detector.reset()
+            self._intake = Intake()
+            self._hearing = Hearing(
+                self.runtime, caches, self._detector, self.settings, self.memory
+            )
+
     async def __aenter__(self) -> Self:
         return await asyncio.to_thread(self.load)
 

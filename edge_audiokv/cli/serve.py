@@ -1,0 +1,197 @@
+"""`edge-audiokv serve`: one loaded model for every program that speaks OpenAI's HTTP."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+from rich.console import Console
+
+from edge_audiokv.cli.options import EngineOption, Number, Size, engine_options, settings_from
+from edge_audiokv.errors import InputError, MissingExtraError
+from edge_audiokv.models.progress import progress_bar
+from edge_audiokv.units import parse_bytes, printable
+
+_EXTRA = ("h11", "python_multipart", "starlette", "uvicorn")
+# Guessed keys are tried by the thousand; a random one of this length is not found.
+_LEAST_KEY_CHARS = 16
+
+
+@click.command()
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; any but loopback wants an API key.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="Port; 0 takes one that is free.",
+)
+@click.option(
+    "--uds",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="A Unix socket, its owner's alone, instead of a port; with --port as well.",
+)
+@click.option(
+    "--api-key",
+    cls=EngineOption,
+    metavar="KEY",
+    help="Who asks must know it. Others see a command line: rather set EDGE_AUDIOKV_API_KEY.",
+)
+@click.option(
+    "--api-key-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A file that holds the key.",
+)
+@engine_options
+@click.option(
+    "--queue",
+    type=click.IntRange(0, 64),
+    default=2,
+    show_default=True,
+    help="Requests that may wait; one more is told to come again.",
+)
+@click.option(
+    "--max-upload",
+    type=Size(),
+    default="25MiB",
+    show_default=True,
+    help="Largest sound file of a request.",
+)
+@click.option(
+    "--max-audio-s",
+    type=Number(1, 86400),
+    default=3600.0,
+    show_default=True,
+    help="Longest sound of a request, once decoded.",
+)
+@click.option(
+    "--max-segment-s",
+    type=Number(2, 30),
+    default=15.0,
+    show_default=True,
+    help="Longest stretch that is decoded at once.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
+@click.pass_context
+def serve(
+    ctx: click.Context,
+    /,
+    host: str,
+    port: int,
+    uds: Path | None,
+    api_key: str | None,
+    api_key_file: Path | None,
+    queue: int,
+    max_upload: str,
+    max_audio_s: float,
+    max_segment_s: float,
+    quiet: bool,
+    **values: Any,
+) -> None:
+    """Serve OpenAI's HTTP interface to programs on this machine.
+
+    The model is loaded once, within --mem, and does one request after another: transcriptions
+    (json, text, srt, vtt, verbose_json, streams) and chats about a clip. Nothing of a request is
+    kept. It ends at SIGINT or SIGTERM, once who is being answered has been.
+
+    \b
+    Paths: POST /v1/audio/transcriptions, POST /v1/chat/completions, GET /v1/models, /health,
+    /ready, /metrics.
+
+    \b
+    Examples:
+      edge-audiokv serve --mem 1GB
+      curl -F file=@talk.flac -F model=whisper-1 http://127.0.0.1:8080/v1/audio/transcriptions
+      edge-audiokv serve --uds $XDG_RUNTIME_DIR/edge-audiokv.sock
+      edge-audiokv serve --host 0.0.0.0 --api-key-file key.txt
+    """
+    for name in _EXTRA:
+        _require(name)
+    # They need the extra.
+    from edge_audiokv.server.app import Service
+    from edge_audiokv.server.engine import SessionEngine
+    from edge_audiokv.server.guard import Guard
+    from edge_audiokv.server.limits import Limits
+    from edge_audiokv.server.listening import is_loopback, open_tcp, open_unix
+    from edge_audiokv.server.run import serve as run
+    from edge_audiokv.server.spool import spool_folder
+    from edge_audiokv.server.worker import Worker
+
+    key = _key(api_key, api_key_file)
+    on_port = uds is None or _given(ctx, "port") or _given(ctx, "host")
+    if on_port and key is None and not is_loopback(host):
+        raise click.UsageError(
+            f"--host {host} lets other machines in: it needs --api-key-file FILE, or "
+            "EDGE_AUDIOKV_API_KEY.",
+            ctx,
+        )
+    limits = Limits(queue=queue, upload_bytes=parse_bytes(max_upload), audio_s=max_audio_s)
+    settings, folder = settings_from(values), spool_folder()
+    console = Console(stderr=True, quiet=quiet, highlight=False)
+    guard, sockets, places = Guard(key=key), [], []
+    with ExitStack() as stack:
+        # Addresses that cannot be used are told before a model is loaded; nobody can connect yet.
+        if uds is not None:
+            sockets.append(stack.enter_context(open_unix(uds)))
+            places.append(str(uds))
+        if on_port:
+            bound = stack.enter_context(open_tcp(host, port))
+            at = bound.getsockname()[1]
+            sockets.append(bound)
+            places.append(f"http://[{host}]:{at}" if ":" in host else f"http://{host}:{at}")
+            if is_loopback(host):
+                guard = Guard.loopback(at, key, names=[host])
+        with progress_bar(Console(stderr=True, quiet=quiet)) as report:
+            engine = SessionEngine(settings, max_segment_s=max_segment_s, progress=report)
+            stack.callback(engine.close)
+            engine.load()
+        worker = Worker(engine, queue=queue)
+        where = printable(" and ".join(places))
+        console.print(f"serving {engine.name} at {where}", markup=False, soft_wrap=True)
+        run(Service(engine, worker, folder, limits, guard), sockets)
+
+
+def _given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
+def _require(name: str) -> None:
+    try:
+        import_module(name)
+    except ImportError:
+        raise MissingExtraError(
+            f"serving needs {name.replace('_', '-')}, which is not installed.",
+            cure="Run: pip install 'edge-audiokv[server]'",
+        ) from None
+
+
+def _key(key: str | None, path: Path | None) -> str | None:
+    """The key, or None if there is none. Raises InputError for one that is no key."""
+    if path is not None:
+        if key is not None:
+            raise click.UsageError("--api-key and --api-key-file exclude each other.")
+        try:
+            with path.open(encoding="utf-8") as file:
+                key = file.read(4096).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not text"
+            raise InputError(f"{path} cannot be read: {why}.", cure="Check the name.") from None
+    if key is None:
+        return None
+    if len(key) < _LEAST_KEY_CHARS or not key.isascii() or not key.isprintable() or " " in key:
+        raise InputError(
+            f"an API key has at least {_LEAST_KEY_CHARS} printable characters and no spaces.",
+            cure="Make one: openssl rand -hex 16",
+        )
+    return key

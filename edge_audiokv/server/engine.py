@@ -1,0 +1,188 @@
+"""What the server asks of a model, and the session that does it.
+
+A job hears its sound, may ask about it, and is forgotten: no client can ask about another's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Protocol
+
+from edge_audiokv.audio.endpoint import EndpointConfig
+from edge_audiokv.audio.file import FileSource
+from edge_audiokv.audio.source import SAMPLE_RATE_HZ
+from edge_audiokv.engine.decode import text_of
+from edge_audiokv.engine.finals.language import check_language
+from edge_audiokv.engine.session import Session
+from edge_audiokv.engine.session_settings import SessionSettings
+from edge_audiokv.engine.settings import EngineSettings
+from edge_audiokv.errors import InputError
+from edge_audiokv.events import Event, Evicted, Final, MemoryReport, Warned
+from edge_audiokv.kv.holders import Holding
+from edge_audiokv.kv.memory import rss_bytes
+from edge_audiokv.models.download import Progress
+from edge_audiokv.server.limits import REQUESTS_BYTES
+
+
+@dataclass(frozen=True)
+class Work:
+    """What jobs have cost so far."""
+
+    audio_s: float = 0.0
+    compute_s: float = 0.0
+    audio_tokens: int = 0
+    text_tokens: int = 0
+    evictions: int = 0
+    evicted_rows: int = 0
+    evicted_bytes: int = 0
+
+
+class Engine(Protocol):
+    """One thread at a time calls; `check_language`, `report` and `work` may come from another."""
+
+    name: str
+    languages: tuple[str, ...]
+
+    def check_language(self, language: str) -> None:
+        """InputError for a language that the model does not know."""
+
+    def hear(self, file: BinaryIO, check: Callable[[], None]) -> Iterator[Final | Warned]:
+        """What is said in a sound file, in order. `check` is called about once a second of sound
+        and ends the work by raising. `heard_s` grows. Raises InputError.
+        """
+
+    def ask(self, question: str, on_text: Callable[[str], None]) -> str:
+        """Answer from what this job has heard. `on_text` sees the answer after each token, and may
+        end it by raising.
+        """
+
+    @property
+    def heard_s(self) -> float:
+        """Seconds of sound that this job has heard."""
+
+    def n_prompt_tokens(self, question: str) -> int:
+        """Tokens of the sound that this job has heard, and of a question about it."""
+
+    def n_tokens(self, text: str) -> int: ...
+
+    def first_tokens(self, text: str, n_tokens: int) -> str:
+        """`text` up to its token `n_tokens`."""
+
+    def forget(self) -> None:
+        """The job is over: nothing of it stays."""
+
+    def report(self) -> MemoryReport: ...
+
+    @property
+    def work(self) -> Work: ...
+
+
+class SessionEngine:
+    """A `Session` as an engine. `load()` raises what a session's does."""
+
+    def __init__(
+        self, settings: EngineSettings, *, max_segment_s: float, progress: Progress | None = None
+    ) -> None:
+        # Subtitles and words want times; whether a request does is known too late.
+        self._session = Session(
+            replace(settings, word_timestamps=True),
+            SessionSettings(
+                partial_interval_s=0.0,
+                report_interval_s=0.0,
+                endpoint=EndpointConfig(max_segment_s=max_segment_s),
+            ),
+            progress=progress,
+        )
+        self._requests = Holding("requests")
+        self.name = settings.model
+        self.languages: tuple[str, ...] = ()
+        self._done = Work()
+
+    def load(self) -> None:
+        # What clients may make the server hold is a part of the cap like any other.
+        self._requests.settle(REQUESTS_BYTES, rss_bytes())
+        self._session.load()
+        entry = self._session.runtime.local.entry
+        self.name, self.languages = entry.name, entry.languages
+
+    def close(self) -> None:
+        self._session.close()
+        self._requests.release()
+
+    def check_language(self, language: str) -> None:
+        check_language(language, self._session.runtime.local.entry)
+
+    @property
+    def heard_s(self) -> float:
+        return self._session.clock_s
+
+    def hear(self, file: BinaryIO, check: Callable[[], None]) -> Iterator[Final | Warned]:
+        session = self._session
+        # Each clip has times of its own; a session's clock runs on.
+        start_s = session.clock_s
+        with FileSource(file, name="the audio") as source:
+            while (samples := source.read(SAMPLE_RATE_HZ)) is not None:
+                check()
+                yield from self._told(session.feed(samples, live=False), start_s)
+                yield from self._told(source.take_events(), start_s)
+            check()
+            yield from self._told(source.take_events(), start_s)
+            yield from self._told(session.finish(), start_s)
+
+    def _told(self, events: list[Event], start_s: float) -> Iterator[Final | Warned]:
+        for event in events:
+            if isinstance(event, Final):
+                yield event.moved(event.id, -start_s)
+            elif isinstance(event, Warned):
+                yield event
+            elif isinstance(event, Evicted):
+                self._done = replace(
+                    self._done,
+                    evictions=self._done.evictions + 1,
+                    evicted_rows=self._done.evicted_rows + event.freed_rows,
+                    evicted_bytes=self._done.evicted_bytes + event.freed_bytes,
+                )
+
+    def ask(self, question: str, on_text: Callable[[str], None]) -> str:
+        return self._session.ask(question, on_text=on_text).text
+
+    def n_prompt_tokens(self, question: str) -> int:
+        asked = self.n_tokens(question) if question else 0
+        return self._session.watch.audio_tokens + asked
+
+    def n_tokens(self, text: str) -> int:
+        return len(self._session.runtime.model.tokenize(text, special=False))
+
+    def first_tokens(self, text: str, n_tokens: int) -> str:
+        model = self._session.runtime.model
+        return text_of(model, model.tokenize(text, special=False)[:n_tokens]).rstrip("\ufffd")
+
+    def forget(self) -> None:
+        watch = self._session.watch
+        self._done = replace(
+            self._done,
+            audio_s=self._done.audio_s + self._session.clock_s,
+            compute_s=self._done.compute_s + watch.total_s,
+            audio_tokens=self._done.audio_tokens + watch.audio_tokens,
+            text_tokens=self._done.text_tokens + watch.text_tokens,
+        )
+        self._session.forget()
+
+    def report(self) -> MemoryReport:
+        session = self._session
+        ledger = session.runtime.ledger
+        return MemoryReport(session.clock_s, ledger.cap_bytes, rss_bytes(), ledger.parts())
+
+    @property
+    def work(self) -> Work:
+        return self._done
+
+
+def known_language(engine: Engine, language: str) -> str:
+    """Why the model does not know a language; empty if it does."""
+    try:
+        engine.check_language(language)
+    except InputError as error:
+        return str(error)
+    return ""

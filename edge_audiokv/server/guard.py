@@ -1,0 +1,90 @@
+"""Who may ask: the host that was meant, no page of another site, and the key where there is one.
+
+A web page can send its visitors' browsers to 127.0.0.1: under a name of its own that leads here
+(DNS rebinding: the Host header tells), or with a form that needs no permission (Origin tells). So
+both are looked at on every request, also on loopback.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from edge_audiokv.server.faults import DENIED, ApiError
+
+# Whoever asks these learns nothing.
+_OPEN_PATHS = frozenset({"/health"})
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Guard:
+    """`hosts` are the names that this server answers to, lower-case, or none for any, as where a
+    key is needed; `port` belongs to them. No browser reaches a Unix socket: there any name will do.
+    """
+
+    hosts: frozenset[str] = frozenset()
+    port: int | None = None
+    key: str | None = None
+
+    @classmethod
+    def loopback(cls, port: int, key: str | None = None, names: Iterable[str] = ()) -> Guard:
+        return cls(frozenset({*LOOPBACK_NAMES, *names}), port, key)
+
+    def check(self, scope: Scope) -> None:
+        """Raises ApiError 400, 401 or 403."""
+        headers = Headers(scope=scope)
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not hosts[0]:
+            raise ApiError(400, "a request needs one Host header.", code="bad_host")
+        unix = (scope.get("server") or ("", 0))[1] is None
+        if self.hosts and not unix and not self._is_ours(hosts[0]):
+            raise ApiError(
+                403,
+                "this server does not answer to that host name.",
+                kind="permission_error",
+                code="bad_host",
+            )
+        self._check_origin(headers, hosts[0])
+        if self.key is not None and scope["path"] not in _OPEN_PATHS:
+            self._check_key(headers, self.key)
+
+    def _is_ours(self, authority: str) -> bool:
+        try:
+            parts = urlsplit(f"//{authority}")
+            name, port = parts.hostname, parts.port
+        except ValueError:
+            return False
+        plain = parts.username is None and not parts.path and not parts.query
+        return plain and name in self.hosts and (80 if port is None else port) == self.port
+
+    def _check_origin(self, headers: Headers, host: str) -> None:
+        foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        for origin in headers.getlist("origin"):
+            parts = urlsplit(origin)
+            foreign = foreign or parts.scheme != "http" or parts.netloc.lower() != host.lower()
+        if foreign:
+            raise ApiError(
+                403,
+                "pages of other sites may not ask this server.",
+                kind="permission_error",
+                code="bad_origin",
+            )
+
+    def _check_key(self, headers: Headers, key: str) -> None:
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            given = headers.get("x-api-key", "")
+        if not hmac.compare_digest(given.strip().encode(), key.encode()):
+            raise ApiError(
+                401,
+                "the API key is missing or wrong; send it as `Authorization: Bearer KEY`.",
+                kind=DENIED,
+                code="invalid_api_key",
+                headers={"www-authenticate": "Bearer"},
+            )

@@ -1,0 +1,143 @@
+"""One client's work, between the event loop that answers and the thread that has the model."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+
+from starlette.types import Receive
+
+from edge_audiokv.events import Final, Warned
+from edge_audiokv.server.body import ClientGone
+from edge_audiokv.server.engine import Engine
+from edge_audiokv.server.faults import ApiError, stopping
+
+
+@dataclass(frozen=True)
+class Growth:
+    """The answer so far, after one more token."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer that is complete; `reason` says why it ends: "stop" or "length"."""
+
+    text: str
+    reason: str
+    n_prompt_tokens: int
+    n_tokens: int
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A clip is over."""
+
+    duration_s: float
+
+
+Item = Final | Warned | Growth | Answered | Heard
+
+
+class Cancelled(Exception):
+    """Ends a job in its thread."""
+
+
+class Job:
+    """`steps` runs on the model's thread; what it yields comes out of `items` on the loop.
+
+    The job owns `held`: its files and its place in the queue, given back once it has ended. What
+    waits to be sent is bounded by the length of the sound.
+    """
+
+    def __init__(
+        self, steps: Callable[[Engine, Job], Iterator[Item]], held: ExitStack, *, max_audio_s: float
+    ) -> None:
+        self._steps = steps
+        self._held = held
+        self._loop = asyncio.get_running_loop()
+        self._items: asyncio.Queue[Item | BaseException | None] = asyncio.Queue()
+        self._why: BaseException | None = None
+        self._cancelled = threading.Event()
+        self.max_audio_s = max_audio_s
+        self.progressed_s = time.monotonic()
+
+    # --- on the model's thread --------------------------------------------------------------------
+
+    def run(self, engine: Engine) -> BaseException | None:
+        """Do the work. What it ended with, if that was an error."""
+        error: BaseException | None = None
+        try:
+            self.check()
+            for item in self._steps(engine, self):
+                self.tell(item)
+        except Cancelled:
+            error = None
+            self._put(self._why or ClientGone())
+        except Exception as caught:  # whatever it is, the client is told and the thread lives on
+            error = caught
+            self._put(caught)
+        self._put(None)
+        return error
+
+    def check(self, heard_s: float = 0.0) -> None:
+        """Still wanted, and within bounds? Raises Cancelled or ApiError; told often."""
+        self.progressed_s = time.monotonic()
+        if self._cancelled.is_set():
+            raise Cancelled
+        if heard_s > self.max_audio_s:
+            raise ApiError(
+                413,
+                f"the audio is longer than {self.max_audio_s:.0f} s; send it in parts.",
+                param="file",
+                code="audio_too_long",
+            )
+
+    def tell(self, item: Item) -> None:
+        """Give the client an item within a step. Raises Cancelled."""
+        self.check()
+        self._put(item)
+
+    def end(self) -> None:
+        """Nothing will be run any more: give files and place back."""
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to have a place
+            self._loop.call_soon_threadsafe(self._held.close)
+
+    def _put(self, item: Item | BaseException | None) -> None:
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._items.put_nowait, item)
+
+    # --- on the loop ------------------------------------------------------------------------------
+
+    def cancel(self, why: BaseException | None = None) -> None:
+        """Let it end after its current step."""
+        self._why = self._why or why
+        self._cancelled.set()
+
+    def stop(self) -> None:
+        """The server is stopping: the client is told, whether the work has begun or not."""
+        self.cancel(stopping())
+        self._items.put_nowait(self._why)
+
+    async def items(self, receive: Receive) -> AsyncIterator[Item]:
+        """What the work yields. Raises what it raised, or ClientGone; then it is cancelled."""
+        watch = asyncio.create_task(self._watch(receive))
+        try:
+            while (item := await self._items.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            watch.cancel()
+            self.cancel()
+
+    async def _watch(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.cancel()
+        self._items.put_nowait(ClientGone())

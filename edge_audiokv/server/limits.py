@@ -1,0 +1,44 @@
+"""What a client may make the server hold, wait for or compute, each with its bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`queue` jobs wait beside the one that runs; one more is refused unread."""
+
+    queue: int = 2
+    upload_bytes: int = 25 << 20
+    audio_s: float = 3600.0
+    # A body must keep coming: no pause longer than this, and this fast after a grace time.
+    body_pause_s: float = 10.0
+    body_grace_s: float = 20.0
+    body_bytes_per_s: int = 16 << 10
+    header_s: float = 10.0
+    send_s: float = 30.0
+    connections: int = 128
+    stop_s: float = 10.0
+
+    @property
+    def base64_bytes(self) -> int:
+        """`upload_bytes` of sound as it comes in JSON."""
+        return self.upload_bytes * 4 // 3 + 4
+
+
+# Parts of a form, the text of one field, and its headers.
+MAX_PARTS = 64
+MAX_FIELD_BYTES = 16 << 10
+MAX_PART_HEADER_BYTES = 4 << 10
+MAX_PART_HEADERS = 8
+# All headers of a request.
+MAX_HEADER_BYTES = 32 << 10
+# JSON without its long texts; strings longer than MAX_INLINE_BYTES are sound and go to disk.
+MAX_JSON_BYTES = 128 << 10
+MAX_INLINE_BYTES = 4 << 10
+MAX_JSON_DEPTH = 16
+MAX_CLIPS = 16
+MAX_MESSAGES = 128
+# Connections, buffers and parsed requests: part of the memory that --mem caps (measured: 9 MiB).
+REQUESTS_BYTES = 16 << 20

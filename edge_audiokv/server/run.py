@@ -1,0 +1,119 @@
+"""Serve until a signal: uvicorn with deadlines, a bound on connections and a stop that answers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from edge_audiokv.server.app import Service, make_app
+from edge_audiokv.server.faults import ApiError
+from edge_audiokv.server.limits import MAX_HEADER_BYTES, Limits
+
+_KEEP_ALIVE_S = 15
+_TELL_S = 1.0
+
+
+def serve(service: Service, sockets: Sequence[socket.socket]) -> None:
+    """Answer on `sockets` until SIGINT or SIGTERM, which then takes its course.
+
+    Who is being answered gets `limits.stop_s` more; then jobs are broken off, and told so.
+    """
+    limits = service.limits
+    config = uvicorn.Config(
+        make_app(service),
+        http=_protocol(limits),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        # What a proxy says of a client is not believed, and nobody needs to know what this is.
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=int(limits.stop_s + 2 * _TELL_S),
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+    )
+    service.worker.start()
+    try:
+        _Server(config, service).run(list(sockets))
+    finally:
+        service.worker.close()
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        worker = self._service.worker
+        worker.refuse_new()
+        end = asyncio.get_running_loop().call_later(self._service.limits.stop_s, worker.stop_jobs)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            end.cancel()
+
+
+def _protocol(limits: Limits) -> type[H11Protocol]:
+    """HTTP/1.1 as uvicorn speaks it, with what it lacks: a deadline for headers, a bound on
+    connections, and refusals in the one form.
+    """
+
+    class Protocol(H11Protocol):
+        _deadline: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            if len(self.connections) > limits.connections:
+                transport.abort()
+                return
+            self._expect()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._met()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            if not self._in_request():
+                self._expect()
+            super().data_received(data)
+            if self._in_request():
+                self._met()
+
+        def send_400_response(self, msg: str) -> None:
+            response = ApiError(400, "this is not HTTP that can be read.").response(close=True)
+            if self.conn.our_state is h11.IDLE or self.conn.our_state is h11.SEND_RESPONSE:
+                start = h11.Response(
+                    status_code=response.status_code, headers=response.raw_headers, reason=b""
+                )
+                for event in (start, h11.Data(data=bytes(response.body)), h11.EndOfMessage()):
+                    self.transport.write(self.conn.send(event) or b"")
+            self.transport.close()
+
+        def _in_request(self) -> bool:
+            cycle: Any = self.cycle  # None before the first one
+            return cycle is not None and not cycle.response_complete
+
+        def _expect(self) -> None:
+            """A request's headers must be there in time; dripping them does not extend it."""
+            if self._deadline is None:
+                self._deadline = self.loop.call_later(limits.header_s, self._overdue)
+
+        def _met(self) -> None:
+            if self._deadline is not None:
+                self._deadline.cancel()
+                self._deadline = None
+
+        def _overdue(self) -> None:
+            self._deadline = None
+            if not self._in_request():
+                self.transport.abort()
+
+    return Protocol

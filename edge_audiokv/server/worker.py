@@ -1,0 +1,157 @@
+"""The thread that has the model, and the desk in front of it.
+
+The desk is asked before a body is read: with one job running and `queue` waiting, the next client
+is sent away at once. A place is kept from then until the job has ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+
+from edge_audiokv.errors import EdgeAudioKVError, InputError, MissingExtraError
+from edge_audiokv.server.engine import Engine
+from edge_audiokv.server.faults import ApiError, busy, stopping
+from edge_audiokv.server.jobs import Job
+
+log = logging.getLogger("edge_audiokv.server")
+# Before any job has shown how long one takes.
+_FIRST_JOB_S = 2.0
+_MAX_RETRY_S = 120
+# A step (a second of sound and what is written of it) that takes longer has got stuck.
+STALLED_S = 60.0
+
+
+class Worker:
+    """Runs jobs one by one, in the order in which they were submitted."""
+
+    def __init__(self, engine: Engine, *, queue: int) -> None:
+        self.engine = engine
+        self.places = queue + 1
+        self.taken = 0
+        self.busy_total = 0
+        self.jobs_total = 0
+        self.job_seconds_total = 0.0
+        self._waiting: deque[Job] = deque()
+        self._running: Job | None = None
+        self._changed = threading.Condition()
+        self._closing = False
+        self._broken = False
+        self._job_s = _FIRST_JOB_S
+        self._thread = threading.Thread(target=self._work, name="model", daemon=True)
+
+    # --- the desk: on the event loop --------------------------------------------------------------
+
+    def enter(self) -> None:
+        """Take a place. Raises ApiError 429 or 503, with the seconds to wait."""
+        if self._closing:
+            raise stopping()
+        if self.taken >= self.places:
+            self.busy_total += 1
+            # One place becomes free when the running job ends.
+            raise busy(max(1, min(_MAX_RETRY_S, math.ceil(self._job_s))))
+        self.taken += 1
+
+    def leave(self) -> None:
+        self.taken -= 1
+
+    def submit(self, job: Job) -> None:
+        with self._changed:
+            self._waiting.append(job)
+            self._changed.notify()
+
+    def withdraw(self, job: Job) -> None:
+        """The client has gone: a job that waits is out at once, one that runs after its step."""
+        job.cancel()
+        with self._changed:
+            try:
+                self._waiting.remove(job)
+            except ValueError:
+                return
+        job.end()
+
+    def refuse_new(self) -> None:
+        """From now on nobody gets in; who is in may finish."""
+        self._closing = True
+
+    def stop_jobs(self) -> None:
+        """Break off what runs or waits; the clients are told."""
+        with self._changed:
+            jobs = [*self._waiting, *([self._running] if self._running else [])]
+        for job in jobs:
+            job.stop()
+
+    # --- what is known of it ----------------------------------------------------------------------
+
+    @property
+    def n_waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def fault(self) -> str:
+        """Why no job can be done now; empty if one can."""
+        job = self._running
+        if self._closing:
+            return "stopping"
+        if not self._thread.is_alive():
+            return "the model's thread is not running"
+        if self._broken:
+            return "the last job failed in the engine"
+        if job is not None and time.monotonic() - job.progressed_s > STALLED_S:
+            return f"no progress for {STALLED_S:.0f} s"
+        return ""
+
+    # --- the thread -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Cancel what is left and end the thread, once its step is over."""
+        self.refuse_new()
+        self.stop_jobs()
+        with self._changed:
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            started = time.monotonic()
+            error = job.run(self.engine)
+            self._forget(error)
+            with self._changed:
+                self._running = None
+            job.end()
+            taken_s = time.monotonic() - started
+            self._job_s += 0.3 * (taken_s - self._job_s)
+            self.jobs_total += 1
+            self.job_seconds_total += taken_s
+
+    def _next(self) -> Job | None:
+        with self._changed:
+            while not self._waiting and not self._closing:
+                self._changed.wait()
+            self._running = self._waiting.popleft() if self._waiting else None
+            return self._running
+
+    def _forget(self, error: BaseException | None) -> None:
+        """Nothing of a job stays. What cannot be cleared is told by /ready until it can."""
+        broken = error is not None and not isinstance(
+            error, ApiError | InputError | MissingExtraError
+        )
+        if broken and error is not None:
+            # Of an error of ours the message is safe to keep; of others only the kind.
+            known = isinstance(error, EdgeAudioKVError)
+            log.error("a job failed: %s", error if known else type(error).__name__)
+            if not known:
+                log.debug("where", exc_info=error)
+        try:
+            self.engine.forget()
+        except Exception as caught:
+            broken = True
+            log.error("the engine cannot be cleared: %s", caught)
+        self._broken = broken
