@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_audiokv.server import chat, transcriptions
@@ -62,21 +61,17 @@ def make_app(service: Service) -> ASGIApp:
         ("GET", "/ready", routes.ready),
         ("GET", "/metrics", routes.metrics),
     ]
-    app = Starlette(
-        routes=[Route(path, endpoint, methods=[method]) for method, path, endpoint in table],
-        exception_handlers={HTTPException: _no_route},
+    router = Router(
+        [Route(path, endpoint, methods=[method]) for method, path, endpoint in table],
+        redirect_slashes=False,
     )
-    app.router.redirect_slashes = False
-    return _Door(app, service, frozenset(path for _, path, _ in table))
+    return _Door(router, service, frozenset(path for _, path, _ in table))
 
 
-async def _no_route(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
+def _no_route(error: HTTPException) -> ApiError:
     what = {404: "there is nothing at this path.", 405: "this path has another method."}
-    return ApiError(
-        error.status_code, what.get(error.status_code, error.detail), headers=error.headers
-    ).response()
+    message = what.get(error.status_code, error.detail)
+    return ApiError(error.status_code, message, headers=error.headers)
 
 
 class _Door:
@@ -88,7 +83,7 @@ class _Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        path, status = scope["path"], 0
+        path, status, unread = scope["path"], 0, True
 
         async def told(message: Message) -> None:
             nonlocal status
@@ -96,39 +91,48 @@ class _Door:
                 status = message["status"]
             await send(message)
 
+        async def read() -> Message:
+            nonlocal unread
+            message = await receive()
+            unread = message.get("more_body", False)
+            return message
+
+        async def refuse(error: ApiError) -> None:
+            if unread and scope["method"] not in ("GET", "HEAD"):
+                await self._refuse_unread(error, scope, receive, told)
+            else:
+                await error.response()(scope, receive, told)
+
         try:
             try:
                 self._service.guard.check(scope)
-                await self._app(scope, receive, told)
+                # So that the router raises what it does not know.
+                await self._app({**scope, "app": self}, read, told)
             except ClientGone:
                 log.info("a client left before its answer")
             except ApiError as error:
-                await self._refuse(error, scope, receive, told)
+                await refuse(error)
+            except HTTPException as error:
+                await refuse(_no_route(error))
             except Exception as error:
                 log.exception("a request failed")
                 if not status:
-                    await self._refuse(from_engine(error, param=None), scope, receive, told)
+                    await refuse(from_engine(error, param=None))
         finally:
             route = path if path in self._paths else "other"
             self._service.requests.count(route, status or 499)
             log.info("%s %s %s", scope["method"], route, status or "left")
 
-    async def _refuse(self, error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse_unread(
+        self, error: ApiError, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Answer, let the client finish a little of its body unread, and end the connection."""
-        has_body = scope["method"] not in ("GET", "HEAD")
-        response = error.response(close=has_body)
-        if not has_body:
-            await response(scope, receive, send)
-            return
-        await send(
-            {
-                "type": "http.response.start",
-                "status": response.status_code,
-                "headers": response.raw_headers,
-            }
-        )
+        response = error.response(close=True)
+        start = {"status": response.status_code, "headers": response.raw_headers}
+        await send({"type": "http.response.start", **start})
         body = bytes(response.body)
         await send({"type": "http.response.body", "body": body, "more_body": True})
+        # Who asks first whether to send a body does not send it.
         if not any(name == b"expect" for name, _ in scope["headers"]):
             await linger(receive, self._service.limits.base64_bytes)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -147,11 +151,12 @@ class _Routes:
             wanted = transcriptions.read_fields(form.fields, service.engine)
             if form.file is None:
                 raise ApiError(400, "file: there is none.", param="file")
-            job = self._submit(transcriptions.steps(form.file), stack)
-        items = self._items(job, request, "file")
+            job = self._submit(transcriptions.steps(form.file), stack, "file")
+        items = self._items(job, request)
         if wanted.stream:
-            return await self._stream(transcriptions.deltas(items))
-        return await transcriptions.whole(items, wanted)
+            return await self._stream(transcriptions.deltas(items), items)
+        async with aclosing(items):
+            return await transcriptions.whole(items, wanted)
 
     async def chat(self, request: Request) -> Response:
         service = self._service
@@ -162,26 +167,29 @@ class _Routes:
                 asked = read_chat(
                     body, texts, service.engine, service.limits, service.folder, stack
                 )
-            job = self._submit(chat.steps(asked), stack)
-        items = self._items(job, request, "messages")
-        name = service.engine.name
+            job = self._submit(chat.steps(asked), stack, "messages")
+        items, name = self._items(job, request), service.engine.name
         if asked.stream:
-            return await self._stream(chat.chunks(items, name, with_usage=asked.with_usage))
-        return await chat.whole(items, name)
+            chunks = chat.chunks(items, name, with_usage=asked.with_usage)
+            return await self._stream(chunks, items)
+        async with aclosing(items):
+            return await chat.whole(items, name)
 
     def _enter(self, stack: ExitStack) -> None:
         """A place for a job, or ApiError before anything of the body is read."""
         self._service.worker.enter()
         stack.callback(self._service.worker.leave)
 
-    def _submit(self, steps: Callable[[Engine, Job], Iterator[Item]], stack: ExitStack) -> Job:
-        """From here on the job has what `stack` held."""
+    def _submit(
+        self, steps: Callable[[Engine, Job], Iterator[Item]], stack: ExitStack, param: str
+    ) -> Job:
+        """From here on the job has what `stack` held. `param` is where its sound came from."""
         service = self._service
-        job = Job(steps, stack.pop_all(), max_audio_s=service.limits.audio_s)
+        job = Job(steps, stack.pop_all(), param=param, max_audio_s=service.limits.audio_s)
         service.worker.submit(job)
         return job
 
-    async def _items(self, job: Job, request: Request, param: str) -> AsyncIterator[Item]:
+    async def _items(self, job: Job, request: Request) -> AsyncGenerator[Item]:
         """What the job yields. Raises ApiError or ClientGone; left early, the job is withdrawn."""
         try:
             async for item in job.items(request.receive):
@@ -189,16 +197,18 @@ class _Routes:
         except ClientGone:
             raise
         except Exception as error:
-            raise from_engine(error, param=param) from None
+            raise from_engine(error, param=job.param) from None
         finally:
             self._service.worker.withdraw(job)
 
-    async def _stream(self, documents: AsyncGenerator[object]) -> Response:
+    async def _stream(
+        self, documents: AsyncGenerator[object], items: AsyncGenerator[Item]
+    ) -> Response:
         """A stream whose first document is there: until then a refusal has its own status."""
         first = await anext(documents)
 
-        async def all_of_them() -> AsyncIterator[object]:
-            async with aclosing(documents):
+        async def all_of_them() -> AsyncGenerator[object]:
+            async with aclosing(items), aclosing(documents):
                 yield first
                 async for document in documents:
                     yield document

@@ -16,9 +16,6 @@ from edge_audiokv.server.engine import Engine
 from edge_audiokv.server.faults import json_response
 from edge_audiokv.server.jobs import Answered, Growth, Heard, Item, Job
 
-# Longest phrase, in words, whose repetition is not told before it is known to be meant.
-_MAX_PERIOD_WORDS = 24
-
 
 class _Enough(Exception):
     """The answer is as long as was asked for."""
@@ -91,7 +88,7 @@ class _Answer:
             self.reason = "length"
             raise _Enough
         sure = self.text[: len(self.text) - self._hold_chars].rstrip("\ufffd")
-        sure = _without_repeats(sure)
+        sure = _without_repeat(sure).rstrip()
         if sure.startswith(self.told):
             self.told = sure
 
@@ -105,19 +102,14 @@ def _cut(text: str, stops: tuple[str, ...]) -> tuple[str, bool]:
     return (text, False) if at < 0 else (text[:at], True)
 
 
-def _without_repeats(text: str) -> str:
-    """`text` without rounds of a phrase at its end: if they are a loop, they will be cut."""
-    words = text.split(" ")
-    for period in range(1, min(_MAX_PERIOD_WORDS, len(words) // 2) + 1):
-        end = len(words)
-        while (
-            end >= 2 * period
-            and words[end - period : end] == words[end - 2 * period : end - period]
-        ):
-            end -= period
-        if end < len(words):
-            return " ".join(words[:end])
-    return text
+def _without_repeat(text: str) -> str:
+    """`text` without the longest end of it that is written in it before: if it turns out to be a
+    loop, that will be cut.
+    """
+    before, start = text[:-1], len(text)
+    while start and text[start - 1 :] in before:
+        start -= 1
+    return text[:start]
 
 
 # --- answers ----------------------------------------------------------------------------------

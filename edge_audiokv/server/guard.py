@@ -19,6 +19,8 @@ from edge_audiokv.server.faults import DENIED, ApiError
 
 # Whoever asks these learns nothing.
 _OPEN_PATHS = frozenset({"/health"})
+# In a request's state: it came over a Unix socket.
+ON_UNIX = "on_unix"
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
@@ -42,8 +44,8 @@ class Guard:
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not hosts[0]:
             raise ApiError(400, "a request needs one Host header.", code="bad_host")
-        unix = (scope.get("server") or ("", 0))[1] is None
-        if self.hosts and not unix and not self._is_ours(hosts[0]):
+        on_unix = scope.get("state", {}).get(ON_UNIX, False)
+        if self.hosts and not on_unix and not self._is_ours(hosts[0]):
             raise ApiError(
                 403,
                 "this server does not answer to that host name.",

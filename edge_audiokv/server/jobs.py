@@ -56,7 +56,12 @@ class Job:
     """
 
     def __init__(
-        self, steps: Callable[[Engine, Job], Iterator[Item]], held: ExitStack, *, max_audio_s: float
+        self,
+        steps: Callable[[Engine, Job], Iterator[Item]],
+        held: ExitStack,
+        *,
+        param: str,
+        max_audio_s: float,
     ) -> None:
         self._steps = steps
         self._held = held
@@ -64,6 +69,7 @@ class Job:
         self._items: asyncio.Queue[Item | BaseException | None] = asyncio.Queue()
         self._why: BaseException | None = None
         self._cancelled = threading.Event()
+        self.param = param
         self.max_audio_s = max_audio_s
         self.progressed_s = time.monotonic()
 
@@ -94,7 +100,7 @@ class Job:
             raise ApiError(
                 413,
                 f"the audio is longer than {self.max_audio_s:.0f} s; send it in parts.",
-                param="file",
+                param=self.param,
                 code="audio_too_long",
             )
 
@@ -122,7 +128,7 @@ class Job:
     def stop(self) -> None:
         """The server is stopping: the client is told, whether the work has begun or not."""
         self.cancel(stopping())
-        self._items.put_nowait(self._why)
+        self._put(self._why)
 
     async def items(self, receive: Receive) -> AsyncIterator[Item]:
         """What the work yields. Raises what it raised, or ClientGone; then it is cancelled."""

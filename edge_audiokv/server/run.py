@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -13,16 +14,27 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edge_audiokv.server.app import Service, make_app
 from edge_audiokv.server.faults import ApiError
+from edge_audiokv.server.guard import ON_UNIX
 from edge_audiokv.server.limits import MAX_HEADER_BYTES, Limits
 
+_INTERNET = (socket.AF_INET, socket.AF_INET6)
 _KEEP_ALIVE_S = 15
-_TELL_S = 1.0
+# For the last answers, once jobs are broken off.
+_TELL_S = 2.0
 
 
 def serve(service: Service, sockets: Sequence[socket.socket]) -> None:
-    """Answer on `sockets` until SIGINT or SIGTERM, which then takes its course.
+    """Answer on `sockets` until SIGINT or SIGTERM, which then takes its course."""
+    service.worker.start()
+    try:
+        make_server(service).run(list(sockets))
+    finally:
+        service.worker.close()
 
-    Who is being answered gets `limits.stop_s` more; then jobs are broken off, and told so.
+
+def make_server(service: Service) -> uvicorn.Server:
+    """What answers until its `should_exit`: then nobody new gets in, and who is being answered has
+    `limits.stop_s` more, until jobs are broken off and told so.
     """
     limits = service.limits
     config = uvicorn.Config(
@@ -36,14 +48,10 @@ def serve(service: Service, sockets: Sequence[socket.socket]) -> None:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(limits.stop_s + 2 * _TELL_S),
+        timeout_graceful_shutdown=math.ceil(limits.stop_s + _TELL_S),
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
     )
-    service.worker.start()
-    try:
-        _Server(config, service).run(list(sockets))
-    finally:
-        service.worker.close()
+    return _Server(config, service)
 
 
 class _Server(uvicorn.Server):
@@ -71,6 +79,8 @@ def _protocol(limits: Limits) -> type[H11Protocol]:
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
+            family = transport.get_extra_info("socket").family
+            self.app_state = {**self.app_state, ON_UNIX: family not in _INTERNET}
             if len(self.connections) > limits.connections:
                 transport.abort()
                 return

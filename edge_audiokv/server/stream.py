@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -25,7 +26,7 @@ class EventStream(Response):
     last document, which clients raise.
     """
 
-    def __init__(self, documents: AsyncIterator[object], *, send_s: float) -> None:
+    def __init__(self, documents: AsyncGenerator[object], *, send_s: float) -> None:
         super().__init__(headers=_HEADERS, media_type="text/event-stream")
         del self.headers["content-length"]
         self._documents = documents
@@ -41,8 +42,9 @@ class EventStream(Response):
             {"type": "http.response.start", "status": 200, "headers": self.raw_headers},
         )
         try:
-            async for document in self._documents:
-                await put(_event(document))
+            async with aclosing(self._documents):
+                async for document in self._documents:
+                    await put(_event(document))
         except ApiError as error:
             await put(_event(error.body()))
         except (ClientGone, TimeoutError):

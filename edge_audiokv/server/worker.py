@@ -38,7 +38,7 @@ class Worker:
         self._waiting: deque[Job] = deque()
         self._running: Job | None = None
         self._changed = threading.Condition()
-        self._closing = False
+        self._refusing = self._ending = False
         self._broken = False
         self._job_s = _FIRST_JOB_S
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
@@ -47,7 +47,7 @@ class Worker:
 
     def enter(self) -> None:
         """Take a place. Raises ApiError 429 or 503, with the seconds to wait."""
-        if self._closing:
+        if self._refusing:
             raise stopping()
         if self.taken >= self.places:
             self.busy_total += 1
@@ -75,7 +75,7 @@ class Worker:
 
     def refuse_new(self) -> None:
         """From now on nobody gets in; who is in may finish."""
-        self._closing = True
+        self._refusing = True
 
     def stop_jobs(self) -> None:
         """Break off what runs or waits; the clients are told."""
@@ -94,7 +94,7 @@ class Worker:
     def fault(self) -> str:
         """Why no job can be done now; empty if one can."""
         job = self._running
-        if self._closing:
+        if self._refusing:
             return "stopping"
         if not self._thread.is_alive():
             return "the model's thread is not running"
@@ -114,6 +114,7 @@ class Worker:
         self.refuse_new()
         self.stop_jobs()
         with self._changed:
+            self._ending = True
             self._changed.notify()
         if self._thread.is_alive():
             self._thread.join()
@@ -133,7 +134,7 @@ class Worker:
 
     def _next(self) -> Job | None:
         with self._changed:
-            while not self._waiting and not self._closing:
+            while not self._waiting and not self._ending:
                 self._changed.wait()
             self._running = self._waiting.popleft() if self._waiting else None
             return self._running

@@ -1,0 +1,167 @@
+"""A server without a model: an engine that follows a script, and a client in the same process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import httpx
+
+from edge_audiokv.errors import InputError, NativeError
+from edge_audiokv.events import Final, MemoryReport, Warned, Word
+from edge_audiokv.server.app import Service, make_app
+from edge_audiokv.server.engine import Work
+from edge_audiokv.server.guard import Guard
+from edge_audiokv.server.limits import Limits
+from edge_audiokv.server.worker import Worker
+
+BASE = "http://localhost"
+FINALS = (
+    Final(0, 0.5, 1.5, "first  words", words=(Word("first", 0.5, 1.0), Word("words", 1.0, 1.5)),
+          confidence=0.9),
+    Final(1, 2.0, 3.0, "then more", words=(Word("then", 2.0, 2.5), Word("more", 2.5, 3.0)),
+          confidence=0.5),
+)  # fmt: skip
+
+
+class ScriptedEngine:
+    """Hears the same in every file, unless the file's bytes ask for a failure.
+
+    While `go` is cleared it stands still after its first step; `begun` is set by then.
+    """
+
+    name = "scripted"
+    languages: tuple[str, ...] = ("en",)
+
+    def __init__(self) -> None:
+        self.finals: tuple[Final, ...] = FINALS
+        self.warnings: tuple[str, ...] = ()
+        self.answer = "a boat on the water"
+        self.go, self.begun = threading.Event(), threading.Event()
+        self.go.set()
+        self.heard: list[bytes] = []
+        self.asked: list[str] = []
+        self.files: list[BinaryIO] = []
+        self.forgotten = 0
+        self.heard_s = 0.0
+        self.work = Work(audio_s=2.0, compute_s=1.0)
+
+    def check_language(self, language: str) -> None:
+        if language.split("-")[0] != "en":
+            raise InputError(f"scripted does not know {language}; it lists English (en).")
+
+    def hear(self, file: BinaryIO, check: Callable[[], None]) -> Iterator[Final | Warned]:
+        self.files.append(file)
+        data = file.read()
+        self.heard.append(data)
+        check()
+        self.begun.set()
+        self.go.wait(10)
+        if data == b"not sound":
+            raise InputError("the audio is not audio that can be read.", cure="Give WAV.")
+        if data == b"crash":
+            raise RuntimeError("what was said is secret")
+        for final in self.finals:
+            self.heard_s = final.end_s
+            check()
+            yield final
+        if data == b"breaks":
+            raise NativeError("the library refused a call.")
+        for message in self.warnings:
+            yield Warned(self.heard_s, message)
+
+    def ask(self, question: str, on_text: Callable[[str], None]) -> str:
+        self.asked.append(question)
+        words = self.answer.split(" ")
+        for count in range(1, len(words) + 1):
+            on_text(" ".join(words[:count]))
+        return self.answer
+
+    def n_prompt_tokens(self, question: str) -> int:
+        return 10 + len(question.split())
+
+    def n_tokens(self, text: str) -> int:
+        return len(text.split())
+
+    def first_tokens(self, text: str, n_tokens: int) -> str:
+        return " ".join(text.split()[:n_tokens])
+
+    def forget(self) -> None:
+        self.forgotten += 1
+        self.heard_s = 0.0
+
+    def report(self) -> MemoryReport:
+        return MemoryReport(0.0, 1000, 500, {"KV pools": 200, "weights": 300})
+
+
+class Server:
+    """The application with its worker; `request` is one exchange on a loop of its own."""
+
+    def __init__(self, engine: ScriptedEngine, folder: Path, limits: Limits, guard: Guard) -> None:
+        self.engine = engine
+        self.worker = Worker(engine, queue=limits.queue)
+        self.service = Service(engine, self.worker, folder, limits, guard)
+        self.app = make_app(self.service)
+        self.worker.start()
+
+    def run(self, talk: Callable[[httpx.AsyncClient], Awaitable[Any]]) -> Any:
+        async def main() -> Any:
+            transport = httpx.ASGITransport(self.app)
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://localhost"
+            ) as client:
+                result = await talk(client)
+                await self.settled()
+                return result
+
+        return asyncio.run(main())
+
+    async def settled(self) -> None:
+        """Until every place has been given back."""
+        async with asyncio.timeout(10):
+            while self.worker.taken:
+                await asyncio.sleep(0.005)
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        async def talk(client: httpx.AsyncClient) -> httpx.Response:
+            return await client.request(method, path, **options)
+
+        response: httpx.Response = self.run(talk)
+        return response
+
+    def transcribe(self, data: bytes = b"sound", **fields: Any) -> httpx.Response:
+        fields = {"model": "whisper-1", **fields}
+        return self.request(
+            "POST", "/v1/audio/transcriptions", files={"file": ("a.wav", data)}, data=fields
+        )
+
+    def chat(self, messages: Any, **fields: Any) -> httpx.Response:
+        body = {"model": "scripted", "messages": messages, **fields}
+        return self.request("POST", "/v1/chat/completions", json=body)
+
+
+def documents(response: httpx.Response) -> list[Any]:
+    """What a stream of events holds; texts that are not JSON stay texts."""
+    assert response.headers["content-type"].startswith("text/event-stream")
+    found = []
+    for block in response.text.split("\n\n")[:-1]:
+        assert block.startswith("data: ")
+        text = block.removeprefix("data: ")
+        found.append(json.loads(text) if text.startswith("{") else text)
+    return found
+
+
+def refusal(response: httpx.Response) -> dict[str, Any]:
+    """The error of an answer, which has OpenAI's form; its client repeats no request in vain."""
+    document = response.json()
+    assert list(document) == ["error"]
+    error: dict[str, Any] = document["error"]
+    assert list(error) == ["message", "type", "param", "code"]
+    assert isinstance(error["message"], str) and error["message"]
+    again = response.headers.get("retry-after")
+    assert (again is None) == (response.headers.get("x-should-retry") == "false")
+    return error
