@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
@@ -156,10 +157,19 @@ def serve(
             engine = SessionEngine(settings, max_segment_s=max_segment_s, progress=report)
             stack.callback(engine.close)
             engine.load()
+        _log_errors()
         worker = Worker(engine, queue=queue)
         where = printable(" and ".join(places))
         console.print(f"serving {engine.name} at {where}", markup=False, soft_wrap=True)
         run(Service(engine, worker, folder, limits, guard), sockets)
+
+
+def _log_errors() -> None:
+    """Nobody watches a server: what goes wrong is told on stderr, also without --log."""
+    if not logging.getLogger().handlers:
+        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+        # Every client that speaks no HTTP is worth a warning to it.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 def _given(ctx: click.Context, name: str) -> bool:

@@ -103,7 +103,7 @@ class Runtime(Loadable):
             kv_min_bytes=kv_min_bytes,
             kv_max_bytes=max(kv_min_bytes, settings.cap_bytes),
             table_share=table_share,
-            others=holding.others(),
+            others=holding.other_engines(),
         )
         try:
             self._template = PromptTemplate.parse(
@@ -170,7 +170,7 @@ class Runtime(Loadable):
             kv_min_bytes=kv_min_bytes,
             kv_max_bytes=max(kv_min_bytes, kv_max_bytes),
             table_share=table_share,
-            others=self.holding.others(),
+            others=self.holding.other_engines(),
         )
         return self.plan
 

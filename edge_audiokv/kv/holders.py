@@ -19,11 +19,13 @@ _lock = threading.Lock()
 class Holding:
     """What one engine holds, from `settle` to `release`; one that is forgotten holds nothing.
 
-    `owner` says what it is, such as "session"; `name` adds a number, as several look alike.
+    `owner` says what it is, such as "session"; `name` adds a number, as several look alike. What is
+    no `engine`, such as room that is kept free, is there once, and nobody can close it.
     """
 
-    def __init__(self, owner: str) -> None:
+    def __init__(self, owner: str, *, engine: bool = True) -> None:
         self.owner = owner
+        self.engine = engine
         self.name = owner
         self.held_bytes = 0
         self.interpreter_bytes = 0
@@ -31,7 +33,7 @@ class Holding:
     def settle(self, held_bytes: int, interpreter_bytes: int) -> None:
         """From now on this holds `held_bytes` beside an interpreter that all share."""
         with _lock:
-            if self.name not in _held:
+            if self.engine and self.name not in _held:
                 self.name = f"{self.owner} {next(_numbers)}"
             self.held_bytes, self.interpreter_bytes = held_bytes, interpreter_bytes
             _held[self.name] = self
@@ -45,6 +47,11 @@ class Holding:
         """Bytes that each other engine of this process holds, by name."""
         with _lock:
             return {name: held.held_bytes for name, held in _held.items() if held is not self}
+
+    def other_engines(self) -> list[str]:
+        """Names of the others that could be closed."""
+        with _lock:
+            return [name for name, held in _held.items() if held is not self and held.engine]
 
     def shared_bytes(self, rss_bytes: int) -> int:
         """The interpreter's part of `rss_bytes`: what is there beside the others.

@@ -94,7 +94,7 @@ class SessionEngine:
             ),
             progress=progress,
         )
-        self._requests = Holding("requests")
+        self._requests = Holding("requests", engine=False)
         self.name = settings.model
         self.languages: tuple[str, ...] = ()
         self._done = Work()

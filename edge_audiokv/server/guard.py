@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from edge_audiokv.server.faults import DENIED, ApiError
+from edge_audiokv.server.limits import MAX_HEADER_BYTES
 
 # Whoever asks these learns nothing.
 _OPEN_PATHS = frozenset({"/health"})
@@ -39,7 +40,10 @@ class Guard:
         return cls(frozenset({*LOOPBACK_NAMES, *names}), port, key)
 
     def check(self, scope: Scope) -> None:
-        """Raises ApiError 400, 401 or 403."""
+        """Raises ApiError 400, 401, 403 or 431."""
+        # What comes in one piece was parsed, however long it is.
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+            raise ApiError(431, "the headers are too large.", code="headers_too_large")
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not hosts[0]:

@@ -75,21 +75,15 @@ class Job:
 
     # --- on the model's thread --------------------------------------------------------------------
 
-    def run(self, engine: Engine) -> BaseException | None:
+    def run(self, engine: Engine) -> Exception | None:
         """Do the work. What it ended with, if that was an error."""
-        error: BaseException | None = None
         try:
             self.check()
             for item in self._steps(engine, self):
                 self.tell(item)
-        except Cancelled:
-            error = None
-            self._put(self._why or ClientGone())
-        except Exception as caught:  # whatever it is, the client is told and the thread lives on
-            error = caught
-            self._put(caught)
-        self._put(None)
-        return error
+        except Exception as error:  # whatever it is, the client is told and the thread lives on
+            return error
+        return None
 
     def check(self, heard_s: float = 0.0) -> None:
         """Still wanted, and within bounds? Raises Cancelled or ApiError; told often."""
@@ -109,10 +103,13 @@ class Job:
         self.check()
         self._put(item)
 
-    def end(self) -> None:
-        """Nothing will be run any more: give files and place back."""
+    def end(self, error: Exception | None = None) -> None:
+        """Nothing will be run any more: give files and place back, then let the client know. So
+        who asks again at once finds the place free.
+        """
         with suppress(RuntimeError):  # the loop is closed: nobody is left to have a place
             self._loop.call_soon_threadsafe(self._held.close)
+        self._put((self._why or ClientGone()) if isinstance(error, Cancelled) else error)
 
     def _put(self, item: Item | BaseException | None) -> None:
         with suppress(RuntimeError):

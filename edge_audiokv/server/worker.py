@@ -15,7 +15,7 @@ from collections import deque
 from edge_audiokv.errors import EdgeAudioKVError, InputError, MissingExtraError
 from edge_audiokv.server.engine import Engine
 from edge_audiokv.server.faults import ApiError, busy, stopping
-from edge_audiokv.server.jobs import Job
+from edge_audiokv.server.jobs import Cancelled, Job
 
 log = logging.getLogger("edge_audiokv.server")
 # Before any job has shown how long one takes.
@@ -126,7 +126,7 @@ class Worker:
             self._forget(error)
             with self._changed:
                 self._running = None
-            job.end()
+            job.end(error)
             taken_s = time.monotonic() - started
             self._job_s += 0.3 * (taken_s - self._job_s)
             self.jobs_total += 1
@@ -139,10 +139,10 @@ class Worker:
             self._running = self._waiting.popleft() if self._waiting else None
             return self._running
 
-    def _forget(self, error: BaseException | None) -> None:
+    def _forget(self, error: Exception | None) -> None:
         """Nothing of a job stays. What cannot be cleared is told by /ready until it can."""
         broken = error is not None and not isinstance(
-            error, ApiError | InputError | MissingExtraError
+            error, ApiError | Cancelled | InputError | MissingExtraError
         )
         if broken and error is not None:
             # Of an error of ours the message is safe to keep; of others only the kind.

@@ -42,6 +42,20 @@ def test_each_counts_the_others_by_name_until_they_are_released() -> None:
     assert Holding("x").others() == before
 
 
+def test_room_that_is_kept_free_counts_and_cannot_be_closed() -> None:
+    before = Holding("x").other_engines()
+    room, session = Holding("requests", engine=False), ledger("session", pools=5)
+    room.settle(7, 0)
+    session.settle()
+    try:
+        assert session.holding.others()["requests"] == 7
+        assert session.holding.other_engines() == before
+        assert Holding("x").other_engines() == [*before, session.holding.name]
+    finally:
+        room.release()
+        session.holding.release()
+
+
 def test_one_that_is_forgotten_holds_nothing() -> None:
     before = Holding("x").others()
     forgotten = ledger("session", pools=5)

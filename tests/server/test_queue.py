@@ -47,6 +47,16 @@ def test_one_more_than_fits_is_sent_away_and_the_others_are_served(make_server, 
     assert server.worker.busy_total == 2
 
 
+def test_who_asks_again_at_once_finds_the_place_free(make_server, engine) -> None:
+    server = make_server(queue=0)
+
+    async def talk(client: httpx.AsyncClient) -> None:
+        for _ in range(50):
+            assert (await post(client)).status_code == 200
+
+    server.run(talk)
+
+
 class Raw:
     """One exchange with the application, message by message."""
 

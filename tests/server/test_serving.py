@@ -1,0 +1,355 @@
+"""`edge-audiokv serve` with the real model and real clients; one process for all tests but two."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import numpy as np
+import openai
+import pytest
+import soundfile
+import srt
+import webvtt
+
+from edge_audiokv.units import parse_bytes
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.usefixtures("local_model"),
+    pytest.mark.skipif(os.name != "posix", reason="signals and Unix sockets"),
+]
+MEM = "600MB"
+QUEUE = 1
+
+
+class Served:
+    """The process, and clients of it."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.uds = folder / "s"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "edge_audiokv", "serve", "--port", "0", "--uds", str(self.uds),
+             "--mem", MEM, "-t", "1", "--queue", str(QUEUE), *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+
+    def wait(self) -> None:
+        """Until it serves; it says where."""
+        assert self.process.stderr is not None
+        line = self.process.stderr.readline()
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+        assert found is not None, line + self.process.stderr.read()
+        assert str(self.uds) in line
+        self.port = int(found[1])
+
+    def end(self, number: int) -> tuple[int, str, str]:
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=60)
+        return self.process.returncode, out, err
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def openai(self, **options: Any) -> openai.OpenAI:
+        settings = {"max_retries": 0, "timeout": 60, **options}
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", **settings)
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(self.url + path, trust_env=False, timeout=10)
+
+    def metric(self, name: str) -> float:
+        found = re.search(rf"(?m)^edge_audiokv_{re.escape(name)} (\S+)$", self.get("/metrics").text)
+        assert found is not None
+        return float(found[1])
+
+    def peak_bytes(self) -> int:
+        status = Path(f"/proc/{self.process.pid}/status")
+        if not status.exists():
+            return int(self.metric("rss_bytes"))
+        found = re.search(r"VmHWM:\s+(\d+)", status.read_text())
+        assert found is not None
+        return int(found[1]) * 1024
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory) -> Iterator[Served]:
+    running = Served(tmp_path_factory.mktemp("serve"))
+    running.wait()
+    yield running
+    if running.process.poll() is None:
+        running.end(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def client(served) -> Iterator[openai.OpenAI]:
+    with served.openai() as made:
+        yield made
+
+
+def close_to(text: str, reference: str) -> bool:
+    """Are at least three words in four there? The small model errs now and then."""
+    said, meant = (set(re.findall(r"[a-z']+", each.lower())) for each in (text, reference))
+    return len(said & meant) >= 0.75 * len(meant)
+
+
+def test_it_says_that_it_is_ready(served, client) -> None:
+    assert served.get("/health").json() == {"status": "ok"}
+    assert served.get("/ready").json() == {"status": "ok"}
+    assert [model.id for model in client.models.list()] == ["smollm2-audio"]
+    assert client.models.retrieve("smollm2-audio").owned_by == "edge-audiokv"
+
+
+def test_every_format_through_openais_client(client, spoken) -> None:
+    clip = spoken["letter"]
+
+    def transcribe(**options: Any) -> Any:
+        with clip.path.open("rb") as file:
+            return client.audio.transcriptions.create(file=file, model="whisper-1", **options)
+
+    plain = transcribe()
+    assert close_to(plain.text, clip.text)
+    assert transcribe(response_format="text") == plain.text + "\n"
+    verbose = transcribe(
+        response_format="verbose_json", timestamp_granularities=["word", "segment"], language="en"
+    )
+    assert verbose.text == plain.text
+    assert verbose.duration == pytest.approx(clip.duration_s, abs=0.1)
+    assert [word.word for word in verbose.words] == plain.text.split()
+    times = [time for word in verbose.words for time in (word.start, word.end)]
+    assert times == sorted(times) and times[-1] <= clip.duration_s
+    assert " ".join(segment.text for segment in verbose.segments) == plain.text
+    cues = list(srt.parse(transcribe(response_format="srt")))
+    assert " ".join(" ".join(cue.content.split()) for cue in cues) == plain.text
+    captions = webvtt.from_string(transcribe(response_format="vtt"))
+    assert " ".join(" ".join(caption.text.split()) for caption in captions) == plain.text
+
+
+def test_a_stream_of_a_transcription_through_openais_client(client, spoken) -> None:
+    clip = spoken["two_sentences"]
+    events = list(
+        client.audio.transcriptions.create(
+            file=clip.path.read_bytes(), model="gpt-4o-mini-transcribe", stream=True
+        )
+    )
+    *deltas, done = events
+    assert {event.type for event in deltas} == {"transcript.text.delta"}
+    assert len(deltas) == 2
+    assert done.type == "transcript.text.done"
+    assert done.text == "".join(delta.delta for delta in deltas)
+    assert close_to(done.text, clip.text)
+
+
+def asked(path: Path, question: str) -> list[Any]:
+    data = base64.b64encode(path.read_bytes()).decode()
+    sound = {"type": "input_audio", "input_audio": {"data": data, "format": "flac"}}
+    return [{"role": "user", "content": [sound, {"type": "text", "text": question}]}]
+
+
+def test_a_chat_about_a_clip_whole_and_streamed(client, spoken) -> None:
+    messages = asked(spoken["garden"].path, "What did she find?")
+    whole = client.chat.completions.create(model="smollm2-audio", messages=messages)
+    text = whole.choices[0].message.content
+    assert text and "garden" in text
+    assert whole.usage.prompt_tokens > 50 and whole.usage.completion_tokens > 2
+    chunks = client.chat.completions.create(
+        model="gpt-4o-audio-preview",
+        messages=messages,
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    grown, usage = "", None
+    for chunk in chunks:
+        grown += (chunk.choices[0].delta.content or "") if chunk.choices else ""
+        usage = chunk.usage or usage
+    assert grown == text
+    assert usage == whole.usage
+
+
+def test_nothing_of_a_request_is_left_for_the_next(client, spoken, tmp_path) -> None:
+    """Silence, asked about right after a clip, has nothing to tell of that clip."""
+    client.chat.completions.create(
+        model="smollm2-audio", messages=asked(spoken["garden"].path, "What did she find?")
+    )
+    path = tmp_path / "silence.flac"
+    soundfile.write(str(path), np.zeros(32_000, np.float32), 16_000)
+    answer = client.chat.completions.create(
+        model="smollm2-audio", messages=asked(path, "What did she find?")
+    )
+    assert answer.choices[0].message.content == "Nothing was heard yet."
+
+
+def test_refusals_are_the_clients_own_errors(client, spoken) -> None:
+    clip = spoken["letter"].path.read_bytes()
+    with pytest.raises(openai.BadRequestError, match="prompt"):
+        client.audio.transcriptions.create(file=clip, model="whisper-1", prompt="Dear")
+    with pytest.raises(openai.BadRequestError, match="does not know German"):
+        client.audio.transcriptions.create(file=clip, model="whisper-1", language="de")
+    with pytest.raises(openai.BadRequestError, match="not audio"):
+        client.audio.transcriptions.create(file=b"not sound at all", model="whisper-1")
+    with pytest.raises(openai.NotFoundError):
+        client.audio.transcriptions.create(file=clip, model="whisper-9")
+    with pytest.raises(openai.BadRequestError, match="temperature"):
+        client.chat.completions.create(model="smollm2-audio", messages=[], temperature=0.5)
+    cut = cast(Any, clip[: len(clip) // 2])
+    told = client.audio.transcriptions.create(file=cut, model="whisper-1")
+    assert "cut short" in told.model_extra["warnings"][0]
+
+
+def test_two_clients_at_once_each_get_their_own(served, spoken) -> None:
+    texts: dict[str, str] = {}
+
+    def transcribe(name: str) -> None:
+        with served.openai() as own:
+            told = own.audio.transcriptions.create(
+                file=spoken[name].path.read_bytes(), model="whisper-1"
+            )
+            texts[name] = told.text
+
+    threads = [threading.Thread(target=transcribe, args=(name,)) for name in ("letter", "harbour")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert all(close_to(texts[name], spoken[name].text) for name in ("letter", "harbour"))
+
+
+def test_busy_is_said_to_the_one_more_and_patience_is_rewarded(served, spoken) -> None:
+    clip = spoken["letter"].path.read_bytes()
+    head = (
+        f"POST /v1/audio/transcriptions HTTP/1.1\r\nhost: 127.0.0.1:{served.port}\r\n"
+        "content-type: multipart/form-data; boundary=b\r\ncontent-length: 10000\r\n\r\n--b\r\n"
+    ).encode()
+    address = ("127.0.0.1", served.port)
+    halves = [socket.create_connection(address) for _ in range(QUEUE + 1)]
+    try:
+        assert served.metric("queue_places_taken") == 0
+        for half in halves:
+            half.sendall(head)
+        deadline = time.monotonic() + 10
+        while served.metric("queue_places_taken") < QUEUE + 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        with served.openai() as own, pytest.raises(openai.RateLimitError) as busy:
+            own.audio.transcriptions.create(file=clip, model="whisper-1")
+        assert int(busy.value.response.headers["retry-after"]) >= 1
+        # The client comes again by itself; meanwhile the others have left.
+        threading.Timer(0.5, lambda: [half.close() for half in halves]).start()
+        with served.openai(max_retries=4) as own:
+            assert own.audio.transcriptions.create(file=clip, model="whisper-1").text
+    finally:
+        for half in halves:
+            half.close()
+
+
+def test_a_client_that_leaves_ends_its_work(served, spoken, tmp_path) -> None:
+    long = np.concatenate([clip.samples for clip in spoken.values()] * 8)
+    path = tmp_path / "long.flac"
+    soundfile.write(str(path), long, 16_000)
+    before_s = served.metric("audio_seconds_total")
+    jobs = served.metric("jobs_total")
+    with served.openai() as own:
+        stream = own.audio.transcriptions.create(
+            file=path.read_bytes(), model="whisper-1", stream=True
+        )
+        next(iter(stream))
+        stream.close()
+    deadline = time.monotonic() + 30
+    while served.metric("jobs_total") == jobs:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert served.metric("audio_seconds_total") - before_s < len(long) / 16_000 / 2
+
+
+def readme_block(language: str, containing: str) -> str:
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(rf"```{language}\n(.*?)```", text, flags=re.S)
+    (found,) = [block for block in blocks if containing in block]
+    return cast(str, found)
+
+
+def test_what_the_readme_says_works_as_pasted(served) -> None:
+    start, *curls = readme_block("sh", "edge-audiokv serve").splitlines()
+    assert start == "edge-audiokv serve --mem 1GB &"
+    python = readme_block("python", "from openai import")
+    said = []
+    for command in (*[["sh", "-c", curl] for curl in curls], [sys.executable, "-c", python]):
+        command[-1] = command[-1].replace("127.0.0.1:8080", f"127.0.0.1:{served.port}")
+        if command[0] == "sh" and shutil.which("curl") is None:
+            continue
+        ran = subprocess.run(
+            command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60
+        )
+        assert ran.returncode == 0, ran.stderr
+        said.append(ran.stdout)
+    transcribed, answered = said[-1].splitlines()
+    assert "garden" in transcribed and "garden" in answered
+    if len(said) > 1:
+        assert "letter" in json.loads(said[0])["text"]
+        assert "garden" in " ".join(cue.content for cue in srt.parse(said[1]))
+
+
+def test_the_unix_socket_answers_as_well(served) -> None:
+    transport = httpx.HTTPTransport(uds=str(served.uds), trust_env=False)
+    with httpx.Client(transport=transport, base_url="http://edge-audiokv") as on_socket:
+        assert on_socket.get("/v1/models").json()["data"][0]["id"] == "smollm2-audio"
+    assert served.uds.stat().st_mode & 0o777 == 0o600
+
+
+def test_memory_stays_under_the_cap_and_the_numbers_are_the_kernels(served) -> None:
+    assert served.metric("memory_cap_bytes") == parse_bytes(MEM)
+    assert served.metric("kv_bytes") > 10 << 20
+    assert served.metric("ready") == 1
+    assert served.peak_bytes() <= parse_bytes(MEM)
+
+
+def test_the_end_waits_for_who_is_being_answered(served, spoken) -> None:
+    """Last of those that share the process."""
+    found: list[str] = []
+    clip = spoken["letter"].path.read_bytes()
+
+    def transcribe() -> None:
+        with served.openai() as own:
+            found.append(own.audio.transcriptions.create(file=clip, model="whisper-1").text)
+
+    thread = threading.Thread(target=transcribe)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not served.metric("queue_places_taken"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    code, out, err = served.end(signal.SIGTERM)
+    thread.join(30)
+    assert close_to(found[0], spoken["letter"].text)
+    assert (code, out) == (143, "")
+    assert "Traceback" not in err and spoken["letter"].text not in err
+    assert not served.uds.exists()
+
+
+def test_an_interrupt_while_it_loads_ends_it(tmp_path) -> None:
+    running = Served(tmp_path)
+    deadline = time.monotonic() + 30
+    while not running.uds.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    code, out, err = running.end(signal.SIGINT)
+    assert (code, out, err.strip()) == (130, "", "")
+    assert not running.uds.exists()
