@@ -19,7 +19,7 @@ from edge_audiokv.server import chat, transcriptions
 from edge_audiokv.server.body import ClientGone, linger
 from edge_audiokv.server.chat_request import read_chat
 from edge_audiokv.server.engine import Engine
-from edge_audiokv.server.faults import ApiError, from_engine, json_response
+from edge_audiokv.server.faults import ApiError, from_engine, json_response, not_ready
 from edge_audiokv.server.form import Form, read_form
 from edge_audiokv.server.guard import Guard
 from edge_audiokv.server.jobs import Item, Job
@@ -238,9 +238,9 @@ class _Routes:
 
     async def ready(self, request: Request) -> Response:
         """A job can be done: the model is loaded, and the last one got on."""
-        fault = self._service.worker.fault
-        document = {"status": "not ready", "why": fault} if fault else {"status": "ok"}
-        return json_response(document, status=503 if fault else 200)
+        if fault := self._service.worker.fault:
+            raise not_ready(fault)
+        return json_response({"status": "ok"})
 
     async def metrics(self, request: Request) -> Response:
         service = self._service

@@ -85,6 +85,10 @@ def stopping() -> ApiError:
     )
 
 
+def not_ready(why: str) -> ApiError:
+    return ApiError(503, f"not ready: {why}.", kind=SERVER, code="not_ready", retry_after_s=5)
+
+
 def from_engine(error: BaseException, *, param: str | None) -> ApiError:
     """What the engine says of a job, as an answer that no client sends again in vain."""
     if isinstance(error, ApiError):

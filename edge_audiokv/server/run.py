@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+import signal
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import h11
@@ -59,6 +62,21 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._service = service
 
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """SIGHUP, too, lets who is being answered have the answer; nohup keeps it away."""
+        hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)
+        on_main = threading.current_thread() is threading.main_thread()
+        with super().capture_signals():
+            if hangup is None or not on_main or signal.getsignal(hangup) is signal.SIG_IGN:
+                yield
+                return
+            before = signal.signal(hangup, self.handle_exit)
+            try:
+                yield
+            finally:
+                signal.signal(hangup, before)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         worker = self._service.worker
         worker.refuse_new()
@@ -96,6 +114,19 @@ def _protocol(limits: Limits) -> type[H11Protocol]:
             super().data_received(data)
             if self._in_request():
                 self._met()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if self.transport.is_closing():
+                self._abort_later()
+
+        def timeout_keep_alive_handler(self) -> None:
+            super().timeout_keep_alive_handler()
+            self._abort_later()
+
+        def _abort_later(self) -> None:
+            """A connection closes once all was sent: who never reads would keep it open."""
+            self.loop.call_later(limits.send_s, self.transport.abort)
 
         def send_400_response(self, msg: str) -> None:
             response = ApiError(400, "this is not HTTP that can be read.").response(close=True)

@@ -13,7 +13,6 @@ import pytest
 import soundfile
 
 from edge_audiokv.audio.endpoint import EndpointConfig
-from edge_audiokv.engine.hearing import Hearing
 from edge_audiokv.engine.session import Session
 from edge_audiokv.engine.session_settings import SessionSettings
 
@@ -67,12 +66,7 @@ def renew(loaded_session: Session) -> Iterator[Callable[..., Session]]:
         session.settings = SessionSettings(
             **{"report_interval_s": 0.0, "endpoint": before.endpoint, **changes}
         )
-        old = session._loaded()
-        old.caches.memory.clear()
-        session._detector.reset()
-        session._hearing = Hearing(
-            session.runtime, old.caches, session._detector, session.settings, session.memory
-        )
+        session.forget()
         return session
 
     yield make

@@ -70,6 +70,21 @@ def test_a_file_is_heard_and_every_promise_kept(renew, clips, context) -> None:
     assert events[-1].reason == "end of the source"
 
 
+@pytest.mark.parametrize("context", ["fresh", "rolling"])
+def test_what_is_forgotten_leaves_no_trace(renew, clips, context) -> None:
+    """Not even of a segment that is open: what comes next is as if it came first."""
+    session = renew(context=context)
+    first = list(session.listen(str(clips["letter"].path)))
+    answer, state = session.ask("What was written?"), state_of(session)
+    session.feed(clips["garden"].samples, live=True)
+    session.forget()
+    assert session.clock_s == 0.0
+    assert not session.ask("What did she find?").heard
+    assert list(session.listen(str(clips["letter"].path))) == first
+    assert session.ask("What was written?") == answer
+    assert state_of(session) == state
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_blocks_of_any_size_and_kind_give_the_same_text(renew, clips, seed) -> None:
     clip = clips["two_sentences"]

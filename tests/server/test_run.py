@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from edge_audiokv.server.limits import MAX_HEADER_BYTES, Limits
 from edge_audiokv.server.listening import open_tcp, open_unix
 from edge_audiokv.server.run import make_server
 from edge_audiokv.server.worker import Worker
-from tests.server.scripted import ScriptedEngine
+from tests.server.scripted import FINALS, ScriptedEngine
+
+pytestmark = pytest.mark.alone
 
 FORM: dict[str, Any] = {"files": {"file": b"sound"}, "data": {"model": "whisper-1"}}
 PATH = "/v1/audio/transcriptions"
@@ -157,6 +160,22 @@ def test_a_body_after_its_answer_is_not_read_for_ever(start) -> None:
                 time.sleep(0.01)
         assert time.monotonic() - started < 5
         assert all_of(sending).startswith(b"HTTP/1.1 413")
+
+
+def test_an_answer_that_nobody_reads_does_not_keep_its_connection(start, engine) -> None:
+    """An hour's words are more than a socket takes."""
+    running = start(send_s=0.3)
+    engine.finals = tuple(replace(FINALS[0], id=id, text="word " * 2000) for id in range(2000))
+    request = httpx.Request("POST", running.url + PATH, **FORM)
+    content = request.read()
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    with running.connect() as deaf:
+        deaf.sendall(f"POST {PATH} HTTP/1.1\r\n{head}connection: close\r\n\r\n".encode())
+        deaf.sendall(content)
+        deadline = time.monotonic() + 10
+        while not engine.forgotten or running.server.server_state.connections:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 def test_too_many_connections_are_turned_away_and_room_comes_back(start) -> None:

@@ -344,12 +344,13 @@ def test_the_end_waits_for_who_is_being_answered(served, spoken) -> None:
     assert not served.uds.exists()
 
 
-def test_an_interrupt_while_it_loads_ends_it(tmp_path) -> None:
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_a_signal_while_it_loads_ends_it(tmp_path, number, expected) -> None:
     running = Served(tmp_path)
     deadline = time.monotonic() + 30
     while not running.uds.exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    code, out, err = running.end(signal.SIGINT)
-    assert (code, out, err.strip()) == (130, "", "")
+    code, out, err = running.end(number)
+    assert (code, out, err.strip()) == (expected, "", "")
     assert not running.uds.exists()
