@@ -50,9 +50,10 @@ _LEAST_KEY_CHARS = 16
 )
 @click.option(
     "--api-key-file",
+    cls=EngineOption,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="A file that holds the key.",
+    help="A file that holds the key; also EDGE_AUDIOKV_API_KEY_FILE.",
 )
 @engine_options
 @click.option(

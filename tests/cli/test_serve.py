@@ -16,7 +16,8 @@ KEY = "0123456789abcdef"
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("EDGE_AUDIOKV_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("EDGE_AUDIOKV_API_KEY", raising=False)
+    for name in ("EDGE_AUDIOKV_API_KEY", "EDGE_AUDIOKV_API_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
@@ -88,6 +89,7 @@ def test_the_environment_may_hold_the_key_and_doctor_does_not_show_it(monkeypatc
     assert command is not None
     names = variables(command)
     assert {"EDGE_AUDIOKV_API_KEY", "EDGE_AUDIOKV_SERVE_API_KEY"} <= set(names)
+    assert "EDGE_AUDIOKV_API_KEY_FILE" in names
     facts: dict[str, Any] = {}
     for name in ("EDGE_AUDIOKV_API_KEY", "EDGE_AUDIOKV_SERVE_API_KEY"):
         monkeypatch.setenv(name, KEY)
