@@ -31,6 +31,7 @@ HEADINGS = {
         *("--quiet", "--verbose", "--no-color"),
     ),
     "Expert": (
+        *("--queue", "--max-upload", "--max-audio-s"),
         *("--context", "--max-segment-s", "--silence-ms", "--raw", "--realtime", "--no-partials"),
         *("--word-weight", "--branches", "--threads", "--provider"),
         *("--seed", "--turns", "--tries", "--depths", "--speech-share", "--whole-clips"),

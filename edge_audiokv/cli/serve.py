@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
-from rich.console import Console
 
+from edge_audiokv.cli import voice
+from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.options import EngineOption, Number, Size, engine_options, settings_from
 from edge_audiokv.errors import InputError, MissingExtraError
 from edge_audiokv.models.progress import progress_bar
@@ -22,7 +23,7 @@ _EXTRA = ("h11", "python_multipart", "starlette", "uvicorn")
 _LEAST_KEY_CHARS = 16
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--host",
     default="127.0.0.1",
@@ -84,7 +85,6 @@ _LEAST_KEY_CHARS = 16
     show_default=True,
     help="Longest stretch that is decoded at once.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
 @click.pass_context
 def serve(
     ctx: click.Context,
@@ -98,7 +98,6 @@ def serve(
     max_upload: str,
     max_audio_s: float,
     max_segment_s: float,
-    quiet: bool,
     **values: Any,
 ) -> None:
     """Serve OpenAI's HTTP interface to programs on this machine.
@@ -108,13 +107,12 @@ def serve(
     kept. It ends at SIGINT or SIGTERM, once who is being answered has been.
 
     \b
-    Paths: POST /v1/audio/transcriptions, POST /v1/chat/completions, GET /v1/models, /health,
-    /ready, /metrics.
+    POST /v1/audio/transcriptions, POST /v1/chat/completions,
+    GET /v1/models, /health, /ready, /metrics
 
     \b
     Examples:
       edge-audiokv serve --mem 1GB
-      curl -F file=@talk.flac -F model=whisper-1 http://127.0.0.1:8080/v1/audio/transcriptions
       edge-audiokv serve --uds $XDG_RUNTIME_DIR/edge-audiokv.sock
       edge-audiokv serve --host 0.0.0.0 --api-key-file key.txt
     """
@@ -140,7 +138,6 @@ def serve(
         )
     limits = Limits(queue=queue, upload_bytes=parse_bytes(max_upload), audio_s=max_audio_s)
     settings, folder = settings_from(values), spool_folder()
-    console = Console(stderr=True, quiet=quiet, highlight=False)
     guard, sockets, places = Guard(key=key), [], []
     with ExitStack() as stack:
         # Addresses that cannot be used are told before a model is loaded; nobody can connect yet.
@@ -154,19 +151,19 @@ def serve(
             places.append(f"http://[{host}]:{at}" if ":" in host else f"http://{host}:{at}")
             if is_loopback(host):
                 guard = Guard.loopback(at, key, names=[host])
-        with progress_bar(Console(stderr=True, quiet=quiet)) as report:
+        with progress_bar(voice.console()) as report:
             engine = SessionEngine(settings, max_segment_s=max_segment_s, progress=report)
             stack.callback(engine.close)
             engine.load()
         _log_errors()
         worker = Worker(engine, queue=queue)
         where = printable(" and ".join(places))
-        console.print(f"serving {engine.name} at {where}", markup=False, soft_wrap=True)
+        voice.note(f"serving {engine.name} at {where}")
         run(Service(engine, worker, folder, limits, guard), sockets)
 
 
 def _log_errors() -> None:
-    """Nobody watches a server: what goes wrong is told on stderr, also without --log."""
+    """Nobody watches a server: what goes wrong is told on stderr, also without -v."""
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
         # Every client that speaks no HTTP is worth a warning to it.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO, Protocol
 
 from edge_audiokv.audio.endpoint import EndpointConfig
-from edge_audiokv.audio.file import FileSource
+from edge_audiokv.audio.files.file import FileSource
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ
 from edge_audiokv.engine.decode import text_of
 from edge_audiokv.engine.finals.language import check_language
