@@ -20,6 +20,7 @@ from edge_audiokv.cli.archive import archive_option
 from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.options import Number, engine_options, settings_from
 from edge_audiokv.cli.results import model_facts, tell_loaded
+from edge_audiokv.cli.waiting import waiting
 from edge_audiokv.engine.session import Session
 from edge_audiokv.engine.session_settings import SessionSettings
 from edge_audiokv.errors import InputError
@@ -96,20 +97,22 @@ def ask(
         # A wrong path is told before seconds are spent on loading a model.
         with source:
             pass
-    with progress_bar(voice.console()) as report:
+    console = voice.console()
+    with progress_bar(console, loading=engine.model) as report:
         session = Session(engine, settings, progress=report).load()
     with session:
         tell_loaded(session.runtime)
-        finals = _hear(session, source, voice.console())
+        finals = _hear(session, source, console)
         voice.detail(f"{printable(file)}: {session.clock_s:.1f} s heard")
         if not finals:
             voice.warn(f"no speech was found in {file}.")
         answers = []
         for question in questions:
             if as_json:
-                answers.append(session.ask(question))
+                with waiting(console, "answering"):
+                    answers.append(session.ask(question))
             else:
-                _answer(session, question, alone=len(questions) == 1)
+                _answer(session, question, console, alone=len(questions) == 1)
             voice.detail(f"answered: {question.strip()}")
         if as_json:
             click.echo(
@@ -145,34 +148,43 @@ def _note(event: Event) -> None:
         voice.warn(event.message)
 
 
-def _answer(session: Session, question: str, *, alone: bool) -> None:
+def _answer(session: Session, question: str, console: Console, *, alone: bool) -> None:
     """One question gives its answer and nothing else; several say which is which."""
     if not alone:
-        click.echo(f"Q: {question.strip()}\nA: ", nl=False)
-    growing = _Growing()
-    answer = session.ask(question, on_text=growing.show if sys.stdout.isatty() else None)
+        click.echo(f"Q: {printable(question)}")
+        sys.stdout.flush()
+    growing = _Growing("" if alone else "A: ")
+    with waiting(console, "answering") as stop:
+
+        def show(text: str) -> None:
+            stop()
+            growing.show(text)
+
+        watched = sys.stdout is not None and sys.stdout.isatty()
+        answer = session.ask(question, on_text=show if watched else None)
     growing.end(answer.text)
 
 
 class _Growing:
-    """A text that appears on standard output as it grows."""
+    """A text that appears on standard output as it grows, behind `name`."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "") -> None:
+        self._name = name
         self._shown = ""
 
     def show(self, text: str) -> None:
         # Half a character of several bytes may still change.
         text = printable(text).rstrip("\ufffd")
         if text.startswith(self._shown):
-            click.echo(text[len(self._shown) :], nl=False)
+            click.echo(self._name + text[len(self._shown) :], nl=False)
             sys.stdout.flush()
-            self._shown = text
+            self._name, self._shown = "", text
 
     def end(self, text: str) -> None:
         """The rest of it; all of it anew in the odd case that it has become another."""
         text = printable(text)
         known = text.startswith(self._shown)
-        click.echo(text[len(self._shown) :] if known else f"\n{text}")
+        click.echo(self._name + (text[len(self._shown) :] if known else f"\n{text}"))
         sys.stdout.flush()
 
 

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
-from rich.console import Console
 
 from edge_audiokv.audio.endpoint import EndpointConfig
-from edge_audiokv.audio.level import measure
+from edge_audiokv.audio.live.early import Early
 from edge_audiokv.audio.live.monitor import MonitoredSource, Recorder
 from edge_audiokv.audio.opening import make_source
-from edge_audiokv.audio.source import AudioSource, Samples
+from edge_audiokv.audio.source import AudioSource
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.archive import archive_option
 from edge_audiokv.cli.command import Command
-from edge_audiokv.cli.ending import ending_signals
+from edge_audiokv.cli.live.desk import Desk
+from edge_audiokv.cli.live.keyboard import Keyboard, find_terminal
 from edge_audiokv.cli.options import (
     Number,
     engine_options,
@@ -31,14 +28,11 @@ from edge_audiokv.cli.options import (
     settings_from,
 )
 from edge_audiokv.cli.results import format_of, model_facts, tell_loaded
-from edge_audiokv.cli.wording import worded
 from edge_audiokv.engine.session import Session, SessionSettings
-from edge_audiokv.errors import EdgeAudioKVError, OutputError
-from edge_audiokv.events import Event, SessionEnded, Warned
+from edge_audiokv.events import SessionEnded
 from edge_audiokv.kv.memory import peak_rss_bytes
-from edge_audiokv.models.progress import progress_bar
-from edge_audiokv.output import Writer, keep_apart, open_output
-from edge_audiokv.output.live import PlainView, View, make_view
+from edge_audiokv.output import keep_apart, open_output
+from edge_audiokv.output.live import LiveView, PlainView, beside, is_live
 from edge_audiokv.units import format_bytes, format_cap, format_clock
 
 
@@ -98,7 +92,8 @@ def listen(
     """Listen and write down what is said, inside --mem, for as long as it takes.
 
     Without SOURCE the microphone is heard; SOURCE is a file, or - for standard input. While it
-    listens, type a question and press Enter: the answer comes from what was heard so far.
+    listens, type a question and press Enter: the answer comes from what was heard so far. On a
+    terminal it stands at the bottom while it is typed, under a panel that is gone at the end.
     Ctrl-C ends the open segment, prints a summary and exits with 130.
 
     \b
@@ -125,27 +120,46 @@ def listen(
         with opened:
             pass
     # Where people look at the words: on standard output if that is the terminal.
-    shown = output == "-" and format_name == "text" and sys.stdout.isatty()
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
+    shown = output == "-" and format_name == "text" and on_terminal
+    console = voice.console(sys.stdout if shown else sys.stderr)
+    # Nothing is drawn, and nothing but text printed, when -q asks for silence.
+    quiet = voice.current().is_quiet
+    live = is_live(console) and not quiet
+    terminal = find_terminal(by_key=live, sound_on_stdin=source == "-")
     with ExitStack() as stack:
         recorder = Recorder(save_audio) if save_audio is not None else None
         if recorder is not None:
             recorder.open()
             stack.callback(recorder.close)
-        with progress_bar(voice.console()) as report:
-            session = Session(engine, settings, progress=report).load()
+        make = LiveView if live else PlainView
+        view = make(console, finals=shown or output != "-", typing=terminal is not None)
+        if not quiet:
+            view.loading(engine.model)
+        stack.enter_context(view)
+        session = Session(engine, settings, progress=None if quiet else view.progress)
+        desk = Desk(session, view, recorder)
+        if live:
+            stack.enter_context(beside(view))
+        if live or terminal is not None:
+            stack.enter_context(Keyboard(desk, terminal, by_key=live))
+        # A fetch may take minutes, which nobody should talk through.
+        session.runtime.find()
+        heard: AudioSource = MonitoredSource(opened, desk.look)
+        if source is None or source == "-":
+            heard = stack.enter_context(Early(heard))
         stack.enter_context(session)
         tell_loaded(session.runtime)
-        writer = None if shown else stack.enter_context(open_output(output, format_name, **writing))
-        console = voice.console(sys.stdout if shown else sys.stderr)
-        view = stack.enter_context(_view(console, finals=shown or output != "-"))
-        desk = _Desk(session, view, writer, recorder)
-        session.on_event = desk.handle
-        if source != "-" and sys.stdin is not None and sys.stdin.isatty():
-            desk.take_questions()
-        if writer is not None:
+        if not shown:
+            writer = stack.enter_context(open_output(output, format_name, **writing))
             writer.facts = model_facts(session.runtime)
             stack.callback(lambda: writer.heard(source or "microphone", session.clock_s))
-        code = desk.run(MonitoredSource(opened, desk.look))
+            desk.writer = writer
+        session.on_event = desk.handle
+        view.status.memory = session.memory()
+        if not quiet:
+            view.listening()
+        code = desk.run(heard)
     # Only now: a result on the same terminal is whole.
     _summary(session, desk.ended)
     if code:
@@ -162,89 +176,6 @@ def _source(name: str | None, device: str | None, raw: str | None, realtime: boo
     opened.check()
     source: AudioSource = opened
     return source
-
-
-def _view(console: Console, *, finals: bool) -> View:
-    """Nothing is drawn, and nothing but text printed, when -q asks for silence."""
-    if voice.current().is_quiet:
-        return PlainView(console, finals)
-    return make_view(console, finals=finals)
-
-
-class _Desk:
-    """Takes events to the view and the writer, signals and questions to the session."""
-
-    def __init__(
-        self, session: Session, view: View, writer: Writer | None, recorder: Recorder | None
-    ) -> None:
-        self.session = session
-        self.view = view
-        self.writer = writer
-        self.recorder = recorder
-        self.ended: SessionEnded | None = None
-        self._lock = threading.Lock()
-        self._signal = 0
-
-    def handle(self, event: Event) -> None:
-        """Called for every event, by the thread that caused it."""
-        with self._lock:
-            if self.writer is not None:
-                self.writer.write(event)
-            if voice.shows(event):
-                self.view.show(worded(event))
-        if isinstance(event, SessionEnded):
-            self.ended = event
-
-    def look(self, samples: Samples) -> None:
-        """Called for every block of sound."""
-        status, session = self.view.status, self.session
-        if len(samples):
-            status.level_dbfs = measure(samples).rms_dbfs
-        status.clock_s = session.clock_s
-        if session.clock_s > 5:
-            status.realtime_factor = session.watch.total_s / session.clock_s
-        if self.recorder is not None:
-            try:
-                self.recorder.write(samples)
-            except OutputError as error:
-                # Listening goes on: the text is worth more than the recording.
-                self.handle(Warned(session.clock_s, str(error)))
-        with self._lock:
-            self.view.refresh()
-
-    def take_questions(self) -> None:
-        """Answer lines typed at the terminal, from a thread of their own."""
-
-        def read() -> None:
-            for line in sys.stdin:
-                if not line.strip():
-                    continue
-                try:
-                    self.session.ask(line)
-                except EdgeAudioKVError as error:
-                    self.handle(Warned(self.session.clock_s, str(error)))
-
-        threading.Thread(target=read, name="questions", daemon=True).start()
-
-    def run(self, source: AudioSource) -> int:
-        """Listen until the source ends or a signal comes; the exit code."""
-        numbers = [signal.SIGINT, *ending_signals()]
-        before = {number: signal.getsignal(number) for number in numbers}
-        for number in before:
-            signal.signal(number, self._on_signal)
-        try:
-            for _event in self.session.listen(source):
-                pass  # handle() has seen it
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-        return 128 + self._signal if self._signal else 0
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._signal:
-            raise KeyboardInterrupt
-        self._signal = number
-        self.session.stop("interrupted" if number == signal.SIGINT else "terminated")
 
 
 def _summary(session: Session, ended: SessionEnded | None) -> None:

@@ -126,7 +126,7 @@ def transcribe(
         joined = None
         if output_dir is None:
             joined = stack.enter_context(open_output(output, format_name, **writing))
-        with progress_bar(console) as report:
+        with progress_bar(console, loading=settings.model) as report:
             transcriber = stack.enter_context(
                 Transcriber(settings, endpoint=endpoint, progress=report)
             )

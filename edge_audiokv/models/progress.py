@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -15,19 +15,33 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.spinner import Spinner
+from rich.text import Text
 
-from ..units import format_bytes
+from ..units import format_bytes, printable
 from .download import Progress as Report
 
 
+class _Bars(Progress):
+    """Bars, and under them what they are for: that takes its time after the last of them, too."""
+
+    spinner: Spinner | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.spinner is not None:
+            yield self.spinner
+
+
 @contextmanager
-def progress_bar(console: Console | None = None) -> Iterator[Report]:
+def progress_bar(console: Console | None = None, *, loading: str = "") -> Iterator[Report]:
     """A callback for `ensure` that draws a bar; where nobody watches, it prints one line a fetch.
 
-    The bar disappears when it is done. stdout is not touched.
+    `loading` is told at once, and for as long as the block takes. Both disappear when it is done.
+    stdout is not touched.
     """
     console = console or Console(stderr=True)
-    bar = Progress(
+    bar = _Bars(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         DownloadColumn(),
@@ -37,6 +51,9 @@ def progress_bar(console: Console | None = None) -> Iterator[Report]:
         transient=True,
         disable=not console.is_terminal,
     )
+    if loading:
+        # Of plain characters: every terminal has them.
+        bar.spinner = Spinner("line", Text(f"loading {printable(loading)}"))
     tasks: dict[str, TaskID] = {}
 
     def report(name: str, done_bytes: int, total_bytes: int) -> None:

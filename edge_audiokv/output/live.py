@@ -1,18 +1,29 @@
-"""What a person sees while the machine listens: level, words as they come, where the bytes are.
+"""What a person sees while the machine listens: finals with their times, and what goes on now.
 
-On a terminal a few lines at the bottom are redrawn and finals scroll above them; elsewhere each
-thing worth knowing is one plain line. Neither prints results to standard output unless the view
-was given a console on it.
+On a terminal a panel at the bottom is redrawn and finals scroll above it; elsewhere each thing
+worth knowing is one plain line. Neither prints results to standard output unless the view was
+given a console on it.
 """
 
 from __future__ import annotations
 
+import io
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    closing,
+    contextmanager,
+    redirect_stderr,
+    redirect_stdout,
+)
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TextIO
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Console
 from rich.text import Text
 
 from edge_audiokv.events import (
@@ -21,132 +32,46 @@ from edge_audiokv.events import (
     DeviceRestored,
     Event,
     Final,
-    MemoryReport,
     Overflow,
     Partial,
     SpeechStarted,
     Stalled,
     Warned,
 )
+from edge_audiokv.output import region
+from edge_audiokv.output.panel import Status, panel
 from edge_audiokv.output.text import one_line
 from edge_audiokv.units import format_bytes, format_clock, printable
 
 _REDRAWS_HZ = 8
-_METER_CELLS = 20
-_METER_FLOOR_DBFS = -60.0
-_MEMORY_CELLS = 40
-_COLOURS = ("cyan", "magenta", "blue", "yellow", "green", "red")
 
 
-@dataclass
-class Status:
-    """The numbers in the view. The owner sets them; nothing here grows."""
-
-    level_dbfs: float = -120.0
-    clock_s: float = 0.0
-    realtime_factor: float | None = None
-    dropped_samples: int = 0
-    speaking: bool = False
-    partial: str = ""
-    stable: str = ""
-    memory: MemoryReport | None = None
-    device: str = ""
-    device_lost: bool = False
-
-    def take(self, event: Event) -> None:
-        """Let an event change what is shown."""
-        match event:
-            case SpeechStarted():
-                self.speaking, self.partial, self.stable = True, "", ""
-            case Partial():
-                self.partial, self.stable = one_line(event.text), one_line(event.stable)
-            case Final():
-                self.speaking, self.partial, self.stable = False, "", ""
-            case MemoryReport():
-                self.memory = event
-            case Overflow():
-                self.dropped_samples += event.dropped_samples
-            case DeviceLost():
-                self.device, self.device_lost = event.device, True
-            case DeviceRestored():
-                self.device, self.device_lost = event.device, False
-            case _:
-                pass
-
-
-def notice(event: Event) -> str:
-    """One line about an event that a person should see; empty for the others."""
+def notice(event: Event) -> list[tuple[str, str]]:
+    """Lines about an event that a person should see, each with its style; none for the others."""
     match event:
         case Final():
-            return one_line(event.text)
+            text = printable(one_line(event.text))
+            return [(f"{format_clock(event.start_s)[:8]} {text}", "")] if text else []
         case Answer():
-            return f"Q: {one_line(event.question)}  A: {one_line(event.text)}"
+            question, answer = printable(event.question), printable(event.text)
+            return [(f"Q: {question}", "cyan"), (f"A: {answer}", "bold")]
         case Warned():
-            return f"warning: {printable(event.message)}"
+            return [(f"warning: {printable(event.message)}", "yellow")]
         case DeviceLost():
-            return f"microphone lost: {event.device}; waiting for it"
+            return [(f"microphone lost: {printable(event.device)}; waiting for it", "red")]
         case DeviceRestored():
-            return f"microphone is back: {event.device}"
+            return [(f"microphone is back: {printable(event.device)}", "green")]
         case Overflow():
-            return f"warning: {event.dropped_samples} samples dropped; the machine is too slow"
+            lost = f"warning: {event.dropped_samples} samples dropped; the machine is too slow"
+            return [(lost, "yellow")]
         case Stalled():
-            return f"warning: no progress for {event.waited_s:.1f} s"
+            return [(f"warning: no progress for {event.waited_s:.1f} s", "yellow")]
         case _:
-            return ""
-
-
-def level_meter(level_dbfs: float) -> Text:
-    """A bar from -60 to 0 dBFS."""
-    share = (level_dbfs - _METER_FLOOR_DBFS) / -_METER_FLOOR_DBFS
-    cells = round(_METER_CELLS * min(1.0, max(0.0, share)))
-    colour = "red" if level_dbfs > -3 else "yellow" if level_dbfs > -12 else "green"
-    bar = Text("█" * cells, style=colour)
-    bar.append("·" * (_METER_CELLS - cells), style="dim")
-    return bar
-
-
-def memory_bar(report: MemoryReport) -> Text:
-    """The cap as one bar, a colour for each part, what is free in dots; then the legend."""
-    cap_bytes = max(report.cap_bytes, 1)
-    bar, legend, used_cells = Text(), Text(), 0
-    largest_first = sorted(report.parts.items(), key=lambda part: -part[1])
-    for index, (name, part_bytes) in enumerate(largest_first):
-        colour = _COLOURS[index % len(_COLOURS)]
-        cells = min(round(_MEMORY_CELLS * part_bytes / cap_bytes), _MEMORY_CELLS - used_cells)
-        used_cells += cells
-        bar.append("█" * cells, style=colour)
-        legend.append(f" {name} ", style=colour)
-        legend.append(format_bytes(part_bytes))
-    bar.append("·" * (_MEMORY_CELLS - used_cells), style="dim")
-    bar.append(f" {format_bytes(report.rss_bytes)} of {format_bytes(report.cap_bytes)}")
-    return bar.append("\n").append(legend)
-
-
-def render(status: Status) -> RenderableType:
-    """The lines at the bottom of the terminal."""
-    head = Text()
-    if status.device_lost:
-        head.append("no microphone ", style="bold red")
-    else:
-        head.append("● " if status.speaking else "○ ", style="bold green")
-    head.append_text(level_meter(status.level_dbfs))
-    head.append(f" {status.level_dbfs:5.0f} dB  {format_clock(status.clock_s)[:8]}")
-    if status.realtime_factor is not None:
-        head.append(f"  {status.realtime_factor:.2f} x real time")
-    if status.dropped_samples:
-        head.append(f"  {status.dropped_samples} samples dropped", style="red")
-    lines: list[RenderableType] = [head]
-    if status.memory is not None:
-        lines.append(memory_bar(status.memory))
-    if status.partial:
-        words = Text(status.stable, style="grey70")
-        words.append(status.partial.removeprefix(status.stable), style="grey50 italic")
-        lines.append(words)
-    return Group(*lines)
+            return []
 
 
 class View(Protocol):
-    """What `listen` talks to, terminal or not."""
+    """What `listen` talks to, terminal or not. Any thread may."""
 
     status: Status
 
@@ -154,6 +79,27 @@ class View(Protocol):
 
     def refresh(self) -> None:
         """The owner has changed `status`."""
+
+    def redraw(self) -> None:
+        """The same, now: a key was pressed."""
+
+    def loading(self, name: str) -> None:
+        """Say what is loaded; also before the block."""
+
+    def progress(self, name: str, done_bytes: int, total_bytes: int) -> None:
+        """Say how far a fetch, or a file that is made, is."""
+
+    def listening(self) -> None:
+        """All is loaded."""
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Somebody else writes to the same terminal within."""
+
+    def pause(self) -> None:
+        """Leave nothing on the terminal, until `resume`."""
+
+    def resume(self) -> None:
+        """The terminal is ours again, whatever others left on it."""
 
     def __enter__(self) -> Self: ...
 
@@ -167,21 +113,63 @@ class View(Protocol):
 
 @dataclass
 class PlainView:
-    """One line an event, for logs and pipes. `finals` says whether finals are printed too."""
+    """Plain lines, for logs, pipes and simple terminals.
+
+    `finals` says whether finals and answers are printed; `typing` that questions can be typed.
+    """
 
     console: Console
     finals: bool = False
+    typing: bool = False
     status: Status = field(default_factory=Status)
 
+    def __post_init__(self) -> None:
+        self._lock = threading.RLock()
+        self._fetched = ""
+
     def show(self, event: Event) -> None:
-        self.status.take(event)
+        with self._lock:
+            self.status.take(event)
+            for line, style in self._lines(event):
+                self._print(line, style)
+
+    def _lines(self, event: Event) -> list[tuple[str, str]]:
         if isinstance(event, (Final, Answer)) and not self.finals:
-            return
-        line = notice(event)
-        if line:
-            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            return []
+        return notice(event)
+
+    def _print(self, line: str, style: str = "") -> None:
+        self.console.print(Text(line, style), soft_wrap=True)
 
     def refresh(self) -> None:
+        pass
+
+    def redraw(self) -> None:
+        pass
+
+    def loading(self, name: str) -> None:
+        # A log gets what goes wrong; a person wants to know why nothing is heard yet.
+        if self.console.is_terminal:
+            self._print(f"loading {name} ...")
+
+    def progress(self, name: str, done_bytes: int, total_bytes: int) -> None:
+        if name != self._fetched and name.startswith("fetch "):
+            self._fetched = name
+            self._print(f"{name} ({format_bytes(total_bytes)})")
+
+    def listening(self) -> None:
+        if self.console.is_terminal:
+            asking = "; type a question and press Enter at any time" if self.typing else ""
+            self._print(f"listening{asking}; Ctrl-C ends")
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        yield
+
+    def pause(self) -> None:
+        pass
+
+    def resume(self) -> None:
         pass
 
     def __enter__(self) -> Self:
@@ -197,40 +185,103 @@ class PlainView:
 
 
 class LiveView(PlainView):
-    """The same, with the redrawn lines at the bottom. It takes itself away when it ends."""
+    """The same, with the panel at the bottom. It takes itself away when it ends."""
 
-    def __init__(self, console: Console, *, finals: bool = True) -> None:
-        super().__init__(console, finals)
-        # Our own refreshes, no thread of rich's: output stays in the owner's order.
-        self._live = Live(
-            render(self.status),
-            console=console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+    def __init__(self, console: Console, *, finals: bool = True, typing: bool = False) -> None:
+        super().__init__(console, finals, typing)
+        if typing:
+            self.status.typed = "", ""
+        self._open = False
+        self._drawn: tuple[object, ...] = ()
         self._last_draw_s = 0.0
+        self._loading_since_s = 0.0
 
     def show(self, event: Event) -> None:
-        super().show(event)
-        if isinstance(event, (SpeechStarted, Partial, Final, DeviceLost, DeviceRestored)):
-            self._draw()
-        else:
-            self.refresh()
+        with self._lock:
+            self.status.take(event)
+            lines = self._lines(event)
+            if lines or isinstance(event, (SpeechStarted, Partial, Final)):
+                self._draw(lines)
+            else:
+                self.refresh()
 
     def refresh(self) -> None:
         """Redraw, at most eight times a second."""
-        now_s = self.console.get_time()
-        if now_s - self._last_draw_s >= 1 / _REDRAWS_HZ:
-            self._last_draw_s = now_s
+        with self._lock:
+            if self.console.get_time() - self._last_draw_s >= 1 / _REDRAWS_HZ:
+                self._draw()
+
+    def redraw(self) -> None:
+        with self._lock:
             self._draw()
 
-    def _draw(self) -> None:
-        self._live.update(render(self.status), refresh=True)
+    def loading(self, name: str) -> None:
+        self._loading_since_s = self.console.get_time()
+        self.status.loading = printable(name)
+        self.redraw()
+
+    def progress(self, name: str, done_bytes: int, total_bytes: int) -> None:
+        share = f"{done_bytes / total_bytes:.0%} of " if total_bytes else ""
+        name = printable(name)
+        self.status.loading_detail = f"{name}: {share}{format_bytes(total_bytes)}"
+        self.refresh()
+
+    def listening(self) -> None:
+        self.status.loading = self.status.loading_detail = ""
+        self.redraw()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        with self._lock:
+            if self._open:
+                self._write(region.draw(()))
+            try:
+                yield
+            finally:
+                self._drawn = ()
+                self._draw()
+
+    def pause(self) -> None:
+        with self._lock:
+            if self._open:
+                self._open = False
+                self._write(region.end(typing=self.typing))
+
+    def resume(self) -> None:
+        with self._lock:
+            self._open = True
+            self._drawn = ()
+            self._write(region.begin(typing=self.typing))
+            self._draw()
+
+    def _draw(self, above: list[tuple[str, str]] | None = None) -> None:
+        now_s = self._last_draw_s = self.console.get_time()
+        if self.status.loading:
+            self.status.loading_s = now_s - self._loading_since_s
+        if not self._open:
+            for line, style in above or []:
+                self._print(line, style)
+            return
+        rows = tuple(self._escaped(row) for row in panel(self.status, self.console))
+        left = "".join(self._escaped(_dated(line, style)) + "\n" for line, style in above or [])
+        if left or (self.console.size, rows) != self._drawn:
+            self._write(region.draw(rows, left))
+            self._drawn = self.console.size, rows
+
+    def _escaped(self, text: Text) -> str:
+        with self.console.capture() as captured:
+            self.console.print(text, end="", soft_wrap=True)
+        return captured.get()
+
+    def _write(self, text: str) -> None:
+        """All of a drawing at once: nobody sees half of it, and what others write lies between."""
+        encoding = self.console.encoding
+        file = self.console.file
+        file.write(text.encode(encoding, "replace").decode(encoding))
+        file.flush()
 
     def __enter__(self) -> Self:
-        self._live.start(refresh=True)
+        self.resume()
         return self
 
     def __exit__(
@@ -239,11 +290,66 @@ class LiveView(PlainView):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._live.stop()
+        self.pause()
 
 
-def make_view(console: Console, *, finals: bool) -> View:
-    """A LiveView on a terminal, a PlainView elsewhere."""
-    if console.is_terminal and not console.is_dumb_terminal:
-        return LiveView(console, finals=finals)
-    return PlainView(console, finals)
+class WholeLines(io.TextIOBase):
+    """Hands on whole lines while `view` makes way: what stands above a panel is never half a line.
+    `close` gives the rest, and leaves `stream` open.
+    """
+
+    def __init__(self, stream: TextIO, view: View) -> None:
+        self._stream = stream
+        self._view = view
+        self._rest = ""
+
+    def write(self, text: str, /) -> int:
+        whole, newline, self._rest = (self._rest + text).rpartition("\n")
+        if newline:
+            self._put(whole + newline)
+        return len(text)
+
+    def _put(self, text: str) -> None:
+        with self._view.aside():
+            self._stream.write(text)
+            self._stream.flush()
+
+    def close(self) -> None:
+        if not self.closed:
+            if self._rest:
+                self._put(self._rest + "\n")
+            super().close()
+
+
+@contextmanager
+def beside(view: View) -> Iterator[None]:
+    """Within, whatever is written to the terminal by way of sys.stdout and sys.stderr goes above
+    the panel.
+    """
+    with ExitStack() as stack:
+        for name, redirect in (("stdout", redirect_stdout), ("stderr", redirect_stderr)):
+            stream = getattr(sys, name)
+            if stream is not None and stream.isatty():
+                lines = stack.enter_context(closing(WholeLines(stream, view)))
+                stack.enter_context(redirect(lines))
+        yield
+
+
+def _dated(line: str, style: str) -> Text:
+    """A line as it stays on the screen: the time of a final is told apart from its words."""
+    if style:
+        return Text(line, style)
+    time, _, words = line.partition(" ")
+    return Text.assemble((time, "dim"), " ", words)
+
+
+def is_live(console: Console) -> bool:
+    """Whether `console` is a screen that can be redrawn."""
+    return console.is_terminal and not console.is_dumb_terminal
+
+
+def make_view(console: Console, *, finals: bool, typing: bool = False) -> View:
+    """A LiveView on a terminal, a PlainView elsewhere; `typing`: questions can be typed."""
+    if is_live(console):
+        return LiveView(console, finals=finals, typing=typing)
+    return PlainView(console, finals, typing)

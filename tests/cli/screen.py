@@ -11,59 +11,120 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Self
 
 import pyte
 
 import edge_audiokv
 
+# Makes the terminal at stderr the one that controls the command, as a shell does: keys become
+# signals, and /dev/tty is there.
+_LAUNCH = """
+import fcntl, os, sys, termios
+fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
 
 class Terminal:
-    """Runs `edge-audiokv ARGS` on a pseudo-terminal; `screen` is what is on it."""
+    """Runs `edge-audiokv ARGS`, or `argv`, on a pseudo-terminal; `screen` is what is on it."""
 
-    def __init__(self, *args: object, columns: int = 80, lines: int = 24, **variables: str) -> None:
+    def __init__(
+        self,
+        *args: object,
+        columns: int = 80,
+        lines: int = 24,
+        argv: list[str] | None = None,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        **variables: str,
+    ) -> None:
         self.screen = pyte.HistoryScreen(columns, lines, history=1000, ratio=0.5)
         self.stream = pyte.ByteStream(self.screen)
         self.raw = b""
-        self._pty, theirs = pty.openpty()
+        self._pty, self._theirs = pty.openpty()
+        self.modes_before = termios.tcgetattr(self._theirs)
         self.resize(columns, lines)
         root = str(Path(edge_audiokv.__file__).resolve().parents[1])
         environment = {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": root, **variables}
         environment.pop("NO_COLOR", None) if "NO_COLOR" not in variables else None
+        argv = argv or [sys.executable, "-m", "edge_audiokv", *map(str, args)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "edge_audiokv", *map(str, args)],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
+            [sys.executable, "-c", _LAUNCH, *argv],
+            stdin=self._theirs if stdin is None else stdin,
+            stdout=self._theirs if stdout is None else stdout,
+            stderr=self._theirs,
             env=environment,
             start_new_session=True,
         )
-        os.close(theirs)
 
     def resize(self, columns: int, lines: int) -> None:
         fcntl.ioctl(self._pty, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.screen.resize(lines, columns)
 
+    def type(self, data: bytes) -> None:
+        os.write(self._pty, data)
+
+    def read(self, timeout_s: float = 0.1) -> bool:
+        """Take in what came; False if nothing did."""
+        if not select.select([self._pty], [], [], timeout_s)[0]:
+            return False
+        data = os.read(self._pty, 65536)
+        self.raw += data
+        self.stream.feed(data)
+        return True
+
+    def until(self, seen: Callable[[list[str]], object], timeout_s: float = 120) -> None:
+        """Read until `seen` is true of the lines on the screen."""
+        deadline = time.monotonic() + timeout_s
+        while not seen(self.lines):
+            gone = self.process.poll() is not None
+            if not self.read() and (gone or time.monotonic() > deadline):
+                raise AssertionError("it never came:\n" + "\n".join(self.lines))
+
+    def until_words(self, words: str, timeout_s: float = 120) -> None:
+        self.until(lambda lines: any(words in line for line in lines), timeout_s)
+
     def finish(self, timeout_s: float = 120) -> int:
         """Read until the command ends; its exit code."""
         deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            ready, _, _ = select.select([self._pty], [], [], 0.2)
-            if ready:
-                try:
-                    data = os.read(self._pty, 65536)
-                except OSError:  # the other side is closed
-                    break
-                if not data:
-                    break
-                self.raw += data
-                self.stream.feed(data)
-            elif self.process.poll() is not None:
-                break
-        else:
-            self.process.kill()
-        os.close(self._pty)
+        while self.process.poll() is None:
+            self.read()
+            if time.monotonic() > deadline:
+                self.process.kill()
+        while self.read(0.0):
+            pass
         return self.process.wait(timeout=10)
+
+    @property
+    def modes(self) -> list[Any]:
+        return termios.tcgetattr(self._theirs)
+
+    @property
+    def unread(self) -> int:
+        """Bytes that were typed and would go to the next command."""
+        modes = termios.tcgetattr(self._theirs)
+        raw = [*modes]
+        raw[3] &= ~termios.ICANON
+        termios.tcsetattr(self._theirs, termios.TCSANOW, raw)
+        count = fcntl.ioctl(self._theirs, termios.FIONREAD, struct.pack("i", 0))
+        termios.tcsetattr(self._theirs, termios.TCSANOW, modes)
+        return int(struct.unpack("i", count)[0])
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(timeout=10)
+        for handle in (self._pty, self._theirs):
+            os.close(handle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def lines(self) -> list[str]:

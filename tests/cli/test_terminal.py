@@ -25,8 +25,9 @@ def test_results_stand_alone_on_the_screen(
     spoken, columns: int, variables: dict[str, str], options: list[str]
 ) -> None:
     paths = [spoken[name].path for name in ("letter", "garden")]
-    terminal = Terminal("transcribe", *paths, *options, columns=columns, **variables)
-    assert terminal.finish() == 0
+    with Terminal("transcribe", *paths, *options, columns=columns, **variables) as terminal:
+        assert terminal.finish() == 0
+        assert terminal.modes == terminal.modes_before
     text = " ".join("".join(f"{line:<{columns}}" for line in terminal.lines).split())
     heard = text.split()
     assert heard[:2] == ["he", "wrote"] and "opened" in heard
@@ -39,7 +40,7 @@ def test_results_stand_alone_on_the_screen(
 
 def test_help_fits_the_terminal() -> None:
     for columns in (40, 80):
-        terminal = Terminal("transcribe", "--help", columns=columns)
-        assert terminal.finish() == 0
+        with Terminal("transcribe", "--help", columns=columns) as terminal:
+            assert terminal.finish() == 0
         assert b"Common options:" in terminal.raw
         assert all(len(line) <= columns for line in terminal.raw.decode().splitlines()[:3])
