@@ -346,10 +346,3 @@ def _dated(line: str, style: str) -> Text:
 def is_live(console: Console) -> bool:
     """Whether `console` is a screen that can be redrawn."""
     return console.is_terminal and not console.is_dumb_terminal
-
-
-def make_view(console: Console, *, finals: bool, typing: bool = False) -> View:
-    """A LiveView on a terminal, a PlainView elsewhere; `typing`: questions can be typed."""
-    if is_live(console):
-        return LiveView(console, finals=finals, typing=typing)
-    return PlainView(console, finals, typing)

@@ -20,7 +20,7 @@ from edge_audiokv.events import (
     SpeechStarted,
     Warned,
 )
-from edge_audiokv.output.live import LiveView, PlainView, WholeLines, beside, is_live, make_view
+from edge_audiokv.output.live import LiveView, PlainView, WholeLines, beside, is_live
 
 
 def plain(events: list[Event], finals: bool) -> list[str]:
@@ -241,12 +241,8 @@ def test_words_that_a_terminal_cannot_write_do_not_end_it() -> None:
     assert b"w?r" in file.buffer.getvalue()
 
 
-def test_terminal_decides_the_view() -> None:
+def test_a_terminal_that_can_be_redrawn_is_told_apart() -> None:
     screen = Console(file=io.StringIO(), force_terminal=True, _environ={})
     dumb = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
     piped = Console(file=io.StringIO(), _environ={})
     assert [is_live(console) for console in (screen, dumb, piped)] == [True, False, False]
-    assert isinstance(make_view(screen, finals=True), LiveView)
-    for console in (dumb, piped):
-        view = make_view(console, finals=True)
-        assert isinstance(view, PlainView) and not isinstance(view, LiveView)
