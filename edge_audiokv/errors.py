@@ -20,7 +20,10 @@ Each message says what happened; `cure` says what to do about it.
 
 from __future__ import annotations
 
-from edge_audiokv.units import printable
+from edge_audiokv.units import clipped, printable
+
+# What was typed or fetched may stand in a message, and have any length.
+MOST_CHARS = 2000
 
 
 class EdgeAudioKVError(Exception):
@@ -29,8 +32,8 @@ class EdgeAudioKVError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, *, cure: str = "") -> None:
-        self.what = printable(what)
-        self.cure = printable(cure)
+        self.what = clipped(printable(what), MOST_CHARS)
+        self.cure = clipped(printable(cure), MOST_CHARS)
         super().__init__(f"{self.what} {self.cure}".strip())
 
 

@@ -47,14 +47,21 @@ def _rounded(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def from_json(line: str) -> Event:
-    """The event in `line`. Unknown fields are ignored; an unknown type raises ValueError."""
-    data = json.loads(line)
+    """The event in `line`. Unknown fields are ignored.
+
+    Raises ValueError for an unknown type, and for what is no event.
+    """
     try:
-        cls = Event.registry[data.pop("type")]
-    except KeyError as error:
-        raise ValueError(f"unknown event type {error}; known: {sorted(Event.registry)}") from None
-    known = {field.name for field in fields(cls)}
-    return cls(**{name: value for name, value in data.items() if name in known})
+        data = json.loads(line)
+        name = data.pop("type")
+        if name not in Event.registry:
+            known = ", ".join(sorted(Event.registry))
+            raise ValueError(f"unknown event type {name!r}; known: {known}")
+        cls = Event.registry[name]
+        own = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in data.items() if name in own})
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"this is no event: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,15 @@ def open_part(path: Path, *, append: bool = False) -> int:
     return os.open(path, flags | (os.O_APPEND if append else os.O_TRUNC), 0o644)
 
 
+def read_bounded(path: Path, most_bytes: int) -> bytes:
+    """All of a file that somebody else made. Raises OSError, and ValueError if it has more."""
+    with path.open("rb") as stream:
+        data = stream.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise ValueError(f"it has more than {most_bytes >> 20} MiB")
+    return data
+
+
 @contextmanager
 def growing(path: Path, *, private: bool = False) -> Iterator[Path]:
     """A new file beside `path`, of an unguessable name; it takes `path`'s when the block ends.

@@ -45,6 +45,8 @@ def parse_share(text: str) -> float:
     """Share in (0, 1] from "40%" or "0.4". Raises ValueError otherwise."""
     stripped = text.strip()
     try:
+        if not stripped.isascii() or "_" in stripped:  # float() takes digits of every script
+            raise ValueError
         share = float(stripped[:-1]) / 100 if stripped.endswith("%") else float(stripped)
     except ValueError:
         raise ValueError(f"{text!r} is not a share; write 40% or 0.4") from None
@@ -59,6 +61,14 @@ def printable(text: str) -> str:
     if line.isprintable():
         return line
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+
+
+def clipped(text: str, most_chars: int) -> str:
+    """`text`, or its two ends where it is longer than `most_chars`."""
+    if len(text) <= most_chars:
+        return text
+    half = max(1, (most_chars - 5) // 2)
+    return f"{text[:half]} ... {text[-half:]}"
 
 
 def format_bytes(size_bytes: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_audiokv.errors import EdgeAudioKVError
+from edge_audiokv.errors import MOST_CHARS, EdgeAudioKVError
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,9 @@ def test_one_line_that_any_terminal_takes(name: str, shown: str) -> None:
     error = EdgeAudioKVError(f"{name} is gone.", cure="Look for it.")
     assert str(error) == f"{shown} is gone. Look for it."
     assert str(error).encode()
+
+
+def test_what_was_typed_or_fetched_fills_no_screen() -> None:
+    error = EdgeAudioKVError(f"{'b' * 70_000} is gone.", cure=f"Look for {'c' * 70_000}.")
+    assert len(str(error)) <= 2 * MOST_CHARS + 1
+    assert error.what.startswith("bbb") and error.what.endswith("b is gone.")

@@ -64,3 +64,17 @@ def test_unknown_fields_are_ignored() -> None:
     word = '{"text": "a", "start_s": 0, "end_s": 1, "new": true}'
     line = f'{{"type": "final", "id": 1, "start_s": 0, "end_s": 1, "text": "a", "words": [{word}]}}'
     assert events.from_json(line) == events.Final(1, 0, 1, "a", words=(events.Word("a", 0, 1),))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("", "{", "3", "null", "[]", '"final"', "{}", '{"type": 3}', '{"type": ["final"]}'),
+        *('{"type": "final"}', '{"type": "final", "words": 3}', "[" * 100_000, "9" * 5000),
+        '{"type": "final", "id": 1, "start_s": 0, "end_s": 1, "text": "a", "words": [{}]}',
+    ],
+    ids=lambda line: line[:30],
+)
+def test_what_is_no_event_is_a_value_error(line: str) -> None:
+    with pytest.raises(ValueError):
+        events.from_json(line)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_audiokv.units import (
+    clipped,
     format_bytes,
     format_cap,
     format_clock,
@@ -38,7 +39,11 @@ def test_percentage_is_of_the_total() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "GB", "-1GB", "4 parsecs", "0", "0MB", "150%", "nan", "4GBB", "9" * 30, "1" * 400 + "GB"],
+    [
+        *("", "GB", "-1GB", "4 parsecs", "0", "0MB", "150%", "nan", "4GBB", "9" * 30),
+        *("1" * 400 + "GB", "2iB", "5i", "1e400GB", "4_0GB", "0x4GB", "inf%"),
+        *("\u0664GB", "\uff14GB", "4\uff27\uff22"),
+    ],
 )
 def test_nonsense_is_refused_with_the_accepted_forms(text: str) -> None:
     with pytest.raises(ValueError, match="write"):
@@ -50,7 +55,10 @@ def test_shares(text: str, share: float) -> None:
     assert parse_share(text) == pytest.approx(share)
 
 
-@pytest.mark.parametrize("text", ["0", "0%", "101%", "-5%", "half", "%", "nan"])
+@pytest.mark.parametrize(
+    "text",
+    ["0", "0%", "101%", "-5%", "half", "%", "nan", "1e400", "\u0664\u0660%", "1_0%", "\uff11"],
+)
 def test_bad_shares(text: str) -> None:
     with pytest.raises(ValueError, match="write"):
         parse_share(text)
@@ -100,3 +108,10 @@ def test_printable_is_one_line_that_can_be_encoded() -> None:
 def test_printable_holds_for_any_text(text: str) -> None:
     assert printable(text).isprintable()
     assert printable(text).encode("utf-8").decode() == printable(text)
+
+
+@given(st.text(), st.integers(8, 60))
+def test_clipped_keeps_both_ends(text: str, most_chars: int) -> None:
+    short = clipped(text, most_chars)
+    assert len(short) <= max(most_chars, 8) and short[:1] == text[:1] and short[-1:] == text[-1:]
+    assert (short == text) == (len(text) <= most_chars)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from edge_audiokv.engine.alignment.path import align
 from edge_audiokv.engine.alignment.times import timed
 from edge_audiokv.errors import InputError
 from edge_audiokv.events import Word
+from edge_audiokv.manifest import clip_of, read_lines
 
 _OTHER = re.compile(r"[^a-z' ]+")
 
@@ -29,21 +29,9 @@ def read_entries(manifest: Path) -> list[dict[str, Any]]:
 
     Raises InputError naming the line that cannot be used.
     """
-    try:
-        lines = manifest.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The manifest {manifest} cannot be read ({error}).") from None
     entries = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-            entry["path"], entry["text"] = str(entry["path"]), str(entry["text"])
-        except (KeyError, TypeError, ValueError, RecursionError):
-            raise InputError(
-                f"{manifest} line {number} is no clip.", cure='It needs {"path": ..., "text": ...}.'
-            ) from None
+    for number, entry in read_lines(manifest):
+        clip_of(entry, manifest, number)
         entries.append(entry)
     if not entries:
         raise InputError(f"The manifest {manifest} holds no clips.")

@@ -14,7 +14,8 @@ from edge_audiokv import __version__
 from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Group
 from edge_audiokv.cli.ending import Terminated, signals_raise
-from edge_audiokv.errors import EdgeAudioKVError
+from edge_audiokv.errors import MOST_CHARS, EdgeAudioKVError
+from edge_audiokv.units import clipped, printable
 
 # name: (module in edge_audiokv.cli, attribute, summary). Modules load only when their command runs;
 # a test compares the summaries with the commands' own help.
@@ -123,7 +124,7 @@ def cli() -> None:
 
 def _usage(error: click.ClickException) -> str:
     """A wrong command line in one line, with the way to its help."""
-    message = " ".join(error.format_message().split())
+    message = clipped(printable(error.format_message()), MOST_CHARS)
     message += "" if message.endswith((".", "?")) else "."
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is None:

@@ -8,7 +8,6 @@ compared after the English normaliser of Radford et al. 2022 (arXiv:2212.04356, 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from edge_audiokv.audio.files.file import read_all
 from edge_audiokv.errors import InputError, MissingExtraError
+from edge_audiokv.manifest import clip_of, read_lines
 
 if TYPE_CHECKING:
     from edge_audiokv.engine.transcriber import Transcriber
@@ -132,23 +132,8 @@ def read_manifest(
     the line if one cannot be used, or if nothing is left.
     """
     clips = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Cannot read the manifest {path}: {error}.", cure="Check it.") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            data = json.loads(line)
-            audio, text = data["path"], data["text"]
-            if not isinstance(audio, str) or not isinstance(text, str):
-                raise TypeError("path and text must be texts")
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InputError(
-                f"{path} line {number} is not a clip ({error}).",
-                cure='Each line needs {"path": ..., "text": ...}.',
-            ) from None
+    for number, data in read_lines(path):
+        audio, text = clip_of(data, path, number)
         speaker = str(data.get("speaker", ""))
         if not speakers or speaker in speakers:
             clip_id = str(data.get("id", Path(audio).stem))

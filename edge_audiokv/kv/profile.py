@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from edge_audiokv.errors import PolicyError
-from edge_audiokv.files import write_whole
+from edge_audiokv.files import read_bounded, write_whole
 from edge_audiokv.kv.shape import FloatArray, KVShape
 
 FORMAT = "edge-audiokv-head-profile"
 VERSION = 1
+# Some 100 tables of the largest model.
+MAX_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,15 @@ class HeadProfile:
 def load_profile(path: Path) -> HeadProfile:
     """Read and check a profile. Raises PolicyError that says what is wrong with it."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        text = read_bounded(path, MAX_BYTES)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
         raise PolicyError(
-            f"The head profile {path} cannot be read ({error.strerror}).",
+            f"The head profile {path} cannot be read ({why}).",
             cure="Check the path, or make one with 'edge-audiokv calibrate'.",
         ) from None
+    try:
+        data = json.loads(text)
     except (ValueError, RecursionError):
         raise PolicyError(f"The head profile {path} is not JSON.", cure="Make it anew.") from None
     try:

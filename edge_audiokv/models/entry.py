@@ -105,7 +105,8 @@ def read_entry(toml_path: Path) -> ModelEntry:
         raise ModelError(
             f"Cannot read {toml_path}: {error.strerror or error}.", cure="Check the path."
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        # Not TOML, not UTF-8, or a number of thousands of digits.
         raise ModelError(
             f"{toml_path} is not valid TOML: {error}.", cure="Mend the file."
         ) from None

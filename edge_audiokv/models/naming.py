@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from packaging.version import InvalidVersion, Version
 
+from ..units import clipped
+
 MAX_CHARS = 1024
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _PACKAGE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
@@ -79,7 +81,7 @@ def fault_of_url(text: str, *, loopback: bool = True) -> str | None:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
-        return f"is no address: {error}"
+        return f"is no address: {clipped(str(error), 200)}"
     if parts.username is not None or parts.password is not None:
         return "must hold no user and no password"
     if port == 0:

@@ -48,7 +48,9 @@ class Library:
 def directory() -> Path:
     """The folder of the libraries and bindings; it need not exist."""
     given = os.environ.get("EDGE_AUDIOKV_LIB_DIR")
-    return Path(given).expanduser() if given else Path(__file__).resolve().parent / "lib"
+    if given:
+        return Path(os.path.expanduser(given))  # an unknown ~user stays as it is
+    return Path(__file__).resolve().parent / "lib"
 
 
 @functools.cache

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge_audiokv.errors import PolicyError
+from edge_audiokv.kv import profile as profile_module
 from edge_audiokv.kv.profile import FORMAT, VERSION, HeadProfile, load_profile, parse_profile
 from edge_audiokv.kv.shape import KVShape
 
@@ -82,3 +84,9 @@ def test_weights_past_float32_are_refused_without_a_word_of_numpy():
         parse_profile(data | {"tables": {"speech": [[1e300]]}})
     with pytest.raises(PolicyError, match="rectangle"):
         parse_profile(data | {"tables": {"speech": [[10**400]]}})
+
+
+def test_a_profile_without_end_is_not_read_to_its_end(monkeypatch):
+    monkeypatch.setattr(profile_module, "MAX_BYTES", 1 << 20)
+    with pytest.raises(PolicyError, match="more than 1 MiB"):
+        load_profile(Path("/dev/zero"))

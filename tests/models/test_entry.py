@@ -95,3 +95,17 @@ def test_missing_huge_and_binary_files_are_told(tmp_path: Path) -> None:
     path.write_bytes(b"#" * (2 << 20))
     with pytest.raises(ModelError, match="too large"):
         read_entry(path)
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "-" + "1" * 4500, "[" + "7" * 4400 + "]"])
+def test_a_number_of_thousands_of_digits_is_told(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ModelError, match="not valid TOML") as caught:
+        read_entry(changed(tmp_path, "d_model = 576", f"d_model = {value}"))
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("length", [0, 1, 63, 63.5, -1, "true", "nan", 2**31])
+def test_a_context_that_no_prompt_fits_is_refused(tmp_path: Path, length: object) -> None:
+    path = changed(tmp_path, "context_length_tokens = 8192", f"context_length_tokens = {length}")
+    with pytest.raises(ModelError, match=r"context_length_tokens must be a (whole )?number"):
+        read_entry(path)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edge_audiokv.errors import DownloadError
+from edge_audiokv.models import http
 from edge_audiokv.models.http import TRIES, fetch_url
 
+from . import hostile
 from .server import Faults, serve
 
 DATA = random.Random(0).randbytes(1_000_000)
@@ -152,3 +155,50 @@ def test_a_length_that_is_no_number_is_an_answer_like_any_other(
     except DownloadError:
         return
     assert (tmp_path / "x.part").read_bytes() == DATA
+
+
+FLOODS = {
+    "header lines": (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+    "one header line": (b"HTTP/1.1 200 OK\r\nX: ", b"y" * 4096),
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "the status line": (b"", b"y"),
+    "the file": (b"HTTP/1.1 200 OK\r\n\r\n", b"y" * 65536),
+    "what comes with a refusal": (b"HTTP/1.1 404 No\r\n\r\n", b"y" * 65536),
+    "what comes with a redirect": (b"HTTP/1.1 302 Found\r\nLocation: URL\r\n\r\n", b"y" * 65536),
+    "tiny chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\ny\r\n"),
+    "trailers": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+        b"X: y\r\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.05])
+@pytest.mark.parametrize("what", list(FLOODS))
+def test_what_has_no_end_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, pause_s: float
+) -> None:
+    monkeypatch.setattr(http, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(http, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(http, "_SPARE_BYTES", 20_000)
+    head, flood = FLOODS[what]
+    manners = hostile.Manners([head], flood, pause_s)
+    begun_s = time.monotonic()
+    with hostile.serve(manners) as url:
+        manners.answers = [head.replace(b"URL", url.encode())]
+        with pytest.raises(DownloadError, match="Cannot fetch") as caught:
+            fetch_url(url, tmp_path / "x.part", 1000)
+    assert time.monotonic() - begun_s < hostile.MAX_FLOOD_S / 2
+    # What a socket and its buffers hold goes out before anybody can tell.
+    assert manners.sent_bytes < manners.requests * (16 << 20)
+    assert str(caught.value).isprintable()
+
+
+def test_a_slow_server_is_waited_for_as_long_as_it_sends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "PATIENCE_S", 0.2)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n"
+    with hostile.serve(hostile.Manners([head], b"y" * 1000, 0.05)) as url:
+        fetch_url(url, tmp_path / "x.part", 20_000)
+    assert (tmp_path / "x.part").read_bytes() == b"y" * 20_000

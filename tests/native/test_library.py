@@ -35,6 +35,14 @@ def test_handshake() -> None:
     )
 
 
+def test_a_home_that_nobody_has_is_a_folder_like_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EDGE_AUDIOKV_LIB_DIR", "~nobody-of-that-name/lib")
+    with pytest.raises(NativeError, match="is not in"):
+        library.load.__wrapped__()
+
+
 def test_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGE_AUDIOKV_LIB_DIR", str(tmp_path))
     with pytest.raises(NativeError, match="is not in") as caught:

@@ -8,10 +8,10 @@ joins for rates.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from edge_audiokv.eval.wer import (
     normalise,
     score_clip,
 )
+from edge_audiokv.manifest import read_lines
 
 # Rounds above what was said that are tried.
 _MOST_EXTRA = 4
@@ -91,21 +92,19 @@ class RepeatsReport:
 def read_joins(path: Path, *, limit: int | None = None) -> list[Repeated]:
     """Joins of a manifest that `scripts/make_repeats.py` wrote. Raises InputError."""
     joins = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()[:limit]
-        for number, line in enumerate(lines):
-            data = json.loads(line)
+    for number, data in islice(read_lines(path), limit):
+        try:
             parts = tuple(
-                Utterance(f"{number}.{at}", path.parent / part["path"], str(part["text"]), "")
+                Utterance(f"{number - 1}.{at}", path.parent / part["path"], str(part["text"]), "")
                 for at, part in enumerate(data["parts"])
             )
             clip = Utterance(str(data["id"]), path.parent / data["path"], str(data["text"]), "")
             joins.append(Repeated(clip, parts, int(data["times"])))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} is no manifest of repeats ({error}).",
-            cure="Make one: python scripts/make_repeats.py --help",
-        ) from None
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
+            raise InputError(
+                f"{path} line {number} is no join of repeats ({error}).",
+                cure="Make it again: python scripts/make_repeats.py --help",
+            ) from None
     if not joins or not all(0 < join.times <= len(join.parts) - 2 for join in joins):
         raise InputError(f"{path} has no repeats.", cure="Make it again.")
     return joins
