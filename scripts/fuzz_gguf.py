@@ -143,8 +143,9 @@ def use(path: Path, lora: Path | None) -> None:
     """Our reader, the child, and then what a session does. AssertionError is a fault."""
     from edge_audiokv.errors import EdgeAudioKVError
     from edge_audiokv.models.gguf import read_header
+    from edge_audiokv.models.tried import bound
     from edge_audiokv.models.usable import check_usable
-    from edge_audiokv.native.probe import _bound, _try
+    from edge_audiokv.native.probe import _try
 
     try:
         for each in filter(None, (path, lora)):
@@ -152,7 +153,7 @@ def use(path: Path, lora: Path | None) -> None:
     except EdgeAudioKVError as error:
         assert "\n" not in str(error), error
         return
-    if _in_child(lambda: (_bound([path]), _try(path, lora))) != 0:
+    if _in_child(lambda: (bound([path]), _try(path, lora))) != 0:
         return  # refused, or the child died of it
     code = _in_child(lambda: _session(path, lora))
     assert code in (0, 1), f"{path}: a session ends with {code}"

@@ -8,9 +8,11 @@ from pathlib import Path
 from edge_audiokv.encoder.base import Encoder
 from edge_audiokv.encoder.onnx import OnnxEncoder
 from edge_audiokv.engine.prompt import PromptTemplate
+from edge_audiokv.engine.trial import try_files
 from edge_audiokv.models import catalog, download
 from edge_audiokv.models.download import LocalModel
 from edge_audiokv.native.model import Model
+from edge_audiokv.native.probe import check_in_child
 
 
 @dataclass
@@ -35,7 +37,8 @@ class Parts:
 
 def load_parts(name: str | Path, *, question: str | None = None) -> Parts:
     """Find, verify and load the model `name` (catalog entry or directory). Raises ModelError."""
-    local = download.ensure(catalog.resolve(name))
+    local = download.ensure(catalog.resolve(name), check=check_in_child)
+    try_files(local)
     entry = local.entry
     encoder = OnnxEncoder(
         local.encoder_path,

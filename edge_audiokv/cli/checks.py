@@ -132,6 +132,7 @@ def native(facts: dict[str, Any]) -> None:
 def model(facts: dict[str, Any], name: str) -> None:
     """The model's files: here, of the right size, and with the right SHA-256."""
     from edge_audiokv.models import catalog, download
+    from edge_audiokv.native.probe import check_in_child
 
     entry = catalog.resolve(name)
     facts["name"], facts["size"] = entry.name, format_bytes(entry.size_bytes)
@@ -144,7 +145,7 @@ def model(facts: dict[str, Any], name: str) -> None:
             f"files of {entry.name} are missing or have the wrong size.",
             cure=f"Run: edge-audiokv pull {entry.name}",
         )
-    facts["verified"] = download.ensure(entry, whole=True).model_hash
+    facts["verified"] = download.ensure(entry, whole=True, check=check_in_child).model_hash
 
 
 def memory(facts: dict[str, Any], engine: EngineSettings) -> None:

@@ -87,11 +87,14 @@ def show_command(name: str, as_json: bool) -> None:
 
 
 def _pull(name: str, as_json: bool) -> None:
+    # Imported here: listing and removing do without the native library.
+    from edge_audiokv.native.probe import check_in_child
+
     entry = catalog.resolve(name)
     if entry.status == "unverified":
         voice.warn(f"{entry.name} has not been verified by this project.")
     with progress_bar(voice.console()) as report:
-        local = download.ensure(entry, whole=True, progress=report)
+        local = download.ensure(entry, whole=True, progress=report, check=check_in_child)
     if as_json:
         click.echo(json.dumps({**_facts(entry), "model_hash": local.model_hash}, indent=2))
     else:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ..errors import MissingExtraError, ModelError
 from .base import Encoder
+from .outside import check_outside_data
 from .sound import Sound
 
 # Windows that are encoded in `load()`, as shares of the longest. Shorter ones cut the arena up in
@@ -91,8 +92,11 @@ class OnnxEncoder(Encoder):
         try:
             self._session = self._open_session()
             _trim_heap()
-            self._input = self._checked_input()
-            self._words = self._vocabulary()
+            try:
+                self._input = self._checked_input()
+                self._words = self._vocabulary()
+            except UnicodeDecodeError:
+                raise self._misfit("names or metadata that are no UTF-8 text") from None
             self._encode_window(np.zeros(self.token_samples, dtype=np.float32))
             self._nbytes = max(0, _rss_bytes() - before_bytes)
             if self.warm_up:
@@ -150,6 +154,9 @@ class OnnxEncoder(Encoder):
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         _register_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
+        # Whatever its name ends with: nobody has looked at other formats.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
+        check_outside_data(self.path)
         providers = [name] if self.provider == "cpu" else [name, PROVIDERS["cpu"]]
         try:
             return ort.InferenceSession(str(self.path), options, providers=providers)

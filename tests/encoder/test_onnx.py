@@ -15,62 +15,12 @@ from onnx import TensorProto, helper
 from edge_audiokv.encoder.onnx import OnnxEncoder
 from edge_audiokv.errors import MissingExtraError, ModelError
 
+from .graphs import write_graph, write_words
+
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT = ROOT / "models" / "smollm2-audio" / "encoder.onnx"
 CLIP = ROOT / "tests" / "data" / "clip.flac"
 GOLDEN = ROOT / "tests" / "data" / "encoder_golden.npz"
-
-
-def write_graph(
-    path: Path, *, width: int | str = 8, rank: int = 2, token_samples: int = 1280, inputs: int = 1
-) -> Path:
-    """A graph that reshapes audio to tokens and repeats their mean: real ONNX, toy weights."""
-    names = ["audio", "second"][:inputs]
-    shape = [1, "s"] if rank == 2 else [1, 80, "s"]
-    true_width = width if isinstance(width, int) else 5
-    constants = [
-        helper.make_tensor("grid", TensorProto.INT64, [3], [1, -1, token_samples]),
-        helper.make_tensor("spread", TensorProto.FLOAT, [1, true_width], [1.0] * true_width),
-    ]
-    nodes = [
-        helper.make_node("Reshape", ["audio", "grid"], ["frames"]),
-        helper.make_node("ReduceMean", ["frames"], ["mean"], axes=[-1], keepdims=1),
-        helper.make_node("MatMul", ["mean", "spread"], ["embeds"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "toy",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in names],
-        [helper.make_tensor_value_info("embeds", TensorProto.FLOAT, [1, "t", width])],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.save(model, path)
-    return path
-
-
-def write_words(
-    path: Path,
-    *,
-    largest: int = 3,
-    vocabulary: str = " a\n b\nc\n d",
-    beliefs: tuple[float, float] = (0.6, 0.3),
-) -> Path:
-    """The toy graph that also names two words a row, 0 and `largest`, believed at 0.6 and 0.3."""
-    model = onnx.load(write_graph(path))
-    graph = model.graph
-    for name, kind, values in (
-        ("words", TensorProto.INT32, [0, largest]),
-        ("beliefs", TensorProto.FLOAT, list(beliefs)),
-    ):
-        graph.initializer.append(helper.make_tensor(f"{name}_row", kind, [1, 1, 2], values))
-        graph.node.append(helper.make_node("Expand", [f"{name}_row", "shape"], [name]))
-        graph.output.append(helper.make_tensor_value_info(name, kind, [1, "t", 2]))
-    graph.node.insert(2, helper.make_node("Shape", ["mean"], ["shape"]))
-    if vocabulary:
-        helper.set_model_props(model, {"words": vocabulary})
-    onnx.save(model, path)
-    return path
 
 
 def test_a_graph_may_name_words(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_audiokv.errors import ModelError
+from edge_audiokv.models import tried
 from edge_audiokv.native import probe
 
 from . import vocabularies
@@ -84,7 +85,7 @@ def test_a_file_that_never_loads_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = vocabularies.write(tmp_path / "model.gguf", "llama-bpe")
-    monkeypatch.setattr(probe, "TIMEOUT_S", 0.01)
+    monkeypatch.setattr(tried, "TIMEOUT_S", 0.01)
     with pytest.raises(ModelError, match="not loaded within"):
         probe.check_in_child(path)
 

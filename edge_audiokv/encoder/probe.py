@@ -1,0 +1,82 @@
+"""Try an ONNX encoder in a process of its own, so that nothing in it can end ours.
+
+onnxruntime checks most of a graph and answers with an error, but not all: a division by a whole
+zero, for one, ends the process. So a child loads the file and lets it hear noise and silence, once.
+
+    python -m edge_audiokv.encoder.probe ENCODER.onnx D_MODEL SAMPLE_RATE_HZ TOKENS_PER_SECOND
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..models.fingerprint import fingerprint
+from ..models.tried import answer, has_passed, remember, run_child
+from .outside import check_outside_data
+
+_HEARD_S = 2.0
+
+
+def check_in_child(
+    path: Path, *, d_model: int, sample_rate_hz: int, tokens_per_second: float
+) -> None:
+    """Raise ModelError if hearing with the encoder ends a process, hangs, or is refused."""
+    check_outside_data(path)
+    facts = [str(d_model), str(sample_rate_hz), str(tokens_per_second)]
+    name = ":".join([_runtime(), fingerprint(path), *facts])
+    if has_passed(name):
+        return
+    run_child(
+        "edge_audiokv.encoder.probe", [str(path), *facts], path, kind="encoder", reason=_reason
+    )
+    remember(name)
+
+
+def try_out(
+    path: Path,
+    d_model: int = 8,
+    sample_rate_hz: int = 16_000,
+    tokens_per_second: float = 12.5,
+) -> None:
+    """What the child does: load, and hear. Raises ModelError."""
+    import numpy as np
+
+    from .onnx import OnnxEncoder
+
+    with OnnxEncoder(
+        path,
+        d_model=d_model,
+        sample_rate_hz=sample_rate_hz,
+        tokens_per_second=tokens_per_second,
+        max_window_s=_HEARD_S,
+        warm_up=False,
+    ) as encoder:
+        n_samples = int(_HEARD_S * sample_rate_hz)
+        noise = np.random.default_rng(0).normal(0, 0.3, n_samples).astype(np.float32)
+        for audio in (noise, np.zeros_like(noise), noise[: n_samples // 3]):
+            encoder.hear(audio)
+
+
+def _runtime() -> str:
+    """Another onnxruntime may have other faults; importing it only to ask would take memory."""
+    spec = find_spec("onnxruntime")
+    if spec is None or spec.origin is None:
+        return "onnxruntime"
+    return f"onnxruntime {spec.origin} {Path(spec.origin).stat().st_mtime_ns}"
+
+
+def _reason(_words: str, code: int) -> str:
+    how = f"signal {-code}" if code < 0 else f"code {code}"
+    return f"onnxruntime ends with {how} on it"
+
+
+if __name__ == "__main__":
+    _path, *_facts = sys.argv[1:]
+    sys.exit(
+        answer(
+            [Path(_path)],
+            lambda: try_out(Path(_path), int(_facts[0]), int(_facts[1]), float(_facts[2])),
+        )
+    )

@@ -1,0 +1,22 @@
+"""A model's files in child processes first: what they do to a process, they do to those."""
+
+from __future__ import annotations
+
+from edge_audiokv.encoder import probe as encoder_probe
+from edge_audiokv.models.download import LocalModel
+from edge_audiokv.native import probe as llm_probe
+
+
+def try_files(local: LocalModel) -> None:
+    """Raise ModelError if loading or using the LLM or the encoder ends a process, or is refused.
+
+    A second or two for each, once: what passed is remembered.
+    """
+    llm_probe.check_in_child(*local.llm_paths)
+    entry = local.entry
+    encoder_probe.check_in_child(
+        local.encoder_path,
+        d_model=entry.d_model,
+        sample_rate_hz=entry.sample_rate_hz,
+        tokens_per_second=entry.tokens_per_second,
+    )
