@@ -140,7 +140,8 @@ def transcribe(
             failed = None
             for name, source, target in zip(names, sources, targets, strict=True):
                 try:
-                    with open_output(target, format_name, **writing) as writer:
+                    # Whoever finds a file in the folder takes it for finished.
+                    with open_output(target, format_name, whole=True, **writing) as writer:
                         hear.into(writer, name, source)
                     voice.note(f"{printable(name)} -> {printable(str(target))}")
                 except InputError as error:

@@ -123,11 +123,14 @@ def keep_apart(target: str | os.PathLike[str], sources: Iterable[str]) -> None:
 
 
 @contextmanager
-def open_output(path: str | os.PathLike[str], format: str, **options: object) -> Iterator[Writer]:
+def open_output(
+    path: str | os.PathLike[str], format: str, *, whole: bool = False, **options: object
+) -> Iterator[Writer]:
     """A Writer to `path`, or to standard output for "-", ended when the block is left.
 
     `options` go to the format's writer (`timestamps` for text, `everything` for jsonl, `rules`
-    for srt and vtt).
+    for srt and vtt). With `whole` a file of any format takes its name only when it is done, as a
+    document does; otherwise lines can be read while they come.
     Raises OutputError for an unknown format and for whatever keeps the file from being written.
     """
     if format not in FORMATS:
@@ -140,7 +143,7 @@ def open_output(path: str | os.PathLike[str], format: str, **options: object) ->
         with _make(format, sys.stdout, "standard output", options) as writer:
             yield writer
         return
-    file = ResultFile(Path(path), whole=format in _WHOLE_DOCUMENTS)
+    file = ResultFile(Path(path), whole=whole or format in _WHOLE_DOCUMENTS)
     file.check()
     try:
         with _make(format, file, str(path), options) as writer:

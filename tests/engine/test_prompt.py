@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_audiokv.engine.prompt import PromptTemplate
+from edge_audiokv.engine.prompt import PROMPT_TOKENS, PromptTemplate
 from edge_audiokv.errors import ModelError
 
 TEMPLATE = "<|im_start|>user\n{audio}\n{question}<|im_end|>\n<|im_start|>assistant\n"
@@ -56,3 +56,29 @@ def test_a_question_alone_is_a_whole_turn() -> None:
 def test_bad_templates_are_refused(template: str) -> None:
     with pytest.raises(ModelError, match="template"):
         parse(template)
+
+
+@pytest.mark.parametrize("part", ["before", "after", "question", "end"])
+def test_a_prompt_longer_than_the_room_for_it_is_a_fault_of_the_model(part: str) -> None:
+    long = "x" * PROMPT_TOKENS
+    template = {
+        "before": long + "{audio}{question}",
+        "after": "{audio}{question}" + long,
+    }.get(part, "{audio}{question}")
+    prompt = PromptTemplate.parse(
+        template,
+        end_of_turn=long if part == "end" else "e",
+        question=long if part == "question" else "?",
+    )
+    with pytest.raises(ModelError, match=rf"more than {PROMPT_TOKENS}\.") as caught:
+        prompt.check_length(Letters())
+    assert caught.value.exit_code == 4
+    for cure in ("Shorten", "template", "question", "end_of_turn"):
+        assert cure in caught.value.cure
+
+
+def test_a_prompt_that_just_fits_is_no_fault() -> None:
+    rest = "x" * (PROMPT_TOKENS - 3)
+    PromptTemplate.parse("a{audio}{question}" + rest, end_of_turn="e", question="?").check_length(
+        Letters()
+    )

@@ -146,6 +146,19 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelEntry:
     return read_entry(home / "model.toml")
 
 
+def test_nothing_is_made_of_what_a_check_refuses(toy: ModelEntry) -> None:
+    def refuse(base: Path, lora: Path | None) -> None:
+        assert (base.name, lora and lora.name) == ("base.gguf", "lora.gguf")
+        raise ModelError("it ends a process.")
+
+    with pytest.raises(ModelError, match="ends a process"):
+        download.ensure(toy, check=refuse)
+    cache = Path(os.environ["EDGE_AUDIOKV_CACHE"])
+    assert not list(cache.rglob("*.gguf*"))
+    merged_of(toy)
+    download.ensure(toy, check=refuse)  # what is made and sound was looked at
+
+
 def merged_of(entry: ModelEntry, *, whole: bool = False) -> Path:
     path = download.ensure(entry, whole=whole).merged_path
     assert path is not None

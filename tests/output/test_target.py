@@ -53,6 +53,16 @@ def test_lines_are_on_disk_before_the_end(tmp_path, talk):
         assert json.loads(path.read_text())["text"] == "Hello there,\nGeneral."
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_any_format_may_take_its_name_when_it_is_whole(tmp_path, talk, name):
+    path = tmp_path / "out"
+    with open_output(path, name, whole=True) as writer:
+        writer.write(talk[2])
+        assert not path.exists()
+    assert "General" in path.read_text()
+    assert os.listdir(tmp_path) == ["out"]
+
+
 def test_json_takes_its_name_only_when_it_is_whole(tmp_path, talk):
     path = tmp_path / "out.json"
     with open_output(path, "json") as writer:
