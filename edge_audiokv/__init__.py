@@ -18,9 +18,13 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+# As in typing, which takes as long to import as all else here: the command can end quietly on a
+# signal only from where it starts.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from edge_audiokv import errors, events
     from edge_audiokv.audio.endpoint import EndpointConfig
     from edge_audiokv.audio.files.file import FileSource

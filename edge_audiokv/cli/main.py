@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from edge_audiokv import __version__
+from edge_audiokv import __version__, noise
 from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Group
 from edge_audiokv.cli.ending import Terminated, signals_raise
@@ -136,6 +136,7 @@ def _usage(error: click.ClickException) -> str:
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     logging.getLogger("edge_audiokv").addHandler(logging.NullHandler())
+    noise.tell_by(lambda line: click.echo(f"warning: {line}", err=True))
     try:
         with signals_raise():
             code = cli.main(args=args, prog_name="edge-audiokv", standalone_mode=False)

@@ -13,6 +13,9 @@ def start() -> None:
     """Run the command line."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from edge_audiokv import noise
+
+    noise.apart()  # before any library is loaded that could write
     from edge_audiokv.cli.main import main
 
     main()

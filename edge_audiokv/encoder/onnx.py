@@ -24,6 +24,7 @@ import psutil
 from numpy.typing import NDArray
 
 from ..errors import MissingExtraError, ModelError
+from ..noise import caught
 from .base import Encoder
 from .outside import check_outside_data
 from .sound import Sound
@@ -159,7 +160,9 @@ class OnnxEncoder(Encoder):
         check_outside_data(self.path)
         providers = [name] if self.provider == "cpu" else [name, PROVIDERS["cpu"]]
         try:
-            return ort.InferenceSession(str(self.path), options, providers=providers)
+            # It tells of a provider that does not work with print(), and takes the next one.
+            with caught("onnxruntime") as printed, contextlib.redirect_stdout(printed):
+                return ort.InferenceSession(str(self.path), options, providers=providers)
         except Exception as error:  # onnxruntime's own errors share no usable base class
             raise ModelError(
                 f"{self.path} is not a usable ONNX encoder: {_first_line(error)}.",

@@ -29,6 +29,8 @@ FORMATS: dict[str, Callable[..., Writer]] = {
 SUBTITLES = frozenset({"srt", "vtt"})
 # A document is worth nothing until its last bracket; the others can be read while they grow.
 _WHOLE_DOCUMENTS = frozenset({"json"})
+# What leads there by its number would miss it: see noise.py.
+_STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 class _Abandoned(Exception):
@@ -137,7 +139,7 @@ def open_output(
         raise OutputError(
             f"There is no output format {format!r}.", cure=f"Use one of: {', '.join(FORMATS)}."
         )
-    if os.fspath(path) == "-":
+    if os.fspath(path) in _STANDARD_OUTPUT:
         if sys.stdout is None:
             raise OutputError("standard output is closed.", cure="Name a file with -o.")
         with _make(format, sys.stdout, "standard output", options) as writer:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import psutil
 import pytest
 import soundfile
@@ -186,3 +187,19 @@ def test_a_provider_that_is_not_there_names_the_ones_that_are(tmp_path: Path) ->
     path = write_graph(tmp_path / "toy.onnx")
     with pytest.raises(MissingExtraError, match=r"Use one of: .*cpu"):
         OnnxEncoder(path, d_model=8, provider="abacus").load()
+
+
+def test_what_onnxruntime_prints_reaches_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = onnxruntime.InferenceSession
+
+    def talking(*args: object, **kwargs: object) -> object:
+        # As it does when a provider that is there does not work.
+        print("*************** EP Error ***************")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", talking)
+    with OnnxEncoder(write_graph(tmp_path / "toy.onnx"), d_model=8, max_window_s=1) as encoder:
+        assert len(encoder.encode(np.zeros(1280, np.float32))) == 1
+    assert capsys.readouterr().out == ""

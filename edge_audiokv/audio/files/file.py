@@ -25,6 +25,7 @@ from edge_audiokv.audio.scale import FloatScale
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource, Samples
 from edge_audiokv.errors import InputError
 from edge_audiokv.events import Warned
+from edge_audiokv.noise import caught
 
 _BLOCK_S = 1.0
 _BLOCK_VALUES = 1 << 22  # of all channels together: 16 MiB
@@ -69,7 +70,8 @@ class FileSource(AudioSource):
             raise InputError(
                 f"{self.name} is of the type {kind}.", cure="Give a path or open file."
             )
-        decoder = self._open_decoder()
+        with caught(self.name):
+            decoder = self._open_decoder()
         try:
             self._resampler = StreamResampler(decoder.rate_hz)
         except InputError as error:
@@ -135,7 +137,8 @@ class FileSource(AudioSource):
         while not len(self._ready):
             if self._ended:
                 return None
-            self._ready = self._next_block(self._decoder, self._resampler)
+            with caught(self.name):
+                self._ready = self._next_block(self._decoder, self._resampler)
         samples, self._ready = self._ready[:max_samples], self._ready[max_samples:]
         return samples
 
@@ -198,7 +201,8 @@ class FileSource(AudioSource):
     def close(self) -> None:
         decoder, self._decoder = self._decoder, None
         if decoder is not None:
-            decoder.close()
+            with caught(self.name):
+                decoder.close()
         self._ready = np.zeros(0, np.float32)
         self._resampler = None
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from edge_audiokv.audio.source import Samples
 from edge_audiokv.errors import DeviceError, MissingExtraError
+from edge_audiokv.noise import caught
 
 # 20 ms: fifty calls a second cost nothing, and no caption notices.
 _BLOCK_S = 0.02
@@ -73,7 +74,8 @@ class PortAudio:
     def _sounddevice(self) -> Any:
         if self._module is None:
             try:
-                import sounddevice
+                with caught("the sound system"):
+                    import sounddevice
             except ImportError:
                 raise MissingExtraError(
                     "Microphones need the package sounddevice.",
@@ -91,9 +93,10 @@ class PortAudio:
     def inputs(self) -> list[InputDevice]:
         sounddevice = self._sounddevice()
         try:
-            devices = sounddevice.query_devices()
-            apis = sounddevice.query_hostapis()
-            default = int(sounddevice.default.device[0])
+            with caught("the sound system"):
+                devices = sounddevice.query_devices()
+                apis = sounddevice.query_hostapis()
+                default = int(sounddevice.default.device[0])
         except sounddevice.PortAudioError as error:
             raise DeviceError(f"PortAudio cannot list the devices: {_reason(error)}.") from None
         if default < 0 and apis:
@@ -118,16 +121,17 @@ class PortAudio:
             on_frames(frames, bool(status.input_overflow))
 
         try:
-            stream = sounddevice.InputStream(
-                device=device.index,
-                channels=channels,
-                samplerate=device.rate_hz,
-                blocksize=max(1, int(device.rate_hz * _BLOCK_S)),
-                dtype="float32",
-                latency="high",
-                callback=callback,
-            )
-            stream.start()
+            with caught("the sound system"):
+                stream = sounddevice.InputStream(
+                    device=device.index,
+                    channels=channels,
+                    samplerate=device.rate_hz,
+                    blocksize=max(1, int(device.rate_hz * _BLOCK_S)),
+                    dtype="float32",
+                    latency="high",
+                    callback=callback,
+                )
+                stream.start()
         except (sounddevice.PortAudioError, ValueError) as error:
             raise DeviceError(
                 f"The microphone {device.name!r} cannot be opened: {_reason(error)}.",
@@ -139,8 +143,9 @@ class PortAudio:
         sounddevice = self._sounddevice()
         # sounddevice has no public call for this; both names are stable since 0.3.
         try:
-            sounddevice._terminate()
-            sounddevice._initialize()
+            with caught("the sound system"):
+                sounddevice._terminate()
+                sounddevice._initialize()
         except sounddevice.PortAudioError as error:
             raise DeviceError(f"PortAudio cannot start again: {_reason(error)}.") from None
 
