@@ -1,7 +1,8 @@
 """Signals that ask for an end, as exceptions in the main thread: every `with` closes what it holds.
 
 An exception that meets an import is another matter: modules turn it into an ImportError of their
-own, or swallow it. So a signal that comes during an import waits until that is over.
+own, or swallow it. One that meets what C calls, or a finaliser, is printed and forgotten there. So
+a signal that comes in such a place waits until that is over.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from typing import Any
 _RETRY_S = 0.02
 # What the import system's own frames are called, in every file of theirs.
 _IMPORTING = "<frozen importlib._bootstrap"
+# Files, and how functions in them begin, that C calls in the main thread: llama.cpp's log, and what
+# libsndfile reads through.
+_CALLED_BY_C = (("native/library.py", "receive"), ("soundfile.py", "vio_"))
 
 
 class Terminated(BaseException):
@@ -43,7 +47,7 @@ def signals_raise() -> Iterator[None]:
             pending[:] = [number]
         if not pending:
             return
-        if alarm is not None and _is_importing(frame):
+        if alarm is not None and _swallows(frame):
             signal.setitimer(signal.ITIMER_REAL, _RETRY_S)
             return
         end()
@@ -70,9 +74,14 @@ def signals_raise() -> Iterator[None]:
         end()
 
 
-def _is_importing(frame: FrameType | None) -> bool:
+def _swallows(frame: FrameType | None) -> bool:
+    """Whether an exception raised here would not get through to whoever waits for it."""
     while frame is not None:
-        if frame.f_code.co_filename.startswith(_IMPORTING):
+        code = frame.f_code
+        if code.co_filename.startswith(_IMPORTING) or code.co_name == "__del__":
+            return True
+        path = code.co_filename.replace("\\", "/")
+        if any(path.endswith(end) and code.co_name.startswith(n) for end, n in _CALLED_BY_C):
             return True
         frame = frame.f_back
     return False

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import random
 import signal
 import sys
 import time
 import types
+from typing import Any
 
 import pytest
+import soundfile
 
 from edge_audiokv.cli.ending import Terminated, signals_raise
+from edge_audiokv.native import library
 
 pytestmark = pytest.mark.alone
 
@@ -50,6 +55,67 @@ def test_a_signal_during_an_import_waits_until_it_is_over(tmp_path, monkeypatch)
     module = sys.modules.pop("swallows_errors")
     assert isinstance(module, types.ModuleType) and module.reached
     assert swallows_errors is module
+
+
+def wait() -> None:
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+class Interrupted(io.BytesIO):
+    """A file in whose first read a signal comes."""
+
+    asked = False
+
+    def _ask(self) -> None:
+        if not self.asked:
+            self.asked = True
+            signal.raise_signal(signal.SIGTERM)
+
+    def readinto(self, buffer: Any, /) -> int:
+        self._ask()
+        return super().readinto(buffer)
+
+
+def test_a_signal_while_libsndfile_reads_is_not_lost(spoken, capfd) -> None:
+    file = Interrupted(spoken["letter"].path.read_bytes())
+    with pytest.raises(Terminated), signals_raise():
+        with soundfile.SoundFile(file) as sound:
+            sound.read()
+        wait()
+    assert file.asked and "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.integration
+def test_a_signal_while_llama_writes_its_log_is_not_lost(capfd) -> None:
+    loaded = library.load()
+
+    class Asking(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    asking = Asking()
+    library.log.addHandler(asking)
+    try:
+        with pytest.raises(Terminated), signals_raise():
+            loaded.llama._edge_audiokv_log_callback(4, b"a warning", None)
+            library.log.removeHandler(asking)
+            wait()
+    finally:
+        library.log.removeHandler(asking)
+    assert "ignored" not in capfd.readouterr().err
+
+
+def test_a_signal_while_something_is_finalised_is_not_lost() -> None:
+    class Ending:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    ending = [Ending()]
+    with pytest.raises(Terminated), signals_raise():
+        ending.clear()
+        wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
