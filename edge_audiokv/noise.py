@@ -66,11 +66,6 @@ def tell_by(tell: Callable[[str], None]) -> None:
     _State.tell = tell
 
 
-def drop() -> None:
-    """Tell nothing of noise (`--quiet`)."""
-    tell_by(lambda line: None)
-
-
 @contextlib.contextmanager
 def caught(subject: str) -> Iterator[TextIO]:
     """Within, what is written to 1 and 2 is caught; of `subject` it is told once.

@@ -75,11 +75,6 @@ def test_a_flood_is_neither_kept_nor_waited_for() -> None:
     assert done.returncode == 0 and int(done.stderr) < 300
 
 
-def test_nothing_is_told_where_nobody_wants_it() -> None:
-    done = run("noise.apart(); noise.drop()\nwith noise.caught('a'): c_says('noise\\n')\n")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
 def test_a_program_that_did_not_ask_keeps_its_descriptors() -> None:
     done = run("with noise.caught('a'): c_says('noise\\n')\nprint('result')")
     assert sorted(done.stdout.split()) == ["noise", "noise", "result"] and done.stderr == ""

@@ -164,7 +164,8 @@ def _bars() -> Iterator[Report]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=voice.console()) as progress:
+    console = voice.console()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         tasks = {}
 
         def report(table: str, done: int, total: int) -> None:

@@ -136,7 +136,7 @@ def _usage(error: click.ClickException) -> str:
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     logging.getLogger("edge_audiokv").addHandler(logging.NullHandler())
-    noise.tell_by(lambda line: click.echo(f"warning: {line}", err=True))
+    noise.tell_by(voice.warn)
     try:
         with signals_raise():
             code = cli.main(args=args, prog_name="edge-audiokv", standalone_mode=False)

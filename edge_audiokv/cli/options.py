@@ -263,7 +263,7 @@ def result_options(command: Command) -> Command:
 
 def fit_format(
     format_name: str, settings: EngineSettings, values: dict[str, Any]
-) -> tuple[EngineSettings, dict[str, object]]:
+) -> tuple[EngineSettings, dict[str, Any]]:
     """What a format needs of the engine, and the options of its writer; takes those of
     `result_options` out of `values`.
     """
