@@ -65,11 +65,36 @@ HELD_BY = {
     ],
     "Sound is data: a header is a claim, and what is read is bounded.": [
         "tests/scripts/test_fuzz_sound.py::test_damaged_sound_ends_in_words",
-        "tests/audio/test_containers.py::test_cut_and_damaged_containers_end_in_words",
-        "tests/audio/test_containers.py::test_positions_that_jump_by_days_make_no_hours_of_silence",
+        "tests/audio/files/test_containers.py::test_cut_and_damaged_containers_end_in_words",
+        "tests/audio/files/test_containers.py::test_positions_that_jump_by_days_make_no_hours_of_silence",
     ],
     "PyAV (pip install 'edge-audiokv[av]', for m4a, mp4, webm and more) opens no address and no "
-    "second file.": ["tests/audio/test_containers.py::test_a_playlist_is_no_container"],
+    "second file.": ["tests/audio/files/test_containers.py::test_a_playlist_is_no_container"],
+    "A client of serve is on this machine, or knows the key: any address but loopback wants "
+    "EDGE_AUDIOKV_API_KEY (or --api-key-file), and then TLS from a proxy of yours.": [
+        "tests/cli/test_serve.py::test_other_machines_need_a_key",
+        "tests/server/test_listening.py::test_not_loopback",
+        "tests/server/test_guard.py::test_with_a_key_only_health_is_open",
+        "tests/server/test_guard.py::test_a_wrong_key_opens_nothing",
+    ],
+    "Web pages are kept out by their Host and Origin, the Unix socket is its owner's alone.": [
+        "tests/server/test_guard.py::test_other_names_are_not",
+        "tests/server/test_guard.py::test_pages_of_other_sites_are_not_answered",
+        "tests/server/test_listening.py::test_a_unix_socket_is_private_and_gone_in_the_end",
+    ],
+    "What comes is bounded in bytes, time and seconds of sound, lies in nameless files until it is "
+    "heard, and is forgotten with the answer; no URL is fetched, no path or name of a client is "
+    "used, and logs hold no text.": [
+        "tests/server/test_queue.py::test_a_body_that_grows_too_large_ends",
+        "tests/server/test_queue.py::test_a_body_that_stops_or_crawls_ends",
+        "tests/server/test_transcriptions.py::test_sound_that_is_too_long_once_decoded",
+        "tests/server/test_chat.py::test_a_long_clip_passes_the_disk_in_whole",
+        "tests/server/test_serving.py::test_nothing_of_a_request_is_left_for_the_next",
+        "tests/server/test_chat.py::test_no_address_is_fetched",
+        "tests/server/test_bodies.py::test_a_files_name_is_never_used_and_its_bytes_are_whole",
+        "tests/server/test_transcriptions.py::"
+        "test_a_crash_is_ours_tells_nothing_and_is_not_repeated",
+    ],
     "What was said is written for its owner alone (mode 0600), never over a planted link.": [
         "tests/test_files.py::test_a_result_is_its_owners_alone",
         "tests/test_files.py::test_a_recording_is_its_owners_alone",
