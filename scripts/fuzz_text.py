@@ -227,8 +227,7 @@ class Desk:
 
     def manifest(self, draw: random.Random) -> None:
         """A manifest of clips or of repeats, up to the clips that it names."""
-        from edge_audiokv.audio.file import read_all
-
+        from edge_audiokv.audio.files.file import read_all
         from edge_audiokv.calibrate.alignment import words_of
         from edge_audiokv.calibrate.clips import read_entries
         from edge_audiokv.eval.repeats.score import read_joins
