@@ -19,7 +19,6 @@ import os
 import random
 import re
 import resource
-import string
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -32,31 +31,12 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from edge_audiokv.errors import EdgeAudioKVError
 from edge_audiokv.kv.memory import rss_bytes
+from scripts import hostile_texts
 from scripts.fuzzing import options, run
+from scripts.hostile_texts import BODY, FLOODS, VALUES, damaged, hostile, json_value, quoted, typed
 
 MAX_BYTES = 300 << 20
 MAX_LINE_CHARS = 6000
-BODY = bytes(range(256)) * 4
-NUMBERS = (
-    *("0", "-0", "1", "-1", "1e400", "-1e400", "1e-300", "nan", "inf", "0x10", "1_000", "+5"),
-    *("9" * 30, "9" * 5000, "0." + "0" * 400 + "1", "\u0663", "\uff14", "\u00bd", "\u00b2", "1e3"),
-    *("", " ", "--5", "4294967296", "18446744073709551616", "1e15", "0.5", "2"),
-)
-UNITS = ("", "B", "GB", "iB", "i", "%", "%%", "KiB", "gIb", "\uff27\uff22", "PB", "e", " GiB", "\n")
-TEXTS = (
-    *("\0", "\x1b[31m", "\n", "\r\nX: y", "\udcff", "\ud800", "..", "../..", "/", "/dev/zero", "."),
-    *("C:\\x", "a" * 300, "b" * 70_000, "\u202e", "{audio}", "{question}", "%s%n", "$(id)", ""),
-    *("-r/x", "--log=/x", "~nobody-here/x", "[", "{", '"', "'", "\\", "<|im_end|>", "\U0001f600"),
-    *("https://[::1", "https://a..b/x", "https://h\u00f6st/x", "http://127.0.0.1:99999/x", "//"),
-    *("https://h:0/x", "https://u:p@h/x", "https://[fe80::1%25e]/x", "file:///etc/passwd"),
-    *("https://h:\u0663/x", "ftp://h/x", "https://h/\u202e", "HTTPS://H/x", "https://%00/"),
-    *("~", "https:", "data:,x"),
-)  # fmt: skip
-VALUES = (
-    *("true", "[]", "{}", "[1, [2]]", "1979-05-27", "07:32:00", '""', "3", "-3", "1e400", "nan"),
-    *("inf", "1e-300", "9223372036854775808", "0.1", "1e15", '"' + "x" * 2000 + '"', "[" * 300),
-    *("9" * 5000, '"\\u0000"', '"\\u001b[31m"', '"../x"', '"/dev/zero"', "'", "1" * 17),
-)
 
 
 def main() -> None:
@@ -82,58 +62,12 @@ def use_all(folder: Path, seeds: range) -> Iterator[int]:
                 raise AssertionError(f"{taken >> 20} MB were taken")
 
 
-def hostile(draw: random.Random) -> str:
-    """A text that nobody meant to be read."""
-    match draw.randrange(6):
-        case 0 | 1:
-            return draw.choice(NUMBERS) + draw.choice(UNITS)
-        case 2:
-            return draw.choice(NUMBERS)
-        case 3:
-            return draw.choice(TEXTS)
-        case 4:
-            return draw.choice(TEXTS) + draw.choice(TEXTS)
-        case _:
-            letters = string.printable + "\u0663\uff14\u00e9\u202e\U0001f600\x00\x1b"
-            return "".join(draw.choices(letters, k=draw.randrange(1, 30)))
-
-
-def typed(draw: random.Random) -> str:
-    """The same as far as the system lets it be typed: no NUL, no half of a surrogate pair."""
-    return re.sub("[\0\ud800-\udbff]", "", hostile(draw))[:60_000]
-
-
-def damaged(draw: random.Random, data: bytes) -> bytes:
-    """`data` with one to three changes."""
-    changed = bytearray(data)
-    for _ in range(draw.choice((1, 1, 2, 3))):
-        at = draw.randrange(max(1, len(changed)))
-        match draw.randrange(6):
-            case 0:
-                changed[at : at + 1] = bytes([draw.randrange(256)])
-            case 1:
-                del changed[at:]
-            case 2:
-                del changed[at : at + draw.choice((1, 2, 20, 200))]
-            case 3:
-                changed[at:at] = hostile(draw).encode("utf-8", "surrogatepass")
-            case 4:
-                end = min(len(changed), at + draw.randrange(1, 200))
-                changed[at:at] = changed[at:end]
-            case _:
-                # A number that stands there becomes another one.
-                found = list(re.finditer(rb"-?\d+(\.\d+)?", bytes(changed)))
-                if found:
-                    one = draw.choice(found)
-                    changed[one.start() : one.end()] = draw.choice(NUMBERS).encode()
-    return bytes(changed)
-
-
 class Desk:
     """Where cases are tried. What it reads lies below `folder`."""
 
     def __init__(self, folder: Path) -> None:
         from tests.models.hostile import Manners
+        from tests.models.small import write_model
 
         self.folder = folder
         self.manners = Manners()
@@ -176,7 +110,7 @@ class Desk:
                 case 0 | 1 if equals:
                     lines[at] = f"{name} = {draw.choice(VALUES)}"
                 case 2 | 3 if equals:
-                    lines[at] = f"{name} = {_quoted(hostile(draw))}"
+                    lines[at] = f"{name} = {quoted(hostile(draw))}"
                 case 4 if len(lines) > 1:
                     del lines[at]
                 case _:
@@ -207,9 +141,9 @@ class Desk:
             "tables": {"speech": table, "sound": table, "loss": table},
         }
         if draw.random() < 0.6:
-            data[draw.choice(list(data))] = _json_value(draw)
+            data[draw.choice(list(data))] = json_value(draw)
         elif draw.random() < 0.5:
-            data["tables"][draw.choice(("speech", "loss", "new"))] = _json_value(draw)
+            data["tables"][draw.choice(("speech", "loss", "new"))] = json_value(draw)
         text = json.dumps(data).encode()
         path = self.folder / "heads.json"
         path.write_bytes(damaged(draw, text) if draw.random() < 0.6 else text)
@@ -239,7 +173,7 @@ class Desk:
         lines = [dict(line) for _ in range(3)]
         for _ in range(draw.choice((0, 1, 2))):
             one = draw.choice(lines)
-            one[draw.choice(list(line))] = _json_value(draw)
+            one[draw.choice(list(line))] = json_value(draw)
         text = "\n".join(json.dumps(each) for each in lines).encode()
         path = self.folder / "manifest.jsonl"
         path.write_bytes(damaged(draw, text) if draw.random() < 0.6 else text)
@@ -300,11 +234,13 @@ class Desk:
 
     def answer(self, draw: random.Random) -> None:
         """What a server answers when a model is fetched from it."""
-        self.manners.answers = [_answer(draw, self.url) for _ in range(draw.choice((1, 2)))]
+        self.manners.answers = [
+            hostile_texts.answer(draw, self.url) for _ in range(draw.choice((1, 2)))
+        ]
         self.manners.requests = 0
         self.manners.flood, self.manners.pause_s = b"", 0.0
         if draw.random() < 0.2:
-            head, self.manners.flood = draw.choice(_FLOODS)
+            head, self.manners.flood = draw.choice(FLOODS)
             self.manners.answers = [head.replace(b"URL", self.url.encode())]
             self.manners.pause_s = draw.choice((0.0, 0.0, 0.05))
         text = self.toml.replace('name = "llm.gguf"', f'name = "w.bin"\nurl = "{self.url}"')
@@ -363,46 +299,6 @@ def surroundings(**variables: str) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def write_model(folder: Path) -> str:
-    """A model of small files that nothing can hear; the text of its entry."""
-    from tests.native import vocabularies
-
-    folder.mkdir()
-    vocabularies.write(folder / "llm.gguf", "llama-bpe")
-    vocabularies.write(folder / "lora.gguf", "adapter")
-    (folder / "encoder.onnx").write_bytes(b"encoder")
-    (folder / "heads.json").write_text("{}")
-    text = """name = "case"
-summary = "A case"
-languages = ["en"]
-status = "ready"
-[audio]
-sample_rate_hz = 16000
-tokens_per_second = 12.5
-max_audio_s = 30.0
-word_weight = 1.5
-word_floor = 0.01
-[llm]
-architecture = "llama"
-d_model = 64
-context_length_tokens = 8192
-[prompt]
-template = "<|im_start|>user\\n{audio}\\n{question}<|im_end|>\\n"
-end_of_turn = "<|im_end|>\\n"
-question = "Transcribe the audio."
-"""
-    for role, name in (
-        ("encoder", "encoder.onnx"),
-        ("llm", "llm.gguf"),
-        ("lora", "lora.gguf"),
-        ("profile", "heads.json"),
-    ):
-        data = (folder / name).read_bytes()
-        text += f'[[file]]\nrole = "{role}"\nname = "{name}"\nsize_bytes = {len(data)}\n'
-        text += f'sha256 = "{hashlib.sha256(data).hexdigest()}"\nlicence = "MIT"\n'
-    return text
 
 
 def _made_ready(folder: Path) -> None:
@@ -466,69 +362,6 @@ def _option_names(command: str) -> list[str]:
         for param in found.params
         if isinstance(param, click.Option) and not param.is_flag and param.opts != ["--device"]
     ]
-
-
-def _quoted(text: str) -> str:
-    """`text` in TOML's quotes, most of the time rightly."""
-    escaped = "".join(
-        char if char.isprintable() and char not in '"\\' else f"\\U{ord(char):08x}" for char in text
-    )
-    return f'"{escaped}"'
-
-
-def _json_value(draw: random.Random) -> Any:
-    return draw.choice(
-        (
-            *(None, True, 0, -1, 10**400, 1e300, -1e-300, float("nan"), float("inf"), "", "\ud800"),
-            *("a\0b", "../../x", "/dev/zero", [], {}, [[]], [[1, 2], [3]], {"a": {"b": [1]}}),
-            *(
-                [[1e40] * 3] * 4,
-                [["1"] * 3] * 4,
-                [[True] * 3] * 4,
-                [[None] * 3] * 4,
-                [[-1] * 3] * 4,
-            ),
-            *("x" * 5000, [{"text": 3, "start_s": "a", "end_s": None}], [0] * 1000, 2**63, 1.5),
-            *([{"text": "a", "start_s": 1e308, "end_s": -1e308}], "\x1b[31m", "\u0663", "\n"),
-        )
-    )
-
-
-_FLOODS = (
-    (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
-    (b"HTTP/1.1 200 OK\r\nX: ", b"y" * 4096),
-    (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
-    (b"", b"y"),
-    (b"HTTP/1.1 200 OK\r\n\r\n", b"y" * 65536),
-    (b"HTTP/1.1 200 OK\r\n\r\n", b"y"),
-    (b"HTTP/1.1 404 No\r\n\r\n", b"y" * 65536),
-    (b"HTTP/1.1 302 Found\r\nLocation: URL\r\n\r\n", b"y" * 65536),
-    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\ny\r\n"),
-    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"),
-    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0" * 4096),
-)
-
-
-def _answer(draw: random.Random, url: str) -> bytes:
-    """A whole answer, some of it wrong."""
-    status = draw.choice(("200", "200", "206", "302", "301", "307", "404", "416", "500", "100"))
-    if draw.random() < 0.1:
-        status = typed(draw)
-    length = draw.choice((str(len(BODY)), str(len(BODY)), "", hostile(draw)))
-    place = draw.choice((f"bytes 0-{len(BODY) - 1}/{len(BODY)}", hostile(draw)))
-    headers = [
-        ("Content-Length", length),
-        ("Content-Range", place),
-        ("Location", draw.choice((url, hostile(draw), url + hostile(draw)))),
-        ("Transfer-Encoding", draw.choice(("", "", "", "chunked", hostile(draw)))),
-        ("Content-Encoding", draw.choice(("", "gzip"))),
-        (draw.choice(("X", "Retry-After", "Set-Cookie", hostile(draw))), hostile(draw)),
-    ]
-    draw.shuffle(headers)
-    lines = [f"HTTP/1.{draw.choice('0119')} {status} {draw.choice(('OK', '', hostile(draw)))}"]
-    lines += [f"{name}: {value}" for name, value in headers if value and draw.random() < 0.7]
-    data = ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogatepass") + BODY
-    return damaged(draw, data) if draw.random() < 0.3 else data
 
 
 if __name__ == "__main__":
