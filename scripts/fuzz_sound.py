@@ -73,7 +73,7 @@ def sound_files() -> list[bytes]:
             soundfile.write(memory, frames, rate_hz, format=kind, subtype=subtype)
             made.append(memory.getvalue())
     if find_spec("av") is not None:
-        from tests.audio import av_files
+        from tests.audio.files import av_files
 
         made += [av_files.encode(speech, name) for name in av_files.CONTAINERS]
     return made
