@@ -151,7 +151,7 @@ def serve(
             places.append(f"http://[{host}]:{at}" if ":" in host else f"http://{host}:{at}")
             if is_loopback(host):
                 guard = Guard.loopback(at, key, names=[host])
-        with progress_bar(voice.console()) as report:
+        with progress_bar(voice.console(), loading=settings.model) as report:
             engine = SessionEngine(settings, max_segment_s=max_segment_s, progress=report)
             stack.callback(engine.close)
             engine.load()

@@ -21,7 +21,10 @@ from ..screen import Terminal
 
 JOBS = str(Path(__file__).with_name("jobs.py"))
 ECHO = termios.ECHO | termios.ICANON
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="terminals")
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="terminals"),
+    pytest.mark.alone,
+]
 
 
 def start(*args: str, **options: object) -> Terminal:
