@@ -95,6 +95,16 @@ HELD_BY = {
         "tests/server/test_transcriptions.py::"
         "test_a_crash_is_ours_tells_nothing_and_is_not_repeated",
     ],
+    "An archive is opened if it holds our tables and nothing else; damage is told, and archive "
+    "salvage saves what can be read.": [
+        "tests/archive/test_store.py::test_a_file_with_other_contents_is_refused",
+        "tests/archive/test_store.py::test_other_programs_databases_and_other_versions_are_refused",
+        "tests/archive/test_salvage.py::test_damage_anywhere_raises_archive_errors_alone",
+        "tests/archive/test_salvage.py::test_most_of_an_archive_with_a_broken_page_is_saved",
+    ],
+    "What archive forget deletes is overwritten.": [
+        "tests/archive/test_store.py::test_what_is_forgotten_is_not_in_the_files_any_more",
+    ],
     "What was said is written for its owner alone (mode 0600), never over a planted link.": [
         "tests/test_files.py::test_a_result_is_its_owners_alone",
         "tests/test_files.py::test_a_recording_is_its_owners_alone",
