@@ -31,7 +31,9 @@ def merge(base: Path, lora: Path, out: Path, progress: Callable[[int, int], None
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f"{out.name}.part")
     part.unlink(missing_ok=True)  # a link left there would be followed
-    command = [sys.executable, "-m", "edge_audiokv.models.merge", str(base), str(lora), str(part)]
+    # -P: what lies where we stand is nobody's module.
+    command = [sys.executable, "-P", "-m", "edge_audiokv.models.merge"]
+    command += [str(base), str(lora), str(part)]
     with (
         # A file: a pipe that nobody empties could stop the child.
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words,

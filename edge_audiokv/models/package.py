@@ -166,7 +166,7 @@ def _bytes_under(directory: Path) -> int:
 
 def _client(file: ModelFile) -> list[str]:
     if importlib.util.find_spec("pip") is not None:
-        return [sys.executable, "-m", "pip"]
+        return [sys.executable, "-P", "-m", "pip"]  # -P: nothing from where we stand
     for name in ("pip3", "pip"):
         found = shutil.which(name)
         if found:

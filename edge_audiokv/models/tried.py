@@ -49,7 +49,8 @@ def run_child(
     """
     try:
         child = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
+            # -P: what lies where we stand is nobody's module.
+            [sys.executable, "-P", "-m", module, *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=TIMEOUT_S,

@@ -120,12 +120,13 @@ def _in_child(
     job: dict[str, Any], source: Path, progress: Callable[[int, int], None]
 ) -> tuple[float, float, bool]:
     """MiB of the weights, bits a weight, and whether an importance matrix is needed."""
-    found, needs, why = None, False, "it ended without a word"
+    found, needs, why, last = None, False, "", "the quantiser ended without a word"
     with subprocess.Popen(
-        [sys.executable, "-m", "edge_audiokv.native.quantize", json.dumps(job)],
+        # -P: what lies where we stand is nobody's module.
+        [sys.executable, "-P", "-m", "edge_audiokv.native.quantize", json.dumps(job)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
         env={**os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONWARNINGS": "ignore"},
@@ -137,6 +138,7 @@ def _in_child(
                 if match := _SIZE.search(line):
                     found = float(match[1]), float(match[2])
                 needs = needs or "will require an imatrix" in line
+                last = line.strip() or last
                 if match := _FAILED.search(line):
                     why = match[1].strip()
         except BaseException:
@@ -144,9 +146,9 @@ def _in_child(
             raise
     if child.returncode != 0 or found is None:
         if child.returncode < 0:
-            why = f"llama.cpp stopped at it (signal {-child.returncode})"
+            why = f"llama.cpp stopped at it (signal {-child.returncode}; {last})"
         raise ModelError(
-            f"{source} cannot be quantised: {why.rstrip('!.')}.",
+            f"{source} cannot be quantised: {(why or last).rstrip('!.')}.",
             cure="Take another type, or a GGUF of F16 or BF16 weights.",
         )
     return *found, needs
