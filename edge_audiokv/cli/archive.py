@@ -98,7 +98,8 @@ def list_command(file: Path, as_json: bool) -> None:
         for item in sessions:
             click.echo(_line(item))
         voice.note(
-            f"{len(sessions)} sessions, {sum(item.turns for item in sessions)} turns, "
+            f"{_count(len(sessions), 'session')}, "
+            f"{_count(sum(item.turns for item in sessions), 'turn')}, "
             f"{format_bytes(store.file_bytes)}"
         )
 
@@ -248,7 +249,7 @@ def forget_command(
             what = f"session {session}" if session else f"all before {before}" if before else "all"
             click.confirm(f"Delete {what} of {printable(str(file))}?", abort=True, err=True)
         gone = store.forget(session, before_s=before.timestamp() if before else None)
-    voice.note(f"{gone} turns deleted.")
+    voice.note(f"{_count(gone, 'turn')} deleted.")
 
 
 @archive.command("salvage")
@@ -264,7 +265,11 @@ def salvage_command(file: Path, target: Path) -> None:
     """
     done = salvage(file, target)
     lost = f", {done.lost} could not be read" if done.lost else ""
-    voice.note(f"{done.turns} turns saved in {printable(str(target))}{lost}.")
+    voice.note(f"{_count(done.turns, 'turn')} saved in {printable(str(target))}{lost}.")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _open(file: Path) -> Archive:

@@ -22,6 +22,7 @@ from edge_audiokv.audio.source import AudioSource
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.archive import archive_option
 from edge_audiokv.cli.command import Command
+from edge_audiokv.cli.ending import Terminated
 from edge_audiokv.cli.options import (
     Number,
     engine_options,
@@ -43,7 +44,7 @@ from edge_audiokv.events import Final, Warned
 from edge_audiokv.kv.memory import peak_rss_bytes, rss_bytes
 from edge_audiokv.models.progress import progress_bar
 from edge_audiokv.output import Writer, keep_apart, open_output
-from edge_audiokv.units import format_bytes, format_cap, printable
+from edge_audiokv.units import format_bytes, format_cap, format_clock, printable
 
 
 @click.command(cls=Command)
@@ -134,8 +135,16 @@ def transcribe(
         tell_loaded(transcriber.runtime)
         hear = _Hearer(transcriber, console, recording)
         if joined is not None:
-            for name, source in zip(names, sources, strict=True):
-                hear.into(joined, name, source)
+            try:
+                for name, source in zip(names, sources, strict=True):
+                    hear.into(joined, name, source)
+            except (KeyboardInterrupt, Terminated):
+                if output != "-":
+                    clock = format_clock(hear.clock_s)[:8]
+                    voice.note(
+                        f"broken off: {printable(output)} holds what was said until {clock}."
+                    )
+                raise
         else:
             failed = None
             for name, source, target in zip(names, sources, targets, strict=True):
@@ -165,6 +174,8 @@ class _Hearer:
     ) -> None:
         self._transcriber, self._console, self._recording = transcriber, console, recording
         self._offset_s, self._count = 0.0, 0
+        self.clock_s = 0.0
+        """Seconds of the result that are written."""
         self._facts = model_facts(transcriber.runtime)
 
     def start_over(self) -> None:
@@ -188,7 +199,9 @@ class _Hearer:
                 complaint = self._recording.keep(final) if self._recording is not None else None
                 if complaint is not None:
                     doubts.append(complaint)
-                writer.write(final.moved(self._count, self._offset_s))
+                moved = final.moved(self._count, self._offset_s)
+                writer.write(moved)
+                self.clock_s = moved.end_s
                 self._count += 1
                 spoken = spoken or bool(final.text.strip())
             for event in source.take_events():

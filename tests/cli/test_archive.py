@@ -67,7 +67,7 @@ def test_forget_asks_first_and_says_how_much_went(file: Path) -> None:
     assert len(run("list", file).stdout.splitlines()) == 2
     assert run("forget", file, "-s", 1, input="y\n").stderr.endswith("2 turns deleted.\n")
     assert run("forget", file, "--before", "2024-01-01", "--yes").stderr == "0 turns deleted.\n"
-    assert run("forget", file, "--all", "--yes").stderr == "1 turns deleted.\n"
+    assert run("forget", file, "--all", "--yes").stderr == "1 turn deleted.\n"
     assert "say what" in run("forget", file).stderr
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,18 @@ def test_a_signal_ends_the_document_and_sets_the_code(command, hour, number, cod
     document = json.loads(begun + rest)
     assert document["complete"] is False
     assert document["segments"]
+
+
+def test_who_breaks_off_is_told_what_a_file_holds(command, hour, tmp_path) -> None:
+    target = tmp_path / "hour.srt"
+    with command.start("transcribe", hour, "-o", target) as process:
+        assert process.stderr is not None
+        while not target.exists() or target.stat().st_size < 100:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        err = process.stderr.read()
+    assert process.returncode == 130 and f"broken off: {target} holds what was said until" in err
+    assert target.read_text().endswith("\n")
 
 
 def test_a_signal_while_loading_says_nothing(command, hour) -> None:
