@@ -55,6 +55,15 @@ def parse_share(text: str) -> float:
     return share
 
 
+# C0 and C1 but for white space, and what turns the order of a line around.
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def without_controls(text: str) -> str:
+    """`text` without characters that steer a terminal; a model's vocabulary may hold any."""
+    return _CONTROLS.sub("", text)
+
+
 def printable(text: str) -> str:
     """One line that neither steers a terminal nor fails to encode; names of files hold anything."""
     line = " ".join(text.split())

@@ -14,6 +14,7 @@ from edge_audiokv.units import (
     parse_bytes,
     parse_share,
     printable,
+    without_controls,
 )
 
 
@@ -115,3 +116,13 @@ def test_clipped_keeps_both_ends(text: str, most_chars: int) -> None:
     short = clipped(text, most_chars)
     assert len(short) <= max(most_chars, 8) and short[:1] == text[:1] and short[-1:] == text[-1:]
     assert (short == text) == (len(text) <= most_chars)
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "\x9b31m", "\u202eabc", "\x00", "\x7f"])
+def test_what_steers_a_terminal_is_left_out(text: str) -> None:
+    assert without_controls(f"a{text}b") == f"a{text[1:]}b"
+
+
+def test_other_writing_stays() -> None:
+    text = "a\tb\n \u0915\u094d\u200d\u0937 \u200f\u05e9 \U0001f469\u200d\U0001f4bb"
+    assert without_controls(text) == text

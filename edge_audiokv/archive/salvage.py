@@ -7,8 +7,11 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_audiokv.archive.store import Archive
+from edge_audiokv.archive.schema import TABLES
+from edge_audiokv.archive.store import MAX_BYTES, MOST_TEXT_BYTES, Archive
+from edge_audiokv.archive.turn import is_time
 from edge_audiokv.errors import ArchiveError
+from edge_audiokv.files import growing
 
 _MOST_ROWS = 1 << 22
 
@@ -31,9 +34,14 @@ def salvage(damaged: str | os.PathLike[str], target: str | os.PathLike[str]) -> 
         raise ArchiveError(f"there is no archive {source}.")
     if new.exists():
         raise ArchiveError(f"{new} exists.", cure="Name a file that does not.")
-    db = sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)
+    try:
+        db = sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)
+    except sqlite3.Error as error:
+        raise ArchiveError(f"{source} cannot be read: {error}.") from None
     try:
         db.text_factory = lambda data: data.decode("utf-8", "replace")
+        db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_TEXT_BYTES)
+        db.execute("PRAGMA trusted_schema = OFF")
         turns = _rows(db, "turns", "session, start_s, end_s, text")
         sessions = _rows(db, "sessions", "began_s, source, model")
     finally:
@@ -42,32 +50,48 @@ def salvage(damaged: str | os.PathLike[str], target: str | os.PathLike[str]) -> 
         raise ArchiveError(
             f"nothing can be read from {source}.", cure="Use a copy, if there is one."
         )
-    with Archive(new) as archive, archive.together():
+    try:
+        # Whole or not at all: half of it would look like all that could be read.
+        with growing(new, private=True) as part:
+            saved = _write(part, turns, sessions)
+    except OSError as error:
+        raise ArchiveError(f"{new} cannot be made: {error.strerror or error}.") from None
+    return Salvaged(saved, max(turns) - min(turns) + 1 - saved)
+
+
+def _write(part: Path, turns: dict[int, tuple], sessions: dict[int, tuple]) -> int:  # type: ignore[type-arg]
+    with Archive(part) as archive, archive.together():
         numbers: dict[int, int] = {}
         for _, (session, start_s, end_s, text) in sorted(turns.items()):
             if not _sound(session, start_s, end_s, text):
                 continue
             if session not in numbers:
                 began_s, name, model = sessions.get(session, (0.0, "?", ""))
-                began_s = began_s if isinstance(began_s, float) else 0.0
+                began_s = began_s if is_time(began_s) else 0.0
                 numbers[session] = archive.begin(str(name), model=str(model), began_s=began_s)
             archive.add(numbers[session], start_s, end_s, text)
-        saved = sum(1 for _ in archive.turns())
-    return Salvaged(saved, max(turns) - min(turns) + 1 - saved)
+        return sum(1 for _ in archive.turns())
 
 
 def _sound(session: object, start_s: object, end_s: object, text: object) -> bool:
     return (
-        isinstance(session, int)
-        and isinstance(start_s, float)
-        and isinstance(end_s, float)
-        and isinstance(text, str)
+        isinstance(session, int) and is_time(start_s) and is_time(end_s) and isinstance(text, str)
     )
 
 
 def _rows(db: sqlite3.Connection, table: str, columns: str) -> dict[int, tuple]:  # type: ignore[type-arg]
     """Rows by number, whichever can be read: from the front, from the back, then one by one."""
     rows: dict[int, tuple] = {}  # type: ignore[type-arg]
+    # A view of that name would be a program, which may have rows without end.
+    try:
+        sql = db.execute(
+            "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
+        ).fetchone()
+    except (sqlite3.Error, UnicodeError):
+        return rows
+    if sql is None or sql[0] not in TABLES:
+        return rows
+    n_chars = 0
     for order in ("ASC", "DESC"):
         try:
             query = f"SELECT id, {columns} FROM {table} NOT INDEXED ORDER BY id {order}"
@@ -75,6 +99,9 @@ def _rows(db: sqlite3.Connection, table: str, columns: str) -> dict[int, tuple]:
                 if number in rows:
                     return rows
                 rows[number] = tuple(values)
+                n_chars += sum(len(v) for v in values if isinstance(v, str | bytes))
+                if len(rows) > _MOST_ROWS or n_chars > MAX_BYTES:
+                    return rows
         except (sqlite3.Error, OverflowError, UnicodeError):
             continue
     if not rows:

@@ -48,9 +48,14 @@ def check(db: sqlite3.Connection, name: str) -> None:
             f"{name} is an archive of version {version}; this edge-audiokv writes {VERSION}.",
             cure="Use the version of edge-audiokv that made it, or another file.",
         )
-    rows = db.execute("SELECT name, sql FROM sqlite_master").fetchall()
-    found = {sql for table, sql in rows if table not in _SHADOWS and sql is not None}
-    shadows = {table for table, _ in rows if table in _SHADOWS}
+    rows = db.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+    # A trigger or a view may be called as a table of FTS5 is.
+    shadows = {name for kind, name, _ in rows if kind == "table" and name in _SHADOWS}
+    found = {
+        sql
+        for kind, name, sql in rows
+        if sql is not None and not (kind == "table" and name in _SHADOWS)
+    }
     if found != set(TABLES) or shadows != _SHADOWS:
         raise ArchiveError(
             f"{name} holds other tables than an archive does; it is not opened.",

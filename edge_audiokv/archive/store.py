@@ -21,6 +21,7 @@ from edge_audiokv.archive.turn import Found, StoredSession, Turn
 from edge_audiokv.errors import ArchiveError, InputError
 from edge_audiokv.files import open_private
 from edge_audiokv.lifetime import Loadable
+from edge_audiokv.units import without_controls
 
 # Five hundred hours of speech or so.
 MAX_BYTES = 256 << 20
@@ -29,7 +30,7 @@ _PAGE_BYTES = 4096
 _CACHE_BYTES = 1 << 20
 # What one connection takes beside its pages.
 _CONNECTION_BYTES = 1 << 19
-_MOST_TEXT_BYTES = 1 << 20
+MOST_TEXT_BYTES = 1 << 20
 _BUSY_S = 5.0
 # Of the oldest turns, when the limit is near; then there is room for hours.
 _DROP_SHARE = 0.05
@@ -135,7 +136,7 @@ class Archive(Loadable):
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         db.text_factory = _text
-        db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_TEXT_BYTES)
+        db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_TEXT_BYTES)
         # Nothing in the file may call a function of SQLite's that reaches outside it.
         db.execute("PRAGMA trusted_schema = OFF")
         db.execute(f"PRAGMA cache_size = -{_CACHE_BYTES // 1024}")
@@ -171,6 +172,7 @@ class Archive(Loadable):
 
         None, and nothing is kept, if the session has been forgotten meanwhile.
         """
+        text = without_controls(text)  # FTS5 ends a text at NUL
         with self._using() as db:
             self._make_room(db)
             with _at_once(db):
@@ -265,7 +267,7 @@ class Archive(Loadable):
 
     def search(self, text: str, *, limit: int = 10, session: int | None = None) -> list[Found]:
         """At most `limit` turns that hold telling words of `text`, the best first."""
-        query = query_of(text)
+        query = query_of(without_controls(text))
         if not query:
             return []
         with self._using() as db:

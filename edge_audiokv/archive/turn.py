@@ -7,6 +7,23 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edge_audiokv.units import without_controls
+
+# No time is so far away; beyond, and at infinity, no clock can show it.
+_MOST_S = 1e15
+
+
+def is_time(value: object) -> bool:
+    return isinstance(value, float) and abs(value) <= _MOST_S
+
+
+def _time(value: Any) -> float:
+    """Raises TypeError or ValueError for what is no time."""
+    time_s = float(value)
+    if not abs(time_s) <= _MOST_S:
+        raise ValueError("no time")
+    return time_s
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -27,8 +44,8 @@ class Turn:
         """Raises DatabaseError if a value is not of its column's type."""
         try:
             number, session, start_s, end_s, text, said_s = row
-            times_s = float(start_s), float(end_s)
-            return cls(int(number), int(session), *times_s, text + "", float(said_s))
+            times_s = _time(start_s), _time(end_s)
+            return cls(int(number), int(session), *times_s, without_controls(text), _time(said_s))
         except (TypeError, ValueError):
             raise sqlite3.DatabaseError("a turn holds values of another type") from None
 
@@ -55,7 +72,7 @@ class StoredSession:
         try:
             number, began_s, source, model, turns, end_s = row
             texts = source + "", model + ""
-            return cls(int(number), float(began_s), *texts, int(turns), float(end_s))
+            return cls(int(number), _time(began_s), *texts, int(turns), _time(end_s))
         except (TypeError, ValueError):
             raise sqlite3.DatabaseError("a session holds values of another type") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from click.shell_completion import CompletionItem
 
 # More would not be read, and a folder may hold thousands.
 _MOST_LOCAL = 50
+_PLAIN = re.compile(r"[\w.+@%-]+")
 
 
 def policies(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -32,7 +34,12 @@ def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
         return files(ctx, param, incomplete)
     found = [CompletionItem(entry.name, help=entry.summary) for entry in catalog.list_models()]
     local = islice(Path().glob(f"*/{catalog.TOML_NAME}"), _MOST_LOCAL)
-    found += [CompletionItem(f"./{path.parent}", help="a folder here") for path in sorted(local)]
+    # Shells put it on the line as it is: `$(...)` or a line break would be more than a name.
+    found += [
+        CompletionItem(f"./{path.parent}", help="a folder here")
+        for path in sorted(local)
+        if _PLAIN.fullmatch(path.parent.name)
+    ]
     return [item for item in found if item.value.removeprefix("./").startswith(incomplete)]
 
 

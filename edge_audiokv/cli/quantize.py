@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Command
+from edge_audiokv.cli.results import make_folders
 from edge_audiokv.errors import OutputError
 from edge_audiokv.models.gguf import read_header
 from edge_audiokv.native.quantize import (
@@ -84,7 +85,7 @@ def command(
     targets = [folder / f"{_stem(file, known)}.{name}.gguf" for name in names]
     if not dry_run:
         _check(targets, file, overwrite=overwrite)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(targets)
     made = []
     bar = Progress(
         TextColumn("{task.description}", markup=False),

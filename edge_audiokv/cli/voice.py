@@ -15,11 +15,13 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
+from edge_audiokv.cli.lasting import Lasting
 from edge_audiokv.cli.wording import as_flags
 from edge_audiokv.events import Answer, Event, Final
 from edge_audiokv.units import printable
@@ -80,19 +82,25 @@ def use(voice: Voice) -> None:
         _OURS.setLevel(logging.DEBUG if voice.level > 1 else logging.INFO)
 
 
+def _say(text: str) -> None:
+    """On stderr. Whether anybody can read it there decides nothing of the result."""
+    with suppress(OSError):
+        click.echo(text, err=True)
+
+
 def current() -> Voice:
     return _state.voice
 
 
 def error(text: str) -> None:
     """Something went wrong: told always."""
-    click.echo(f"edge-audiokv: {as_flags(text)}", err=True)
+    _say(f"edge-audiokv: {as_flags(text)}")
 
 
 def warn(text: str) -> None:
     """Something that a person should know of the result; may come from outside."""
     if not _state.voice.is_quiet:
-        click.echo(f"warning: {as_flags(printable(text))}", err=True)
+        _say(f"warning: {as_flags(printable(text))}")
 
 
 def shows(event: Event) -> bool:
@@ -103,20 +111,20 @@ def shows(event: Event) -> bool:
 def note(text: str) -> None:
     """How things stand, or what was done."""
     if not _state.voice.is_quiet:
-        click.echo(text, err=True)
+        _say(text)
 
 
 def detail(text: str) -> None:
     """A phase that is over, with the seconds since the command began."""
     if _state.voice.is_verbose:
-        click.echo(f"[{time.monotonic() - _state.begun_s:6.2f} s] {text}", err=True)
+        _say(f"[{time.monotonic() - _state.begun_s:6.2f} s] {text}")
 
 
 def table(lines: Sequence[str]) -> None:
     """Details of several lines, such as where the bytes are."""
     if _state.voice.is_verbose:
         for line in lines:
-            click.echo(line, err=True)
+            _say(line)
 
 
 def console(stream: TextIO | None = None) -> Console:
@@ -131,7 +139,7 @@ def console(stream: TextIO | None = None) -> Console:
     if stream is None:  # closed
         return Console(stderr=True, quiet=True)
     return Console(
-        file=stream,
+        file=cast(IO[str], Lasting(stream)),
         quiet=voice.is_quiet and stream is not sys.stdout,
         no_color=None if voice.color else True,
         force_terminal=None if stream.isatty() else False,

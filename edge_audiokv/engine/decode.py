@@ -10,6 +10,7 @@ from typing import Protocol
 from edge_audiokv.engine.choose import Chooser, Likeliest
 from edge_audiokv.engine.guard import LoopGuard
 from edge_audiokv.kv.shape import FloatArray
+from edge_audiokv.units import without_controls
 
 
 class Vocabulary(Protocol):
@@ -41,9 +42,11 @@ class Decoded:
 
 
 def text_of(vocabulary: Vocabulary, ids: Sequence[int]) -> str:
-    """The text of `ids`; bytes that are not yet whole characters are left out."""
+    """The text of `ids`; bytes that are not yet whole characters are left out, and so is what would
+    steer a terminal.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    return decoder.decode(b"".join(vocabulary.piece(token) for token in ids))
+    return without_controls(decoder.decode(b"".join(vocabulary.piece(token) for token in ids)))
 
 
 def pieces_of(vocabulary: Vocabulary, ids: Sequence[int]) -> list[str]:

@@ -145,6 +145,8 @@ def read_header(path: Path | str, *, check_tokens: bool = False) -> GGUFHeader:
     """
     path = Path(path)
     try:
+        if path.is_fifo():  # it would be waited for
+            raise ModelError(f"Cannot read {path}: it is no file.", cure="Name a GGUF file.")
         with path.open("rb") as stream:
             head = stream.read(FIRST_READ_BYTES)
             stream.seek(0, 2)

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_audiokv.errors import InputError, ModelError
+from edge_audiokv.errors import InputError, ModelError, OutputError
 from edge_audiokv.files import growing
 from edge_audiokv.models.gguf import read_header
 from edge_audiokv.native.library import load
@@ -145,6 +145,11 @@ def _in_child(
             child.kill()
             raise
     if child.returncode != 0 or found is None:
+        if "iostream error" in why:  # what C++ says of a disk that is full
+            raise OutputError(
+                f"{job['target']} cannot be written.",
+                cure="Free some space or name a folder on another disk.",
+            )
         if child.returncode < 0:
             why = f"llama.cpp stopped at it (signal {-child.returncode}; {last})"
         raise ModelError(

@@ -18,6 +18,7 @@ from contextlib import (
     contextmanager,
     redirect_stderr,
     redirect_stdout,
+    suppress,
 )
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -310,7 +311,7 @@ class WholeLines(io.TextIOBase):
         return len(text)
 
     def _put(self, text: str) -> None:
-        with self._view.aside():
+        with self._view.aside(), suppress(OSError):  # the window may have been closed
             self._stream.write(text)
             self._stream.flush()
 

@@ -56,7 +56,9 @@ class LongTexts:
     def find(self, text: str) -> Spool | None:
         """The long text that `text` is the mark of."""
         prefix, dash, number = text.rpartition("-")
-        if not dash or not secrets.compare_digest(prefix.encode(), self._prefix.encode()):
+        if not dash or not secrets.compare_digest(
+            prefix.encode("utf-8", "replace"), self._prefix.encode()
+        ):
             return None
         return self._spools[int(number)]
 

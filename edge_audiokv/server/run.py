@@ -94,6 +94,7 @@ def _protocol(limits: Limits) -> type[H11Protocol]:
 
     class Protocol(H11Protocol):
         _deadline: asyncio.TimerHandle | None = None
+        _unread: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -106,6 +107,7 @@ def _protocol(limits: Limits) -> type[H11Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._met()
+            self._read_on()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
@@ -114,6 +116,21 @@ def _protocol(limits: Limits) -> type[H11Protocol]:
             super().data_received(data)
             if self._in_request():
                 self._met()
+
+        def pause_writing(self) -> None:
+            """Who does not read its answers must not keep a connection for ever."""
+            super().pause_writing()
+            if self._unread is None:
+                self._unread = self.loop.call_later(limits.send_s, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            self._read_on()
+            super().resume_writing()
+
+        def _read_on(self) -> None:
+            if self._unread is not None:
+                self._unread.cancel()
+                self._unread = None
 
         def on_response_complete(self) -> None:
             super().on_response_complete()

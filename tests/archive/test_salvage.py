@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
@@ -60,6 +61,25 @@ def test_nothing_is_saved_from_nothing_and_nothing_is_overwritten(
     assert (tmp_path / "b").read_text() == "mine"
     with pytest.raises(ArchiveError, match="there is no archive"):
         salvage(tmp_path / "none", tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c) SELECT x AS id, "
+        "1 AS session, 0.0 AS start_s, 1.0 AS end_s, 'words' AS text FROM c",
+        "SELECT 'x' AS id, 1 AS session, 0.0 AS start_s, 1.0 AS end_s, 'words' AS text",
+        "SELECT 1 AS id, 1 AS session, 0.0 AS start_s, 1.0 AS end_s, "
+        "hex(zeroblob(2000000)) AS text",
+    ],
+)
+def test_a_program_in_place_of_a_table_is_not_run(tmp_path: Path, row: str) -> None:
+    with sqlite3.connect(tmp_path / "a") as db:
+        db.execute(f"CREATE VIEW turns AS {row}")
+    db.close()
+    with pytest.raises(ArchiveError, match="nothing can be read"):
+        salvage(tmp_path / "a", tmp_path / "b")
+    assert [path.name for path in tmp_path.iterdir() if path.name != "whole"] == ["a"]
 
 
 def test_damage_anywhere_raises_archive_errors_alone(tmp_path: Path, whole: bytes) -> None:

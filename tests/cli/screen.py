@@ -98,6 +98,13 @@ class Terminal:
             pass
         return self.process.wait(timeout=10)
 
+    def hang_up(self) -> None:
+        """The window is closed."""
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for handle in (self._pty, self._theirs):
+            os.dup2(nowhere, handle)
+        os.close(nowhere)
+
     @property
     def modes(self) -> list[Any]:
         return termios.tcgetattr(self._theirs)

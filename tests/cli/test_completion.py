@@ -62,6 +62,10 @@ def test_models_are_those_of_the_catalog_and_folders_here(words, tmp_path, monke
     Path("sounds").mkdir()
     Path("my-model").mkdir()
     Path("my-model/model.toml").touch()
+    # A shell would run the one and read the other as two.
+    for name in ("evil$(touch pwned)", "new\nline", "esc\x1b[31m"):
+        Path(name).mkdir()
+        Path(name, "model.toml").touch()
     assert offered(*words, "") == [*MODELS, "./my-model"]
     assert offered(*words, "my") == ["./my-model"]
     assert offered(*words, MODELS[0][:3]) == MODELS[:1]

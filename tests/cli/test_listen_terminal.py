@@ -115,6 +115,15 @@ def test_who_leaves_while_it_loads_finds_the_terminal_as_it_was() -> None:
         assert is_as_before(terminal) and terminal.lines == []
 
 
+def test_a_window_that_is_closed_loses_nothing_that_was_said(tmp_path: Path) -> None:
+    target = tmp_path / "said.srt"
+    with Terminal(*LISTEN, TALK, "--realtime", "-o", target) as terminal:
+        terminal.until_words("train")  # heard, and hardly final yet
+        terminal.hang_up()
+        assert terminal.process.wait(timeout=60) == 129
+    assert "train" in target.read_text()
+
+
 def test_a_document_is_whole_where_the_panel_was() -> None:
     with Terminal(*LISTEN, TALK, "-f", "json", columns=200) as terminal:
         assert terminal.finish() == 0

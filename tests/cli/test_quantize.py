@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import gguf
@@ -12,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edge_audiokv.cli.main import cli
+from edge_audiokv.errors import ModelError, OutputError
 from edge_audiokv.models.download import LocalModel
 from edge_audiokv.native.context import HeadwiseContext
 from edge_audiokv.native.model import Model
@@ -83,6 +85,14 @@ def test_what_can_not_be_made_is_told_and_leaves_nothing(
     done = run(source, *args)
     assert done.exit_code != 0 and why in str(done.exception) + done.stderr
     assert {path: path.read_bytes() for path in source.parent.iterdir()} == before
+
+
+def test_places_that_hold_no_file_are_told(source: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.gguf")
+    done = run(tmp_path / "pipe.gguf", "--types", "Q8_0")
+    assert isinstance(done.exception, ModelError) and "it is no file" in str(done.exception)
+    done = run(source, "--types", "Q8_0", "-o", source)
+    assert isinstance(done.exception, OutputError)
 
 
 def test_types_that_need_an_importance_matrix_are_refused(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
+import subprocess
 import sys
+from pathlib import Path
 
 import click
 import numpy as np
@@ -13,6 +16,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
+import edge_audiokv
 from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Command, Group
 from edge_audiokv.cli.doctor import _variables
@@ -153,3 +157,23 @@ def test_quiet_leaves_errors_alone(call, name, tmp_path) -> None:
     assert (ran.code, ran.out, ran.err) == (0, "", "")
     missing = call(name, tmp_path / "none.wav", "-q")
     assert missing.code == 3 and "none.wav" in missing.complaint
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(("transcribe", "nothere.flac"), 3), (("transcribe", "--nope"), 2), (("models", "list"), 0)],
+)
+def test_whether_anybody_reads_stderr_decides_nothing(words, code: int, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_audiokv", "-v", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=write,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(edge_audiokv.__file__).parents[1])},
+        timeout=120,
+    )
+    os.close(write)
+    assert done.returncode == code

@@ -275,3 +275,15 @@ def test_another_content_type_is_refused(server) -> None:
             "POST", "/v1/chat/completions", content="{}", headers={"content-type": kind}
         )
         assert response.status_code == 400
+
+
+@pytest.mark.parametrize("part", ['{"type":"text","text":"\\ud800-0"}', '{"data":"\\ud800-0"}'])
+def test_half_a_character_is_refused(server, part: str) -> None:
+    body = f'{{"model":"scripted","messages":[{{"role":"user","content":[{part}]}}]}}'
+    response = server.request(
+        "POST",
+        "/v1/chat/completions",
+        content=body,
+        headers={"content-type": "application/json"},
+    )
+    assert response.status_code == 400

@@ -72,6 +72,7 @@ def test_a_request_has_one_host(local) -> None:
         {"origin": "http://127.0.0.1:8080"},
         {"origin": "file://"},
         {"origin": ""},
+        {"origin": "http://["},
         {"sec_fetch_site": "cross-site"},
         {"sec_fetch_site": "same-site"},
     ],

@@ -178,6 +178,20 @@ def test_an_answer_that_nobody_reads_does_not_keep_its_connection(start, engine)
             time.sleep(0.02)
 
 
+def test_who_asks_on_and_reads_nothing_is_left(start) -> None:
+    running = start(send_s=0.3)
+    with running.connect() as deaf:
+        deaf.settimeout(0.2)
+        ask = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n" * 2000
+        deadline = time.monotonic() + 20
+        with contextlib.suppress(OSError):  # until nothing more goes in, or it is closed
+            while time.monotonic() < deadline:
+                deaf.sendall(ask)
+        while running.server.server_state.connections:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
 def test_too_many_connections_are_turned_away_and_room_comes_back(start) -> None:
     running = start(connections=5, header_s=0.5)
     with contextlib.ExitStack() as stack:
