@@ -117,7 +117,8 @@ def note(text: str) -> None:
 def detail(text: str) -> None:
     """A phase that is over, with the seconds since the command began."""
     if _state.voice.is_verbose:
-        _say(f"[{time.monotonic() - _state.begun_s:6.2f} s] {text}")
+        # Libraries log names and metadata of files, which hold anything.
+        _say(f"[{time.monotonic() - _state.begun_s:6.2f} s] {printable(text)}")
 
 
 def table(lines: Sequence[str]) -> None:

@@ -177,3 +177,10 @@ def test_whether_anybody_reads_stderr_decides_nothing(words, code: int, tmp_path
     )
     os.close(write)
     assert done.returncode == code
+
+
+def test_what_libraries_log_steers_no_terminal(capsys) -> None:
+    voice.use(Voice(level=2))
+    logging.getLogger("edge_audiokv.native").debug("general.name = a\x1b[2Jb\nc")
+    err = capsys.readouterr().err
+    assert "a\\x1b[2Jb c" in err and "\x1b" not in err
