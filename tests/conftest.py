@@ -24,6 +24,9 @@ os.environ["PYTHONSAFEPATH"] = "1"
 # Commands are hung up on even if the tests run under nohup, which children would inherit: a handler
 # that does nothing lets the tests live on and leaves a command its default.
 signal.signal(signal.SIGHUP, lambda *_: None)
+# Likewise for interrupts, which a shell lets its background jobs ignore.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no fault of what is tested.
 hypothesis.settings.register_profile("untimed", deadline=None)

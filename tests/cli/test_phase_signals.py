@@ -50,7 +50,11 @@ def stop(process: subprocess.Popen[str], phase: str, number: int) -> tuple[str, 
         if phase in line:
             break
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    try:
+        out, err = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
     return out, "".join(before) + err
 
 
