@@ -40,6 +40,6 @@ MAX_INLINE_BYTES = 4 << 10
 MAX_JSON_DEPTH = 16
 MAX_CLIPS = 16
 MAX_MESSAGES = 128
-# Connections, buffers and requests are part of the memory that --mem caps (measured: 5 MiB, with a
+# Connections, buffers and requests are part of the capped memory (measured: 5 MiB, with a
 # hundred connections that wait and three bodies of 33 MB at once).
 REQUESTS_BYTES = 12 << 20

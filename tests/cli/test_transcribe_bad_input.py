@@ -54,6 +54,7 @@ UNUSABLE = {
 }
 
 
+@pytest.mark.usefixtures("local_model")
 @pytest.mark.parametrize("name", list(UNUSABLE))
 def test_a_file_that_is_no_sound(call, tmp_path, name) -> None:
     data, says = UNUSABLE[name]
