@@ -107,12 +107,11 @@ class Job:
         """Nothing will be run any more: give files and place back, then let the client know. So
         who asks again at once finds the place free.
         """
-        with suppress(RuntimeError):  # the loop is closed: nobody is left to have a place
-            self._loop.call_soon_threadsafe(self._held.close)
+        self._held.close()  # here and now: after a stop the loop may be gone before the step is over
         self._put((self._why or ClientGone()) if isinstance(error, Cancelled) else error)
 
     def _put(self, item: Item | BaseException | None) -> None:
-        with suppress(RuntimeError):
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
             self._loop.call_soon_threadsafe(self._items.put_nowait, item)
 
     # --- on the loop ------------------------------------------------------------------------------

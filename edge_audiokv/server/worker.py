@@ -49,14 +49,18 @@ class Worker:
         """Take a place. Raises ApiError 429 or 503, with the seconds to wait."""
         if self._refusing:
             raise stopping()
-        if self.taken >= self.places:
-            self.busy_total += 1
-            # One place becomes free when the running job ends.
-            raise busy(max(1, min(_MAX_RETRY_S, math.ceil(self._job_s))))
-        self.taken += 1
+        with self._changed:
+            if self.taken < self.places:
+                self.taken += 1
+                return
+        self.busy_total += 1
+        # One place becomes free when the running job ends.
+        raise busy(max(1, min(_MAX_RETRY_S, math.ceil(self._job_s))))
 
     def leave(self) -> None:
-        self.taken -= 1
+        """Give the place back, on whatever thread the job has ended."""
+        with self._changed:
+            self.taken -= 1
 
     def submit(self, job: Job) -> None:
         with self._changed:

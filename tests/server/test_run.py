@@ -103,6 +103,9 @@ def start(engine, tmp_path) -> Iterator[Callable[..., Running]]:
     engine.go.set()
     for running in begun:
         running.end()
+        # Nothing of a client stays, however the server was stopped.
+        assert running.worker.taken == 0
+    assert all(file.closed for file in engine.files)
 
 
 def test_it_answers_and_keeps_the_connection(start) -> None:
