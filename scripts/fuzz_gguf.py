@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import signal
 import struct
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from pathlib import Path
 # Behind the installed package, which is the one that has the native library.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from scripts.fuzzing import options, run
+from scripts.fuzzing import in_child, options, run
 
 KINDS = ("llama-bpe", "llama-spm", "qwen2-bpe", "qwen3-bpe", "llama-none", "adapter")
 NUMBERS = (0, 1, 2, 3, 7, 63, 65, 255, 513, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1)
@@ -153,31 +152,11 @@ def use(path: Path, lora: Path | None) -> None:
     except EdgeAudioKVError as error:
         assert "\n" not in str(error), error
         return
-    if _in_child(lambda: (bound([path]), _try(path, lora))) != 0:
+    bearable = (MemoryError,)
+    if in_child(lambda: (bound([path]), _try(path, lora)), within_s=60, bearable=bearable) != 0:
         return  # refused, or the child died of it
-    code = _in_child(lambda: _session(path, lora))
+    code = in_child(lambda: _session(path, lora), within_s=60, bearable=bearable)
     assert code in (0, 1), f"{path}: a session ends with {code}"
-
-
-def _in_child(body) -> int:
-    """0: done; 1: one of our errors; 2: another exception; negative: a signal."""
-    child = os.fork()
-    if child == 0:
-        from edge_audiokv.errors import EdgeAudioKVError
-
-        code = 2
-        try:
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 1)
-            os.dup2(null, 2)
-            signal.alarm(60)
-            body()
-            code = 0
-        except (EdgeAudioKVError, MemoryError):
-            code = 1
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def _session(path: Path, lora: Path | None) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import random
 import re
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ from onnx import TensorProto, helper
 # Behind what is installed: only that has the native library.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from scripts.fuzzing import options, run
+from scripts.fuzzing import in_child, options, run
 
 D_MODEL = 8
 NUMBERS = (0, 1, -1, 2, 3, 7, 80, 1280, 2**16, 2**31 - 1, -(2**31), 2**31, 2**40, 2**62, 2**63 - 1)
@@ -241,33 +240,12 @@ def use(path: Path) -> None:
     """The child that tries, and then what a session does. AssertionError is a fault."""
     from edge_audiokv.encoder import probe
 
-    code = in_child(lambda: probe.try_out(path))
+    code = in_child(lambda: probe.try_out(path), within_s=10)
     assert code != 2, f"{path}: what refuses it is no error of ours"
     if code != 0:
         return  # refused, or the child died of it
-    code = in_child(lambda: _session(path))
+    code = in_child(lambda: _session(path), within_s=10)
     assert code in (0, 1), f"{path}: a session ends with {code}"
-
-
-def in_child(body: Callable[[], object]) -> int:
-    """0: done; 1: one of our errors; 2: another exception; negative: a signal."""
-    child = os.fork()
-    if child == 0:
-        from edge_audiokv.errors import EdgeAudioKVError
-
-        code = 2
-        try:
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 1)
-            os.dup2(null, 2)
-            signal.alarm(10)
-            body()
-            code = 0
-        except EdgeAudioKVError as error:
-            code = 1 if str(error).isprintable() else 2
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def _session(path: Path) -> None:

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import time
+from typing import Self
 
 from edge_audiokv.archive.store import Archive
 from edge_audiokv.errors import ArchiveError
 from edge_audiokv.events import Final
+from edge_audiokv.lifetime import Loadable
 
 
-class Recording:
-    """Keeps finals that have words. An archive that fails costs the archive, never the session."""
+class Recording(Loadable):
+    """Keeps finals that have words. An archive that fails costs the archive, never the session.
 
-    def __init__(self, archive: Archive, *, model: str = "") -> None:
-        self.archive = archive
+    `load` opens the file and raises ArchiveError if it is no archive.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, model: str = "") -> None:
+        self.archive = Archive(path)
         self.model = model
         self._source = ""
         self._session: int | None = None
         self._failing = False
+
+    @property
+    def nbytes(self) -> int:
+        return self.archive.nbytes
+
+    def load(self) -> Self:
+        self.archive.load()
+        return self
+
+    def close(self) -> None:
+        self.archive.close()
 
     def begin(self, source: str) -> None:
         """What follows is of `source`."""

@@ -25,6 +25,10 @@ def _time(value: Any) -> float:
     return time_s
 
 
+def _json_ready(data: dict[str, Any]) -> dict[str, Any]:
+    return {name: round(v, 3) if name.endswith("_s") else v for name, v in data.items()}
+
+
 @dataclass(frozen=True)
 class Turn:
     """A segment with its final text. Times are seconds since its session's first sample.
@@ -51,8 +55,7 @@ class Turn:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; seconds are rounded to three digits."""
-        data = asdict(self)
-        return {name: round(v, 3) if name.endswith("_s") else v for name, v in data.items()}
+        return _json_ready(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,7 @@ class StoredSession:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; seconds are rounded to three digits."""
-        data = asdict(self)
-        return {name: round(v, 3) if name.endswith("_s") else v for name, v in data.items()}
+        return _json_ready(asdict(self))
 
 
 @dataclass(frozen=True)

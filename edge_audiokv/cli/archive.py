@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -41,17 +40,6 @@ class Clock(click.ParamType[float]):
             self.fail(f"{value!r} is no time; write 75, 1:15 or 00:01:15.", param, ctx)
         hours, minutes, seconds = match.groups()
         return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
-
-
-def archive_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--archive` to a command that hears."""
-    return click.option(
-        "--archive",
-        "archive_path",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Keep what is said, with its times, in this file, too; `archive` searches it.",
-    )(command)
 
 
 _file = click.argument(

@@ -16,9 +16,8 @@ from edge_audiokv.audio.files.file import FileSource
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource
 from edge_audiokv.cli import complete, voice
-from edge_audiokv.cli.archive import archive_option
 from edge_audiokv.cli.command import Command
-from edge_audiokv.cli.options import Number, engine_options, settings_from
+from edge_audiokv.cli.options import Number, archive_option, engine_options, settings_from
 from edge_audiokv.cli.results import model_facts, tell_loaded
 from edge_audiokv.cli.waiting import waiting
 from edge_audiokv.engine.session import Session

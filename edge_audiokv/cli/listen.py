@@ -16,12 +16,12 @@ from edge_audiokv.audio.live.monitor import MonitoredSource, Recorder
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource
 from edge_audiokv.cli import complete, voice
-from edge_audiokv.cli.archive import archive_option
 from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.live.desk import Desk
 from edge_audiokv.cli.live.keyboard import Keyboard, find_terminal
 from edge_audiokv.cli.options import (
     Number,
+    archive_option,
     engine_options,
     fit_format,
     result_options,

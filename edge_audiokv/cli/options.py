@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -259,6 +260,17 @@ def result_options(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def archive_option(command: Command) -> Command:
+    """Add `--archive` to a command that hears."""
+    return click.option(
+        "--archive",
+        "archive_path",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Keep what is said, with its times, in this file, too; `archive` searches it.",
+    )(command)
 
 
 def fit_format(

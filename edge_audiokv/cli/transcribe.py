@@ -7,24 +7,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edge_audiokv.archive.recording import Recording
-from edge_audiokv.archive.store import Archive
 from edge_audiokv.audio.endpoint import EndpointConfig, Segment
 from edge_audiokv.audio.files.file import FileSource
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource
 from edge_audiokv.cli import complete, voice
-from edge_audiokv.cli.archive import archive_option
 from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.ending import Terminated
 from edge_audiokv.cli.options import (
     Number,
+    archive_option,
     engine_options,
     fit_format,
     result_options,
@@ -45,6 +43,9 @@ from edge_audiokv.kv.memory import peak_rss_bytes, rss_bytes
 from edge_audiokv.models.progress import progress_bar
 from edge_audiokv.output import Writer, keep_apart, open_output
 from edge_audiokv.units import format_bytes, format_cap, format_clock, printable
+
+if TYPE_CHECKING:
+    from edge_audiokv.archive.recording import Recording
 
 
 @click.command(cls=Command)
@@ -122,8 +123,10 @@ def transcribe(
         make_folders(targets)
         recording = None
         if archive_path is not None:
-            kept = stack.enter_context(Archive(archive_path))
-            recording = Recording(kept, model=settings.model)
+            # Imported when it is wanted, as in Session.
+            from edge_audiokv.archive.recording import Recording
+
+            recording = stack.enter_context(Recording(archive_path, model=settings.model))
         joined = None
         if output_dir is None:
             joined = stack.enter_context(open_output(output, format_name, **writing))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-from edge_audiokv.archive.recording import Recording
 from edge_audiokv.audio.endpoint import Ended, Endpointer, Segment, Started
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, Samples
 from edge_audiokv.audio.vad import VoiceDetector
@@ -19,6 +19,9 @@ from edge_audiokv.engine.session_memory import SessionCaches
 from edge_audiokv.engine.session_settings import SessionSettings
 from edge_audiokv.errors import InputError
 from edge_audiokv.events import Answer, Event, Evicted, Final, Partial, SpeechStarted, Warned
+
+if TYPE_CHECKING:
+    from edge_audiokv.archive.recording import Recording
 
 # One step of work: events are at most this late for reasons of batching.
 LIVE_STEP_SAMPLES = SAMPLE_RATE_HZ // 10

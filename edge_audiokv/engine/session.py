@@ -10,15 +10,14 @@ others needs a cap that holds them, too; they stand in its sum by name.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from itertools import chain
-from typing import Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
-from edge_audiokv.archive.recording import Recording
-from edge_audiokv.archive.store import Archive
 from edge_audiokv.audio.endpoint import Endpointer
 from edge_audiokv.audio.intake import Intake, Pcm, clean
 from edge_audiokv.audio.live.lull import Lull
@@ -51,6 +50,9 @@ from edge_audiokv.kv.holders import LOADING
 from edge_audiokv.kv.memory import rss_bytes
 from edge_audiokv.lifetime import Loadable
 from edge_audiokv.models.download import Progress
+
+if TYPE_CHECKING:
+    from edge_audiokv.archive.recording import Recording
 
 __all__ = ["Session", "SessionSettings"]
 
@@ -95,7 +97,7 @@ class Session(Loadable):
         self._detector = VoiceDetector()
         self._intake = Intake()
         self._hearing: Hearing | None = None
-        self._archive: Archive | None = None
+        self._recording: Recording | None = None
         self._clock_s = 0.0
         self._n_segments = 0
 
@@ -121,20 +123,19 @@ class Session(Loadable):
             kv_min_bytes=needs.least_bytes,
             table_share=needs.table_share,
         )
-        recording = None
         try:
             self._intake = Intake()
             if settings.archive is not None:
-                self._archive = Archive(settings.archive).load()
-                recording = Recording(self._archive, model=self.engine.model)
-                runtime.ledger.add("archive", lambda: self._archive.nbytes if self._archive else 0)
+                recording = _open_recording(settings.archive, self.engine.model)
+                self._recording = recording
+                runtime.ledger.add("archive", lambda: recording.nbytes)
             # The sound of the open segment is the only other part that takes real space.
             load_audio(runtime, detector, Endpointer(detector, settings.endpoint).nbytes)
             caches = open_session_caches(runtime, needs)
         except BaseException:
             self.close()
             raise
-        self._hearing = Hearing(runtime, caches, detector, settings, self.memory, recording)
+        self._hearing = Hearing(runtime, caches, detector, settings, self.memory, self._recording)
         runtime.ledger.settle()
 
     def close(self) -> None:
@@ -146,9 +147,9 @@ class Session(Loadable):
                 self._clock_s, self._n_segments = hearing.clock_s, hearing.n_segments
                 self.final_watch = hearing.recognizer.watch
                 hearing.caches.close()
-            if self._archive is not None:
-                self._archive.close()
-                self._archive = None
+            recording, self._recording = self._recording, None
+            if recording is not None:
+                recording.close()
             self._detector.close()
             self.runtime.close()
 
@@ -292,18 +293,14 @@ class Session(Loadable):
         heard_out = False
         try:
             with opened:
-                self._begin_recording(opened)
+                if self._recording is not None:
+                    self._recording.begin(opened.describe())
                 yield from self._hear(opened)
             heard_out = True
         finally:
             if not heard_out:
                 self._abandon()
         yield from self._end(self._stopped() or "end of the source")
-
-    def _begin_recording(self, source: AudioSource) -> None:
-        hearing = self._hearing
-        if hearing is not None and hearing.recording is not None:
-            hearing.recording.begin(source.describe())
 
     def _hear(self, source: AudioSource) -> Iterator[Event | None]:
         step = LIVE_STEP_SAMPLES if source.realtime else STEP_SAMPLES
@@ -373,6 +370,13 @@ def at(event: Event, time_s: float) -> Event:
     """A source's event on the session's clock: a source counts from its own start."""
     changes = {item.name: time_s for item in fields(event) if item.name == "time_s"}
     return replace(event, **changes)
+
+
+def _open_recording(path: str | os.PathLike[str], model: str) -> Recording:
+    # Imported when it is wanted: most sessions do without SQLite's megabyte.
+    from edge_audiokv.archive.recording import Recording
+
+    return Recording(path, model=model).load()
 
 
 def _microphone() -> AudioSource:
