@@ -107,7 +107,7 @@ class Job:
         """Nothing will be run any more: give files and place back, then let the client know. So
         who asks again at once finds the place free.
         """
-        self._held.close()  # here and now: after a stop the loop may be gone before the step is over
+        self._held.close()  # on this thread: the loop may have gone before the step was over
         self._put((self._why or ClientGone()) if isinstance(error, Cancelled) else error)
 
     def _put(self, item: Item | BaseException | None) -> None:
