@@ -167,7 +167,10 @@ class CacheRows:
 
     @exclusive
     def save_state(self) -> bytes:
-        """The rows in use, with positions. Scores are not saved."""
+        """The rows in use, with positions. Scores are not saved.
+
+        Raises NativeError if the rows are such that `load_state` would refuse them.
+        """
         llama = self.model.library.llama
         self._need()
         size = llama.llama_state_seq_get_size(self._llama_ctx, 0)
@@ -175,6 +178,12 @@ class CacheRows:
         written = llama.llama_state_seq_get_data(self._llama_ctx, buffer, size, 0)
         if written != size:
             raise NativeError("The state could not be saved.")
+        code = self._hw.check_state(self._need(), buffer, size)
+        if code != bindings.OK:
+            raise NativeError(
+                f"The state cannot be saved, as it could not be loaded: {self._hw.message()}.",
+                code=code,
+            )
         return bytes(buffer)
 
     @exclusive

@@ -199,6 +199,30 @@ def test_keys_that_pass_can_be_turned(tiny_model: Model, kind: str) -> None:
         pytest.fail("no large keys pass")
 
 
+def test_what_could_not_be_loaded_is_not_saved(tiny_model: Model) -> None:
+    """Turns can put the largest keys that a state may hold where no state may hold them."""
+    with HeadwiseContext(tiny_model, 64, n_batch=32, n_threads=1) as context:
+        context.decode_tokens(range(20), logits=False)
+        state = context.save_state()
+        largest = np.full(20 * D, 65504 / np.sqrt(2) - 64, np.float16).tobytes()
+        state = state[:KEYS] + largest + state[KEYS + len(largest) :]
+        context.load_state(state)
+        saved = []
+        for _ in range(20):
+            context.shift(7)
+            keys = context.read_keys(0, 0)
+            try:
+                state = context.save_state()
+            except NativeError as error:
+                assert "cannot be saved" in str(error)
+                np.testing.assert_array_equal(context.read_keys(0, 0), keys)
+                saved.append(False)
+            else:
+                context.load_state(state)
+                saved.append(True)
+        assert not all(saved)
+
+
 @pytest.mark.parametrize(
     "positions", [[1, 0, 2], [-1, 0, 1], [2**30, 2**30 + 1, 2**30 + 2], [0, 0, 1]]
 )

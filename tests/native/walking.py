@@ -153,7 +153,13 @@ class Walk:
 
     def save(self) -> bool:
         copy = {at: Head(list(h.positions), h.values.copy()) for at, h in self.heads.items()}
-        self.saved = (self.context.save_state(), copy, self.next, self.wild)
+        try:
+            state = self.context.save_state()
+        except NativeError:
+            # Values that are out of all measure make keys that no state may hold.
+            assert self.wild, "a state of sound rows is refused"
+            return not self._same()
+        self.saved = (state, copy, self.next, self.wild)
         return True
 
     def load(self, change: Callable[[bytearray], bytes | bytearray] = lambda state: state) -> bool:
