@@ -190,7 +190,7 @@ class Desk:
         if command in ("transcribe", "listen", "ask"):
             name = "missing.wav" if draw.random() < 0.7 else typed(draw) or "x"
             # What lies in this machine's folders is no text from outside, and takes for ever.
-            words.append(str(self.folder) if Path(name).is_dir() else name)
+            words.append(str(self.folder) if os.path.isdir(name) else name)
         if command == "ask":
             words.append(typed(draw) or "what?")
         if command in ("policies", "models show"):
