@@ -208,7 +208,7 @@ class Desk:
 
     def setting(self, draw: random.Random) -> None:
         """Settings of the environment that no option has."""
-        from edge_audiokv.cli.checks import environment
+        from edge_audiokv.cli.machine.checks import environment
         from edge_audiokv.native import library
 
         name = draw.choice(

@@ -37,7 +37,7 @@ def commands() -> list[list[str]]:
 
 OURS = [words[1:] for words in commands() if words[0] == "edge-audiokv"]
 
-# Listening needs a microphone and never ends; tests/cli/test_listen*.py do it.
+# Listening needs a microphone and never ends; tests/cli/speech/test_listen*.py do it.
 RUN = [words for words in OURS if words[0] != "listen"]
 
 

@@ -49,7 +49,7 @@ HELD_BY = {
         "tests/native/test_probe.py::test_what_ended_a_process_is_refused_in_a_line",
         "tests/encoder/test_probe.py::test_what_ends_a_process_is_refused_in_a_line",
         "tests/models/test_merge.py::test_nothing_is_made_of_what_a_check_refuses",
-        "tests/cli/test_transcribe_bad_model.py::test_a_gguf_that_ends_a_process",
+        "tests/cli/speech/test_transcribe_bad_model.py::test_a_gguf_that_ends_a_process",
     ],
     "A download may be cut short, redirected, too long or another file: it is resumed or "
     "refused.": [
@@ -73,7 +73,7 @@ HELD_BY = {
     "second file.": ["tests/audio/files/test_containers.py::test_a_playlist_is_no_container"],
     "A client of serve is on this machine, or knows the key: any address but loopback wants "
     "EDGE_AUDIOKV_API_KEY (or --api-key-file), and then TLS from a proxy of yours.": [
-        "tests/cli/test_serve.py::test_other_machines_need_a_key",
+        "tests/cli/speech/test_serve.py::test_other_machines_need_a_key",
         "tests/server/test_listening.py::test_not_loopback",
         "tests/server/test_guard.py::test_with_a_key_only_health_is_open",
         "tests/server/test_guard.py::test_a_wrong_key_opens_nothing",

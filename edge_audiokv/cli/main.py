@@ -20,21 +20,33 @@ from edge_audiokv.units import clipped, printable
 # name: (module in edge_audiokv.cli, attribute, summary). Modules load only when their command runs;
 # a test compares the summaries with the commands' own help.
 COMMANDS = {
-    "listen": ("listen", "listen", "Listen and write down what is said, inside --mem."),
-    "transcribe": ("transcribe", "transcribe", "Transcribe recordings of any length."),
-    "ask": ("ask", "ask", "Answer questions about a recording."),
-    "archive": ("archive", "archive", "Search, show and delete what was said."),
-    "serve": ("serve", "serve", "Serve OpenAI's HTTP interface to programs on this machine."),
-    "models": ("models", "models", "List, fetch, inspect and remove models."),
-    "pull": ("models", "pull", "Fetch a model into the cache."),
-    "devices": ("devices", "devices", "List the microphones."),
-    "doctor": ("doctor", "doctor", "Look at this machine, and at what it lacks."),
+    "listen": ("speech.listen", "listen", "Listen and write down what is said, inside --mem."),
+    "transcribe": ("speech.transcribe", "transcribe", "Transcribe recordings of any length."),
+    "ask": ("speech.ask", "ask", "Answer questions about a recording."),
+    "archive": ("speech.archive", "archive", "Search, show and delete what was said."),
+    "serve": (
+        "speech.serve",
+        "serve",
+        "Serve OpenAI's HTTP interface to programs on this machine.",
+    ),
+    "models": ("models.cached", "models", "List, fetch, inspect and remove models."),
+    "pull": ("models.cached", "pull", "Fetch a model into the cache."),
+    "devices": ("machine.devices", "devices", "List the microphones."),
+    "doctor": ("machine.doctor", "doctor", "Look at this machine, and at what it lacks."),
     "policies": ("policies", "policies", "List the eviction policies and their options."),
-    "quantize": ("quantize", "command", "Make smaller GGUF files of a model."),
-    "calibrate": ("calibrate", "calibrate", "Measure which KV heads a model's hearing rests on."),
-    "eval": ("evaluate", "evaluate", "Measure a model on recordings whose text is known."),
+    "quantize": ("models.quantize", "command", "Make smaller GGUF files of a model."),
+    "calibrate": (
+        "models.calibrate",
+        "calibrate",
+        "Measure which KV heads a model's hearing rests on.",
+    ),
+    "eval": ("evaluate.group", "evaluate", "Measure a model on recordings whose text is known."),
     "completion": ("completion", "completion", "Print what makes SHELL complete commands."),
-    "soak": ("soak", "soak", "Let a session listen for hours and watch memory, errors and pace."),
+    "soak": (
+        "evaluate.soak",
+        "soak",
+        "Let a session listen for hours and watch memory, errors and pace.",
+    ),
 }
 
 

@@ -14,7 +14,7 @@ from edge_audiokv.audio.files.file import read_all
 from edge_audiokv.calibrate.clips import plan_joins, spoken
 from edge_audiokv.calibrate.parts import Parts, load_parts
 from edge_audiokv.calibrate.prefilled import Clip, Prefilled
-from edge_audiokv.cli.calibrate import calibrate
+from edge_audiokv.cli.models.calibrate import calibrate
 from edge_audiokv.eval.sweep import one_shot, stream
 from edge_audiokv.kv.budget import apart
 from edge_audiokv.kv.policy import make_policy, policies

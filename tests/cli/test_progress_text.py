@@ -11,8 +11,8 @@ import soundfile
 from rich.console import Console
 
 from edge_audiokv.audio.files.file import FileSource
-from edge_audiokv.cli.evaluate_common import counted
-from edge_audiokv.cli.transcribe import _with_progress
+from edge_audiokv.cli.evaluate.common import counted
+from edge_audiokv.cli.speech.transcribe import _with_progress
 from edge_audiokv.events import Final
 from edge_audiokv.models.progress import progress_bar
 

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 import edge_audiokv
 from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Command, Group
-from edge_audiokv.cli.doctor import _variables
+from edge_audiokv.cli.machine.doctor import _variables
 from edge_audiokv.cli.main import cli
 from edge_audiokv.cli.voice import Voice
 from edge_audiokv.events import Answer, Final, Stalled, Warned

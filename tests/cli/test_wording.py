@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_audiokv.cli.transcribe import transcribe
+from edge_audiokv.cli.speech.transcribe import transcribe
 from edge_audiokv.cli.wording import FLAGS, as_flags
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from edge_audiokv.cli.evaluate import evaluate
-from edge_audiokv.cli.evaluate_codes import codes_lines
+from edge_audiokv.cli.evaluate.codes import codes_lines
+from edge_audiokv.cli.evaluate.group import evaluate
 from edge_audiokv.errors import InputError, MemoryBudgetError, OutputError
 from edge_audiokv.eval.codes import CodeReply, cells, count_replies, digits_of
 from edge_audiokv.eval.codes_plot import plot_codes

@@ -12,8 +12,8 @@ import soundfile
 from click.testing import CliRunner
 from scipy.stats import binomtest
 
-from edge_audiokv.cli.evaluate import evaluate
-from edge_audiokv.cli.evaluate_context import recall_lines, sound_files
+from edge_audiokv.cli.evaluate.context import recall_lines, sound_files
+from edge_audiokv.cli.evaluate.group import evaluate
 from edge_audiokv.errors import InputError
 from edge_audiokv.eval.recall import Reply, draw_join, summarise, wilson
 from edge_audiokv.eval.rolling import paired_rise

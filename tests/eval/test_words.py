@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from edge_audiokv.cli.evaluate_words import report_lines
+from edge_audiokv.cli.evaluate.words import report_lines
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.eval.wer import Utterance
 from edge_audiokv.eval.words.language import measure_doubt

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_audiokv.cli.evaluate_repeats import report_lines
+from edge_audiokv.cli.evaluate.repeats import report_lines
 from edge_audiokv.errors import InputError
 from edge_audiokv.eval.repeats.score import evaluate, read_joins, rounds_written
 from edge_audiokv.eval.wer import Hypothesis

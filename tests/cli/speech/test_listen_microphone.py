@@ -17,7 +17,7 @@ import soundfile
 
 from edge_audiokv.events import Final, from_json
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CABLE = ROOT / "scripts" / "virtual_microphone.sh"
 DATA = ROOT / "tests" / "data"
 

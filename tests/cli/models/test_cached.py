@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from edge_audiokv.cli.models import models, pull
+from edge_audiokv.cli.models.cached import models, pull
 from edge_audiokv.errors import DownloadError, ModelError
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from edge_audiokv.cli.ask import _Growing
 from edge_audiokv.cli.main import main
+from edge_audiokv.cli.speech.ask import _Growing
 from edge_audiokv.engine.hearing import NOTHING_HEARD
 from edge_audiokv.engine.rolling import RollingMemory
 from edge_audiokv.engine.session import Session
 
 pytestmark = pytest.mark.integration
-CLIP = Path(__file__).parents[1] / "data" / "two_sentences.flac"
+CLIP = Path(__file__).parents[2] / "data" / "two_sentences.flac"
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from edge_audiokv.cli.evaluate import evaluate, report_lines
+from edge_audiokv.cli.evaluate.group import evaluate, report_lines
 from edge_audiokv.errors import InputError
 from edge_audiokv.eval import wer
 from edge_audiokv.eval.wer import Hypothesis, Utterance
 
-CLIPS = Path(__file__).resolve().parents[1] / "data" / "manifest.jsonl"
+CLIPS = Path(__file__).resolve().parents[2] / "data" / "manifest.jsonl"
 
 
 def report(name: str, *heard: tuple[str, str, str]) -> wer.WerReport:

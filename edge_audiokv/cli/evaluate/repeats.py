@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_audiokv.cli.command import Command
-from edge_audiokv.cli.evaluate_common import (
+from edge_audiokv.cli.evaluate.common import (
     counted,
     json_option,
     limit_option,

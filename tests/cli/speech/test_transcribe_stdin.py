@@ -13,7 +13,7 @@ import soundfile
 from edge_audiokv.cli.main import main
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("local_model")]
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 CLIP = DATA / "garden.flac"
 COMMAND = [sys.executable, "-m", "edge_audiokv", "transcribe", "-", "-t", "1", "-f", "jsonl"]
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from edge_audiokv.audio.live import portaudio
 from edge_audiokv.audio.live.portaudio import InputDevice
-from edge_audiokv.cli.devices import devices
+from edge_audiokv.cli.machine.devices import devices
 from edge_audiokv.errors import DeviceError
 
 MICROPHONES = [

@@ -72,7 +72,7 @@ def test_without_the_extra(call, monkeypatch) -> None:
     def missing(name: str):
         raise ModuleNotFoundError(name=name)
 
-    monkeypatch.setattr("edge_audiokv.cli.serve.import_module", missing)
+    monkeypatch.setattr("edge_audiokv.cli.speech.serve.import_module", missing)
     ran = call("serve")
     assert ran.code == 11
     assert "edge-audiokv[server]" in ran.complaint
@@ -82,7 +82,7 @@ def test_without_the_extra(call, monkeypatch) -> None:
 def test_the_environment_may_hold_the_key_and_doctor_does_not_show_it(monkeypatch) -> None:
     from typing import Any
 
-    from edge_audiokv.cli.checks import environment
+    from edge_audiokv.cli.machine.checks import environment
     from edge_audiokv.cli.options import variables
 
     command = cli.get_command(click.Context(cli), "serve")

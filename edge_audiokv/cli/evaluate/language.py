@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from edge_audiokv.cli.command import Command
-from edge_audiokv.cli.evaluate_common import (
+from edge_audiokv.cli.evaluate.common import (
     counted,
     json_option,
     limit_option,

@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="signals"),
     pytest.mark.alone,
 ]
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 TALK = DATA / "two_sentences.flac"
 COMMAND = [sys.executable, "-m", "edge_audiokv", "listen", "-t", "1", "--mem", "1GB"]
 

@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="signals"),
     pytest.mark.alone,
 ]
-TALK = Path(__file__).parents[1] / "data" / "two_sentences.flac"
+TALK = Path(__file__).parents[2] / "data" / "two_sentences.flac"
 COMMAND = [sys.executable, "-m", "edge_audiokv", "listen", "-", "-t", "1", "--mem", "1GB"]
 
 

@@ -19,7 +19,7 @@ from edge_audiokv.native.context import HeadwiseContext
 from edge_audiokv.native.model import Model
 from edge_audiokv.native.quantize import file_types
 
-from ..native import tiny
+from ...native import tiny
 
 pytestmark = pytest.mark.integration
 

@@ -8,7 +8,7 @@ import json
 import pytest
 from rich.console import Console
 
-from edge_audiokv.cli.evaluate_common import counted, show
+from edge_audiokv.cli.evaluate.common import counted, show
 
 
 @pytest.mark.parametrize("watched", [True, False])

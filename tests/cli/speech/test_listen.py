@@ -16,10 +16,10 @@ import soundfile
 from click.testing import CliRunner
 
 from edge_audiokv.audio.live import portaudio
-from edge_audiokv.cli.listen import listen
+from edge_audiokv.cli.speech.listen import listen
 from edge_audiokv.events import Event, Final, SessionEnded, from_json
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 TALK = DATA / "two_sentences.flac"
 COMMAND = [sys.executable, "-m", "edge_audiokv", "listen", "-t", "1", "--mem", "1GB"]
 

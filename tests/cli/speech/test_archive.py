@@ -13,7 +13,7 @@ from edge_audiokv.archive.store import Archive
 from edge_audiokv.cli.main import cli
 from edge_audiokv.engine.session import Session
 
-from ..conftest import Clip, Command
+from ...conftest import Clip, Command
 
 
 @pytest.fixture

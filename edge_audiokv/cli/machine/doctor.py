@@ -9,9 +9,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from edge_audiokv.cli import checks, voice
-from edge_audiokv.cli.checks import Check, run_check
+from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Command
+from edge_audiokv.cli.machine import checks
+from edge_audiokv.cli.machine.checks import Check, run_check
 from edge_audiokv.cli.options import engine_options, settings_from, variables
 from edge_audiokv.cli.wording import as_flags
 

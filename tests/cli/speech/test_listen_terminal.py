@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from .screen import Terminal
+from ..screen import Terminal
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(os.name != "posix", reason="terminals"),
     pytest.mark.alone,
 ]
-TALK = Path(__file__).parents[1] / "data" / "two_sentences.flac"
+TALK = Path(__file__).parents[2] / "data" / "two_sentences.flac"
 LISTEN = ["listen", "-t", "1", "--mem", "1GB"]
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from edge_audiokv.cli.command import Group
-from edge_audiokv.cli.evaluate_codes import codes_command
-from edge_audiokv.cli.evaluate_common import (
+from edge_audiokv.cli.evaluate.codes import codes_command
+from edge_audiokv.cli.evaluate.common import (
     counted,
     json_option,
     limit_option,
@@ -19,10 +19,10 @@ from edge_audiokv.cli.evaluate_common import (
     show,
     speaker_option,
 )
-from edge_audiokv.cli.evaluate_context import noise_command, recall_command, rolling_command
-from edge_audiokv.cli.evaluate_language import language_command
-from edge_audiokv.cli.evaluate_repeats import repeats_command
-from edge_audiokv.cli.evaluate_words import words_command
+from edge_audiokv.cli.evaluate.context import noise_command, recall_command, rolling_command
+from edge_audiokv.cli.evaluate.language import language_command
+from edge_audiokv.cli.evaluate.repeats import repeats_command
+from edge_audiokv.cli.evaluate.words import words_command
 from edge_audiokv.cli.options import engine_options, settings_from
 from edge_audiokv.eval.anchor import NAME as ANCHOR_NAME
 from edge_audiokv.eval.anchor import WhisperAnchor

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from edge_audiokv.cli.command import Command
-from edge_audiokv.cli.evaluate_common import (
+from edge_audiokv.cli.evaluate.common import (
     counted,
     json_option,
     limit_option,

@@ -12,7 +12,7 @@ import pytest
 # Imported before anything is replaced: doctor imports it late, and it would keep the stand-in.
 import edge_audiokv.audio.live.microphone  # noqa: F401
 from edge_audiokv.audio.live.portaudio import InputDevice, OnFrames
-from edge_audiokv.cli import checks
+from edge_audiokv.cli.machine import checks
 from edge_audiokv.cli.main import main
 
 
