@@ -262,6 +262,17 @@ def result_options(command: Command) -> Command:
     return command
 
 
+def segment_option(default_s: float) -> Callable[[Command], Command]:
+    """Add `--max-segment-s`."""
+    return click.option(
+        "--max-segment-s",
+        type=Number(2, 30),
+        default=default_s,
+        show_default=True,
+        help="Longest stretch decoded at once; longer speech is split at its quietest point.",
+    )
+
+
 def archive_option(command: Command) -> Command:
     """Add `--archive` to a command that hears."""
     return click.option(

@@ -17,7 +17,12 @@ from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Command
-from edge_audiokv.cli.options import Number, archive_option, engine_options, settings_from
+from edge_audiokv.cli.options import (
+    archive_option,
+    engine_options,
+    segment_option,
+    settings_from,
+)
 from edge_audiokv.cli.results import model_facts, tell_loaded
 from edge_audiokv.cli.waiting import waiting
 from edge_audiokv.engine.session import Session
@@ -39,13 +44,7 @@ from edge_audiokv.units import printable
     show_default=True,
     help="Write down each segment alone, or with all before it in view.",
 )
-@click.option(
-    "--max-segment-s",
-    type=Number(2, 30),
-    default=15.0,
-    show_default=True,
-    help="Longest stretch that is decoded at once.",
-)
+@segment_option(15.0)
 @click.option(
     "-f",
     "--format",

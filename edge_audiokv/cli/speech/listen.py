@@ -20,11 +20,11 @@ from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.live.desk import Desk
 from edge_audiokv.cli.live.keyboard import Keyboard, find_terminal
 from edge_audiokv.cli.options import (
-    Number,
     archive_option,
     engine_options,
     fit_format,
     result_options,
+    segment_option,
     settings_from,
 )
 from edge_audiokv.cli.results import format_of, model_facts, tell_loaded
@@ -57,13 +57,7 @@ from edge_audiokv.units import format_bytes, format_cap, format_clock
     show_default=True,
     help="Silence that ends a segment.",
 )
-@click.option(
-    "--max-segment-s",
-    type=Number(2, 30),
-    default=15.0,
-    show_default=True,
-    help="Longest segment; longer speech is split at its quietest point.",
-)
+@segment_option(15.0)
 @click.option("--no-partials", is_flag=True, help="Only final text.")
 @result_options
 @click.option(

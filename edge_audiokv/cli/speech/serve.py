@@ -13,7 +13,14 @@ from click.core import ParameterSource
 
 from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Command
-from edge_audiokv.cli.options import EngineOption, Number, Size, engine_options, settings_from
+from edge_audiokv.cli.options import (
+    EngineOption,
+    Number,
+    Size,
+    engine_options,
+    segment_option,
+    settings_from,
+)
 from edge_audiokv.errors import InputError, MissingExtraError
 from edge_audiokv.models.progress import progress_bar
 from edge_audiokv.units import parse_bytes, printable
@@ -78,13 +85,7 @@ _LEAST_KEY_CHARS = 16
     show_default=True,
     help="Longest sound of a request, once decoded.",
 )
-@click.option(
-    "--max-segment-s",
-    type=Number(2, 30),
-    default=15.0,
-    show_default=True,
-    help="Longest stretch that is decoded at once.",
-)
+@segment_option(15.0)
 @click.pass_context
 def serve(
     ctx: click.Context,

@@ -21,11 +21,11 @@ from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.ending import Terminated
 from edge_audiokv.cli.options import (
-    Number,
     archive_option,
     engine_options,
     fit_format,
     result_options,
+    segment_option,
     settings_from,
 )
 from edge_audiokv.cli.results import (
@@ -53,13 +53,7 @@ if TYPE_CHECKING:
 @engine_options
 @click.option("--raw", metavar="FORMAT", help="FILE is raw PCM, such as s16le:16000.")
 @result_options
-@click.option(
-    "--max-segment-s",
-    type=Number(2, 30),
-    default=20.0,
-    show_default=True,
-    help="Longest stretch that is decoded at once.",
-)
+@segment_option(20.0)
 @click.option(
     "--output-dir",
     metavar="DIR",
