@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edge_audiokv.kv import shared
 from edge_audiokv.kv.merging import Merging
 from edge_audiokv.kv.modality import by_quota, is_audio, mass
 from edge_audiokv.kv.option import option
@@ -37,12 +38,7 @@ class AccKV(Merging):
         "stricter and faster.",
         least=1,
     )
-    threshold: float = option(
-        0.8,
-        "Least cosine of two keys for a dropped row to be merged into its neighbour; 1 merges "
-        "next to nothing.",
-        most=1,
-    )
+    threshold: float = shared.threshold(0.8)
 
     def score(self, view: KVView) -> FloatArray:
         psi, audio = np.nan_to_num(view.attention(), neginf=0.0), is_audio(view)

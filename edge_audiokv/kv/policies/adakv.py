@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edge_audiokv.kv import shared
 from edge_audiokv.kv.budget import joint_top
 from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policies.snapkv import SnapKV
@@ -30,16 +31,8 @@ class AdaKV(SnapKV):
         "no head profile."
     )
 
-    kernel: int = option(
-        7,
-        "Rows that share one score with their neighbours. More keeps longer stretches together; "
-        "1 keeps single rows.",
-        least=1,
-        most=1001,
-    )
-    pooling: str = option(
-        "max", "How neighbours share it: the highest score, or the mean.", choices=("max", "mean")
-    )
+    kernel: int = shared.kernel(7)
+    pooling: str = shared.pooling("max")
     floor_share: float = option(
         0.2,
         "Share of the mean budget that every head keeps, whatever it is worth. More evens heads "

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from edge_audiokv.kv.option import option
+from edge_audiokv.kv import shared
 from edge_audiokv.kv.policy import Policy, Tiers, register
 from edge_audiokv.kv.profile import HeadProfile
 from edge_audiokv.kv.protect import window
@@ -32,25 +32,11 @@ class AudioKV(Policy):
     choose_when: ClassVar[str] = "To compare with the paper: the default grew from it."
     needs: ClassVar[frozenset[str]] = frozenset({"scores"})
 
-    window: int = option(32, "The newest rows, always kept.")
-    floor_share: float = option(
-        0.5,
-        "Share of the mean budget that every head keeps. More is safer where the head profile "
-        "is doubted.",
-        most=1,
-    )
-    gamma: float = option(
-        0.7,
-        "Share of a score's energy that smoothing keeps. Less smooths more, and keeps longer "
-        "stretches.",
-        most=1,
-    )
-    alpha: float = option(
-        0.5, "How much the smoothed score counts beside the raw one; 0 does not smooth.", most=1
-    )
-    table: str = option(
-        "speech", "The table of the head profile that ranks heads: speech, sound or loss."
-    )
+    window: int = shared.window(32)
+    floor_share: float = shared.floor_share(0.5, "More is safer where the head profile is doubted.")
+    gamma: float = shared.gamma(0.7)
+    alpha: float = shared.alpha(0.5)
+    table: str = shared.table("speech")
     profile: HeadProfile | None = None
 
     def score(self, view: KVView) -> FloatArray:

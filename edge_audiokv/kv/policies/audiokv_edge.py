@@ -23,6 +23,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edge_audiokv.kv import shared
 from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policy import Policy, Tiers, register
 from edge_audiokv.kv.profile import HeadProfile
@@ -55,17 +56,8 @@ class AudioKVEdge(Policy):
     window_share: float = option(
         0.25, "Most of the smallest head's budget that the newest rows may take.", most=1
     )
-    text_share: float = option(
-        0.25,
-        "Most of a head's budget that prompts and questions may take. Raise it for long questions.",
-        most=1,
-    )
-    floor_share: float = option(
-        0.5,
-        "Share of the mean budget that every head keeps. More is safer with another model's "
-        "profile.",
-        most=1,
-    )
+    text_share: float = shared.text_share(0.25, "Raise it for long questions.")
+    floor_share: float = shared.floor_share(0.5, "More is safer with another model's profile.")
     temperature: float = option(
         0.5,
         "Power on the head profile at a budget of 40 %, within 0.5 and 2. More sharpens budgets.",
@@ -76,15 +68,8 @@ class AudioKVEdge(Policy):
         "How far above its even share a head may grow, of the rest; 0 gives all heads the same.",
         most=1,
     )
-    gamma: float = option(
-        0.7,
-        "Share of a score's energy that smoothing keeps. Less smooths more, and keeps longer "
-        "stretches.",
-        most=1,
-    )
-    alpha: float = option(
-        0.25, "How much the smoothed score counts beside the raw one; 0 does not smooth.", most=1
-    )
+    gamma: float = shared.gamma(0.7)
+    alpha: float = shared.alpha(0.25)
     taper: float = option(
         0.05, "How gently smoothing ends, as a share of all frequencies; 0 cuts off.", most=1
     )

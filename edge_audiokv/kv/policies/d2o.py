@@ -15,9 +15,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from edge_audiokv.kv import shared
 from edge_audiokv.kv.merging import Merging
 from edge_audiokv.kv.modality import normalised
-from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policies.h2o import H2O
 from edge_audiokv.kv.policy import Tiers, register
 from edge_audiokv.kv.protect import combine, sinks
@@ -34,18 +34,9 @@ class D2O(Merging, H2O):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"total", "keys", "values"})
 
-    n_sinks: int = option(4, "First rows of the session, never dropped.")
-    recent_share: float = option(
-        0.25,
-        "Share of a head's budget for its newest rows; the others compete by attention.",
-        most=1,
-    )
-    threshold: float = option(
-        0.7,
-        "Least cosine of two keys for a dropped row to be merged into its neighbour; 1 merges "
-        "next to nothing.",
-        most=1,
-    )
+    n_sinks: int = shared.n_sinks(4)
+    recent_share: float = shared.recent_share(0.25)
+    threshold: float = shared.threshold(0.7)
 
     def protect(self, view: KVView) -> Tiers:
         return combine(super().protect(view), sinks(view, self.n_sinks))

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edge_audiokv.kv import shared
 from edge_audiokv.kv.modality import norms
 from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policy import Policy, Tiers, register
@@ -32,7 +33,7 @@ class ExpectedAttention(Policy):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"ema", "values"})
 
-    n_sinks: int = option(4, "First rows of the session, never dropped.")
+    n_sinks: int = shared.n_sinks(4)
     epsilon: float = option(
         0.0,
         "Attention that every row is given beforehand. Raise it to let large values count, "

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edge_audiokv.kv import shared
 from edge_audiokv.kv.merge import Merge
 from edge_audiokv.kv.merging import Merging
 from edge_audiokv.kv.modality import is_audio, mass
@@ -40,12 +41,7 @@ class FlowMM(Merging, SnapKV):
         "the question looks at is shielded there.",
         most=1,
     )
-    threshold: float = option(
-        0.5,
-        "Least cosine of two keys for a dropped row to be merged into its neighbour; 1 merges "
-        "next to nothing.",
-        most=1,
-    )
+    threshold: float = shared.threshold(0.5)
 
     def merge(self, view: KVView, rows: Rows) -> list[Merge]:
         psi = np.maximum(np.nan_to_num(view.attention(), neginf=0.0), 0)

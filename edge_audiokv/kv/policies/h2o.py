@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from edge_audiokv.kv.option import option
+from edge_audiokv.kv import shared
 from edge_audiokv.kv.policy import Policy, Tiers, register
 from edge_audiokv.kv.select import FREE, RECENT
 from edge_audiokv.kv.shape import FloatArray
@@ -30,12 +30,7 @@ class H2O(Policy):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"total"})
 
-    recent_share: float = option(
-        0.5,
-        "Share of a head's budget for its newest rows; the others compete by attention. Less "
-        "remembers further back.",
-        most=1,
-    )
+    recent_share: float = shared.recent_share(0.5, "Less remembers further back.")
 
     def score(self, view: KVView) -> FloatArray:
         return view.attention() if view.total is None else view.total

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from edge_audiokv.kv import shared
 from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policies.sparsemm import SparseMM
 from edge_audiokv.kv.policy import register
@@ -24,16 +25,8 @@ class HeadKV(SparseMM):
         "With a head profile, when few heads carry the hearing and the rest may forget."
     )
 
-    kernel: int = option(
-        7,
-        "Rows that share one score with their neighbours. More keeps longer stretches together; "
-        "1 keeps single rows.",
-        least=1,
-        most=1001,
-    )
-    pooling: str = option(
-        "max", "How neighbours share it: the highest score, or the mean.", choices=("max", "mean")
-    )
+    kernel: int = shared.kernel(7)
+    pooling: str = shared.pooling("max")
     floor_share: float = option(0.1, "Of no effect here: beta says what every head keeps.", most=1)
     beta: float = option(
         1.5,

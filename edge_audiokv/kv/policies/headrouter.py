@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edge_audiokv.kv import shared
 from edge_audiokv.kv.modality import is_audio, normalised, shared_over_heads
 from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policy import Policy, Tiers, register
@@ -40,9 +41,7 @@ class HeadRouter(Policy):
         least=0.01,
         most=100,
     )
-    text_share: float = option(
-        0.5, "Most of a head's budget that prompts and questions may take.", most=1
-    )
+    text_share: float = shared.text_share(0.5)
     profile: HeadProfile | None = None
 
     def score(self, view: KVView) -> FloatArray:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from edge_audiokv.kv import shared
 from edge_audiokv.kv.merging import Merging
-from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policies.h2o import H2O
 from edge_audiokv.kv.policy import Tiers, register
 from edge_audiokv.kv.protect import combine, text
@@ -26,14 +26,8 @@ class LookM(Merging, H2O):
     choose_when: ClassVar[str] = "When text must not be lost and sound may be blended."
     needs: ClassVar[frozenset[str]] = frozenset({"total", "keys", "values"})
 
-    recent_share: float = option(
-        0.1,
-        "Share of a head's budget for its newest rows; the others compete by attention.",
-        most=1,
-    )
-    text_share: float = option(
-        0.8, "Most of a head's budget that prompts and questions may take.", most=1
-    )
+    recent_share: float = shared.recent_share(0.1)
+    text_share: float = shared.text_share(0.8)
 
     def protect(self, view: KVView) -> Tiers:
         return combine(super().protect(view), text(view, self.text_share))

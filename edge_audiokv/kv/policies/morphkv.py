@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edge_audiokv.kv.option import option
+from edge_audiokv.kv import shared
 from edge_audiokv.kv.policy import Policy, Tiers, register
 from edge_audiokv.kv.protect import window
 from edge_audiokv.kv.shape import FloatArray
@@ -26,7 +26,7 @@ class MorphKV(Policy):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"scores"})
 
-    window: int = option(32, "The newest rows, always kept.")
+    window: int = shared.window(32)
 
     def score(self, view: KVView) -> FloatArray:
         return view.attention()

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edge_audiokv.kv import shared
 from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policy import Policy, Tiers, register
 from edge_audiokv.kv.protect import combine, sinks, text
@@ -30,13 +31,11 @@ class Murmur(Policy):
         "nothing."
     )
 
-    n_sinks: int = option(32, "First rows of the session, never dropped.")
+    n_sinks: int = shared.n_sinks(32)
     sink_share: float = option(
         0.5, "Most of the smallest head's budget that those may take.", most=1
     )
-    text_share: float = option(
-        0.5, "Most of a head's budget that prompts and questions may take.", most=1
-    )
+    text_share: float = shared.text_share(0.5)
 
     def score(self, view: KVView) -> FloatArray:
         return view.positions.astype(np.float32)

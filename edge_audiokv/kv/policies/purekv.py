@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from edge_audiokv.kv import shared
 from edge_audiokv.kv.modality import norms, shared_over_heads
 from edge_audiokv.kv.option import option
 from edge_audiokv.kv.policy import Policy, Tiers, register
@@ -37,7 +38,7 @@ class PureKV(Policy):
         least=1,
         most=1000,
     )
-    window: int = option(32, "The newest rows, always kept.")
+    window: int = shared.window(32)
 
     def score(self, view: KVView) -> FloatArray:
         n_layer = view.positions.shape[0]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edge_audiokv.kv.option import option
+from edge_audiokv.kv import shared
 from edge_audiokv.kv.policy import Policy, Tiers, register
 from edge_audiokv.kv.protect import window
 from edge_audiokv.kv.shape import FloatArray
@@ -28,21 +28,11 @@ class SnapKV(Policy):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"scores"})
 
-    window: int = option(
-        32,
-        "The newest rows, always kept. More follows the sound that was heard last, and leaves "
-        "less for what came before.",
+    window: int = shared.window(
+        32, "More follows the sound that was heard last, and leaves less for what came before."
     )
-    kernel: int = option(
-        5,
-        "Rows that share one score with their neighbours. More keeps longer stretches together; "
-        "1 keeps single rows.",
-        least=1,
-        most=1001,
-    )
-    pooling: str = option(
-        "mean", "How neighbours share it: the mean, or the highest score.", choices=("mean", "max")
-    )
+    kernel: int = shared.kernel(5)
+    pooling: str = shared.pooling("mean")
 
     def score(self, view: KVView) -> FloatArray:
         return view.attention()

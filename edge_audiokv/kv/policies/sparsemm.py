@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edge_audiokv.kv.option import option
+from edge_audiokv.kv import shared
 from edge_audiokv.kv.policies.snapkv import SnapKV
 from edge_audiokv.kv.policy import register
 from edge_audiokv.kv.profile import HeadProfile
@@ -26,12 +26,8 @@ class SparseMM(SnapKV):
         "With a head profile, and one recording and one question at its end."
     )
 
-    floor_share: float = option(
-        0.1, "Share of the mean budget that every head keeps. More evens heads out.", most=1
-    )
-    table: str = option(
-        "speech", "The table of the head profile that ranks heads: speech, sound or loss."
-    )
+    floor_share: float = shared.floor_share(0.1, "More evens heads out.")
+    table: str = shared.table("speech")
     profile: HeadProfile | None = None
 
     def weights(self, shape: KVShape, view: KVView | None = None) -> FloatArray | None:
