@@ -20,7 +20,7 @@ from edge_audiokv.server.body import ClientGone, linger
 from edge_audiokv.server.chat_request import read_chat
 from edge_audiokv.server.engine import Engine
 from edge_audiokv.server.faults import ApiError, from_engine, json_response, not_ready
-from edge_audiokv.server.form import Form, read_form
+from edge_audiokv.server.form import read_form
 from edge_audiokv.server.guard import Guard
 from edge_audiokv.server.jobs import Item, Job
 from edge_audiokv.server.json_body import read_json
@@ -146,8 +146,7 @@ class _Routes:
         service = self._service
         with ExitStack() as stack:
             self._enter(stack)
-            form = stack.enter_context(Form())
-            await read_form(request, service.limits, service.folder, form)
+            form = await read_form(request, service.limits, service.folder, stack)
             wanted = transcriptions.read_fields(form.fields, service.engine)
             if form.file is None:
                 raise ApiError(400, "file: there is none.", param="file")

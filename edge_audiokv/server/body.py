@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 from starlette.types import Receive
 
-from edge_audiokv.server.faults import ApiError
+from edge_audiokv.server.faults import ApiError, too_large
 from edge_audiokv.server.limits import Limits
 
 _LINGER_S = 1.0
@@ -27,7 +27,7 @@ async def chunks(request: Request, limits: Limits, max_bytes: int) -> AsyncItera
     """
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and (len(announced) > 15 or int(announced) > max_bytes):
-        raise _too_large(max_bytes)
+        raise too_large("the body", max_bytes)
     started, n_bytes, more = time.monotonic(), 0, True
     while more:
         try:
@@ -40,7 +40,7 @@ async def chunks(request: Request, limits: Limits, max_bytes: int) -> AsyncItera
         more = message.get("more_body", False)
         n_bytes += len(piece)
         if n_bytes > max_bytes:
-            raise _too_large(max_bytes)
+            raise too_large("the body", max_bytes)
         late_s = time.monotonic() - started - limits.body_grace_s
         if more and late_s > 0 and n_bytes < late_s * limits.body_bytes_per_s:
             raise _too_slow()
@@ -60,14 +60,6 @@ async def linger(receive: Receive, max_bytes: int) -> None:
                 message = await receive()
                 n_bytes += len(message.get("body", b""))
                 more = message.get("more_body", False)
-
-
-def _too_large(max_bytes: int) -> ApiError:
-    return ApiError(
-        413,
-        f"the body is larger than {max_bytes} bytes; send less at once, or compressed.",
-        code="too_large",
-    )
 
 
 def _too_slow() -> ApiError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -216,19 +216,17 @@ class _Messages:
         """Decode to a file of its own, a piece at a time."""
         if len(self._request.clips) == MAX_CLIPS:
             raise ApiError(400, f"messages: at most {MAX_CLIPS} clips.", param="messages")
-        spool = Spool(self._folder, self._limits.upload_bytes, what=where)
-        self._stack.callback(spool.close)
+        spool = self._stack.enter_context(
+            closing(Spool(self._folder, self._limits.upload_bytes, what=where))
+        )
         long = self._texts.find(text)
         if long is not None:
             _decode(long.file, spool, where, url=url)
         else:
-            short = Spool(self._folder, len(text) * 4 + 1, what=where)
-            try:
+            with closing(Spool(self._folder, len(text) * 4 + 1, what=where)) as short:
                 short.write(text.encode("utf-8", "replace"))
                 short.file.seek(0)
                 _decode(short.file, spool, where, url=url)
-            finally:
-                short.close()
         if not spool.n_bytes:
             raise ApiError(400, f"{where}: there is no sound in it.", param=where)
         spool.file.seek(0)

@@ -69,6 +69,15 @@ def refused(param: str, why: str, *, code: str = "unsupported_value") -> ApiErro
     return ApiError(400, f"{param}: {why}", param=param, code=code)
 
 
+def too_large(what: str, max_bytes: int, *, param: str | None = None) -> ApiError:
+    return ApiError(
+        413,
+        f"{what} is larger than {max_bytes} bytes; send less at once, or compressed.",
+        param=param,
+        code="too_large",
+    )
+
+
 def busy(retry_after_s: int) -> ApiError:
     return ApiError(
         429,

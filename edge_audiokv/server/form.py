@@ -5,10 +5,10 @@ A file's name and type are never looked at: what it is shows in its content.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -28,41 +28,21 @@ from edge_audiokv.server.spool import Spool
 _FILE = "file"
 
 
+@dataclass
 class Form:
-    """`fields` holds the texts of every name, in order; `file` the sound. Closing deletes it."""
+    """`fields` holds the texts of every name, in order; `file` the sound."""
 
-    def __init__(self) -> None:
-        self.fields: dict[str, list[str]] = {}
-        self.file: BinaryIO | None = None
-        self._stack = ExitStack()
-
-    def keep(self, spool: Spool) -> None:
-        """This is the sound; it lives as long as the form."""
-        self._stack.callback(spool.close)
-        self.file = spool.file
-
-    def close(self) -> None:
-        self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    fields: dict[str, list[str]] = field(default_factory=dict)
+    file: BinaryIO | None = None
 
 
-async def read_form(request: Request, limits: Limits, folder: Path, form: Form) -> None:
-    """Fill `form` from the body. Raises ApiError, ClientGone."""
+async def read_form(request: Request, limits: Limits, folder: Path, stack: ExitStack) -> Form:
+    """The form in the body, whose sound `stack` deletes. Raises ApiError, ClientGone."""
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not boundary:
         raise ApiError(400, "the body must be multipart/form-data with a boundary.")
-    reader = _Reader(form, limits, folder)
+    reader = _Reader(limits, folder, stack)
     # Beside the sound there is little.
     max_bytes = limits.upload_bytes + MAX_PARTS * (MAX_FIELD_BYTES + MAX_PART_HEADER_BYTES)
     try:
@@ -88,13 +68,15 @@ async def read_form(request: Request, limits: Limits, folder: Path, form: Form) 
         raise ApiError(400, f"the form cannot be read: {error}.") from None
     if not reader.complete:
         raise ApiError(400, "the form ends before its last boundary.")
+    return reader.form
 
 
 class _Reader:
     """What the parser finds, put where it belongs."""
 
-    def __init__(self, form: Form, limits: Limits, folder: Path) -> None:
-        self._form, self._limits, self._folder = form, limits, folder
+    def __init__(self, limits: Limits, folder: Path, stack: ExitStack) -> None:
+        self.form = Form()
+        self._limits, self._folder, self._stack = limits, folder, stack
         self._parts = 0
         self._field, self._value = bytearray(), bytearray()
         self._disposition = b""
@@ -131,10 +113,12 @@ class _Reader:
             raise ApiError(400, "a part of the form has no name.") from None
         # A file in the place of a text is no text, and the other way round.
         if self._name == _FILE:
-            if self._form.file is not None:
+            if self.form.file is not None:
                 raise ApiError(400, "file: one is enough.", param=_FILE)
-            self._spool = Spool(self._folder, self._limits.upload_bytes, what=_FILE)
-            self._form.keep(self._spool)
+            self._spool = self._stack.enter_context(
+                closing(Spool(self._folder, self._limits.upload_bytes, what=_FILE))
+            )
+            self.form.file = self._spool.file
         elif b"filename" in options:
             raise ApiError(400, "only `file` may be a file.", param="file")
 
@@ -154,7 +138,7 @@ class _Reader:
             text = self._text.decode()
         except UnicodeDecodeError:
             raise ApiError(400, "a field is not UTF-8.") from None
-        self._form.fields.setdefault(self._name, []).append(text)
+        self.form.fields.setdefault(self._name, []).append(text)
 
     def done(self) -> None:
         self.complete = True

@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from starlette.requests import Request
 
@@ -34,22 +33,20 @@ _STRUCTURE = re.compile(rb'["\[\]{}]')
 
 
 class LongTexts:
-    """Long strings of one body, by their marks. Closing deletes them."""
+    """Long strings of one body, by their marks. `stack` deletes them."""
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int, stack: ExitStack) -> None:
         # A client must not be able to name another's text, or one that is not there.
         self._prefix = secrets.token_hex(16)
-        self._folder, self._max_bytes = folder, max_bytes
+        self._folder, self._max_bytes, self._stack = folder, max_bytes, stack
         self._spools: list[Spool] = []
-        self._stack = ExitStack()
 
     def add(self) -> tuple[str, Spool]:
         """A new one and its mark."""
         if len(self._spools) == MAX_CLIPS:
             raise ApiError(400, f"the body has more than {MAX_CLIPS} long texts.")
         left_bytes = self._max_bytes - sum(spool.n_bytes for spool in self._spools)
-        spool = Spool(self._folder, left_bytes, what="messages")
-        self._stack.callback(spool.close)
+        spool = self._stack.enter_context(closing(Spool(self._folder, left_bytes, what="messages")))
         self._spools.append(spool)
         return f"{self._prefix}-{len(self._spools) - 1}", spool
 
@@ -62,20 +59,6 @@ class LongTexts:
             return None
         return self._spools[int(number)]
 
-    def close(self) -> None:
-        self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 async def read_json(
     request: Request, limits: Limits, folder: Path, stack: ExitStack
@@ -87,7 +70,7 @@ async def read_json(
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise ApiError(400, "the content type must be application/json.")
-    texts = stack.enter_context(LongTexts(folder, limits.base64_bytes))
+    texts = LongTexts(folder, limits.base64_bytes, stack)
     reader = JsonReader(texts)
     async for piece in chunks(request, limits, limits.base64_bytes + MAX_JSON_BYTES):
         reader.feed(piece)

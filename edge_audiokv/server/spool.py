@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 
 from edge_audiokv.errors import OutputError
 from edge_audiokv.models.cache import cache_directory
-from edge_audiokv.server.faults import ApiError
+from edge_audiokv.server.faults import ApiError, too_large
 
 
 def spool_folder() -> Path:
@@ -41,7 +41,7 @@ class Spool:
     def write(self, data: bytes | memoryview) -> None:
         self.n_bytes += len(data)
         if self.n_bytes > self._max_bytes:
-            raise too_large(self._what, self._max_bytes)
+            raise too_large(self._what, self._max_bytes, param=self._what)
         try:
             self.file.write(data)
         except OSError:
@@ -51,12 +51,3 @@ class Spool:
 
     def close(self) -> None:
         self.file.close()
-
-
-def too_large(what: str, max_bytes: int) -> ApiError:
-    return ApiError(
-        413,
-        f"{what} is larger than {max_bytes} bytes; send less at once, or compressed.",
-        param=what,
-        code="too_large",
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ LONG = "QUJD" * (MAX_INLINE_BYTES // 4 + 1)
 def parse(data: bytes, cuts: list[int], folder: Path, max_bytes: int = 1 << 20) -> Any:
     """What a reader makes of `data` that comes in pieces, long texts put back."""
     ends = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
-    with LongTexts(folder, max_bytes) as texts:
+    with ExitStack() as stack:
+        texts = LongTexts(folder, max_bytes, stack)
         reader = JsonReader(texts)
         for start, end in pairwise(ends):
             reader.feed(data[start:end])
@@ -105,7 +107,8 @@ def test_what_is_no_json_or_too_much_is_refused(tmp_path, data) -> None:
 
 
 def test_a_mark_that_a_client_makes_up_is_a_text(tmp_path) -> None:
-    with LongTexts(tmp_path, 1 << 20) as texts:
+    with ExitStack() as stack:
+        texts = LongTexts(tmp_path, 1 << 20, stack)
         texts.add()
         assert texts.find("0" * 32 + "-0") is None
         assert texts.find("") is None
@@ -113,7 +116,8 @@ def test_a_mark_that_a_client_makes_up_is_a_text(tmp_path) -> None:
 
 def test_a_large_body_costs_little_memory(tmp_path) -> None:
     piece = b"QUJD" * (16 << 10)
-    with LongTexts(tmp_path, 64 << 20) as texts:
+    with ExitStack() as stack:
+        texts = LongTexts(tmp_path, 64 << 20, stack)
         reader = JsonReader(texts)
         tracemalloc.start()
         try:
@@ -129,7 +133,8 @@ def test_a_large_body_costs_little_memory(tmp_path) -> None:
 
 
 def test_many_empty_lists_cost_what_their_text_does(tmp_path) -> None:
-    with LongTexts(tmp_path, 1 << 20) as texts:
+    with ExitStack() as stack:
+        texts = LongTexts(tmp_path, 1 << 20, stack)
         reader = JsonReader(texts)
         tracemalloc.start()
         try:
