@@ -21,7 +21,7 @@ from edge_audiokv.eval.compared import (
     words_report,
 )
 from edge_audiokv.eval.comparison import Inputs, Progress, compare, read_results
-from edge_audiokv.eval.plot import plot
+from edge_audiokv.eval.plots.panels import plot
 from edge_audiokv.eval.suites import Suite, narrowed, suites
 from edge_audiokv.files import write_whole
 from edge_audiokv.kv.policy import policies

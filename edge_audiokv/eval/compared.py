@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_audiokv.errors import InputError
-from edge_audiokv.eval.plot import Panel
+from edge_audiokv.eval.plots.panels import Panel
 from edge_audiokv.eval.suites import FULL, OURS, Suite
 from edge_audiokv.eval.sweep import RESAMPLES, Point, divergence_table, summarise, table
 from edge_audiokv.eval.tasks import CHANCE, KINDS

@@ -12,8 +12,8 @@ from edge_audiokv.cli.evaluate.codes import codes_lines
 from edge_audiokv.cli.evaluate.group import evaluate
 from edge_audiokv.errors import InputError, MemoryBudgetError, OutputError
 from edge_audiokv.eval.codes import CodeReply, cells, count_replies, digits_of
-from edge_audiokv.eval.codes_plot import plot_codes
 from edge_audiokv.eval.long_context import Conversation, LongContext
+from edge_audiokv.eval.plots.codes import plot_codes
 from edge_audiokv.eval.recall import wilson
 from edge_audiokv.eval.wer import Utterance
 

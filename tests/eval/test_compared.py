@@ -13,7 +13,7 @@ from edge_audiokv.eval.compared import (
     word_errors,
     words_report,
 )
-from edge_audiokv.eval.plot import plot
+from edge_audiokv.eval.plots.panels import plot
 from edge_audiokv.eval.suites import FULL, OURS, Suite
 
 WORDS = Suite("words", "words", "Words", 0, 9, (("snapkv", 0.4), (OURS, 0.4)), core=((OURS, 0.4),))

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from edge_audiokv.eval.plots.soak import plot_soak
 from edge_audiokv.eval.soak import Minute, slope_mb_per_h
-from edge_audiokv.eval.soak_plot import plot_soak
 
 pytestmark = pytest.mark.alone
 

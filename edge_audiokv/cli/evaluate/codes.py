@@ -122,7 +122,7 @@ def codes_command(
     more = {"model": settings.model, "policy": settings.kv_policy, "kv_share": settings.kv_share}
     show(to_dict(replies, **more, turns=turns), codes_lines(found), as_json=as_json)
     if plot is not None:
-        from edge_audiokv.eval.codes_plot import plot_codes
+        from edge_audiokv.eval.plots.codes import plot_codes
 
         plot_codes(found, plot)
 

@@ -117,7 +117,7 @@ def soak(
         json.dumps(result.to_dict()) if as_json else "\n".join(result.lines()), file=sys.stdout
     )
     if plot is not None:
-        from edge_audiokv.eval.soak_plot import plot_soak
+        from edge_audiokv.eval.plots.soak import plot_soak
 
         plot_soak(result, plot)
     if interrupted:

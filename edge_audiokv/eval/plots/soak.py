@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_audiokv.errors import MissingExtraError, OutputError
+from edge_audiokv.eval.plots.common import load_pyplot, save
 from edge_audiokv.eval.soak import SoakReport
-from edge_audiokv.files import growing
 
 _HALF_WINDOW = 15  # minutes on each side that one point of the error curve is a mean over
 
@@ -18,15 +17,7 @@ def plot_soak(report: SoakReport, path: Path) -> None:
 
     Needs tens of MB: call it when the session is closed.
     """
-    try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-    except ImportError:
-        raise MissingExtraError(
-            "Plots need matplotlib.", cure="Run `pip install 'edge-audiokv[eval]'`."
-        ) from None
+    pyplot = load_pyplot()
     minutes = report.minutes
     hours = np.array([minute.time_s / 3600 for minute in minutes])
     figure, (memory, errors, pace) = pyplot.subplots(3, 1, figsize=(9, 9), sharex=True)
@@ -59,10 +50,4 @@ def plot_soak(report: SoakReport, path: Path) -> None:
     pace.set_ylim(bottom=0)
     pace.set_xlabel("hours of sound")
     figure.tight_layout()
-    try:
-        with growing(path) as part:
-            figure.savefig(part, dpi=110)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"Cannot write {path}: {error}.", cure="Give a .png file.") from None
-    finally:
-        pyplot.close(figure)
+    save(figure, path, dpi=110)

@@ -7,22 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_audiokv.errors import MissingExtraError, OutputError
 from edge_audiokv.eval.codes import CodeCell
-from edge_audiokv.files import growing
+from edge_audiokv.eval.plots.common import load_pyplot, save
 
 
 def plot_codes(cells: Sequence[CodeCell], path: Path) -> None:
     """Write `path` (png, svg, pdf). Raises MissingExtraError without matplotlib, or OutputError."""
-    try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-    except ImportError:
-        raise MissingExtraError(
-            "Plots need matplotlib.", cure="Run `pip install 'edge-audiokv[eval]'`."
-        ) from None
+    pyplot = load_pyplot()
     joined = [cell for cell in cells if cell.seconds]
     lengths_s = sorted({cell.seconds for cell in joined})
     depths = sorted({cell.depth for cell in joined})
@@ -40,10 +31,4 @@ def plot_codes(cells: Sequence[CodeCell], path: Path) -> None:
     axis.set_xlabel("where the code was said, from the beginning to the end")
     axis.set_ylabel("length")
     axis.set_title("codes found")
-    try:
-        with growing(path) as part:
-            figure.savefig(part, dpi=100)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"Cannot write {path}: {error}.", cure="Name a .png file.") from None
-    finally:
-        pyplot.close(figure)
+    save(figure, path, dpi=100)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_audiokv.errors import MissingExtraError
+from edge_audiokv.eval.plots.common import load_pyplot
 from edge_audiokv.files import growing
 
 OURS = "audiokv-edge"
@@ -27,15 +27,9 @@ class Panel:
 
 def plot(panels: Sequence[Panel], path: Path) -> None:
     """Write the panels side by side; our line has a 95 % band. Raises MissingExtraError."""
-    try:
-        import matplotlib
-        from PIL import Image  # comes with it
-    except ImportError:
-        raise MissingExtraError(
-            "Plots need matplotlib.", cure="Run `pip install 'edge-audiokv[eval]'`."
-        ) from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot, ticker
+    pyplot = load_pyplot()
+    from matplotlib import ticker
+    from PIL import Image  # comes with it
 
     # One share makes no line.
     panels = [p for p in panels if any(len(line) > 1 for line in p.lines.values())] or panels
