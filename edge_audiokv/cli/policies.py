@@ -12,7 +12,7 @@ import click
 from edge_audiokv.cli import complete
 from edge_audiokv.cli.command import Command
 from edge_audiokv.kv.describe import Described, description, options, summary
-from edge_audiokv.kv.policy import Policy
+from edge_audiokv.kv.policy import Policy, find_policy
 from edge_audiokv.kv.policy import policies as all_policies
 
 _NAME_CELLS = 20
@@ -32,10 +32,8 @@ def policies(name: str | None, as_json: bool) -> None:
       edge-audiokv policies audiokv-edge
       edge-audiokv transcribe talk.flac --kv-policy snapkv --kv-budget 40%
     """
-    known = all_policies()
-    if name is not None and name not in known:
-        raise click.BadParameter(f"{name!r}; choose from {', '.join(known)}", param_hint="NAME")
-    facts = {key: _facts(cls) for key, cls in known.items() if name in (None, key)}
+    known = all_policies() if name is None else {name: find_policy(name)}
+    facts = {key: _facts(cls) for key, cls in known.items()}
     if as_json:
         click.echo(json.dumps(facts, indent=2))
     elif name is not None:

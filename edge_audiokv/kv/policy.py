@@ -8,11 +8,12 @@ entry point group "edge_audiokv.policies".
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from importlib.metadata import entry_points
 from typing import Any, ClassVar
@@ -160,18 +161,28 @@ def policies() -> Mapping[str, type[Policy]]:
     return dict(sorted(_registry.items()))
 
 
+def find_policy(name: str) -> type[Policy]:
+    """The policy class `name`. Raises PolicyError that lists the choices, a close one first."""
+    known = policies()
+    if name not in known:
+        raise PolicyError(f"There is no KV policy {name!r}.", cure=_choose(name, known))
+    return known[name]
+
+
+def _choose(name: str, choices: Iterable[str]) -> str:
+    names = list(choices)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"Did you mean {close[0]}? " if close else ""
+    return f"{hint}Choose from {', '.join(names)}."
+
+
 def make_policy(name: str, *, profile: HeadProfile | None = None, **options: Any) -> Policy:
     """The policy `name` with `options` (its dataclass fields; text is converted).
 
     `profile` goes to policies that use one. Raises PolicyError that lists the choices for an
     unknown name, an unknown option or a value of the wrong type or range.
     """
-    known = policies()
-    if name not in known:
-        raise PolicyError(
-            f"There is no KV policy {name!r}.", cure=f"Choose from {', '.join(known)}."
-        )
-    cls = known[name]
+    cls = find_policy(name)
     own = {field.name: field for field in fields(cls)}
     choices = sorted(set(own) - {"profile"})
     arguments: dict[str, Any] = {}
@@ -179,7 +190,7 @@ def make_policy(name: str, *, profile: HeadProfile | None = None, **options: Any
         if option not in choices:
             raise PolicyError(
                 f"KV policy {name} has no option {option!r}.",
-                cure=f"Choose from {', '.join(choices)}." if choices else "It has no options.",
+                cure=_choose(option, choices) if choices else "It has no options.",
             )
         arguments[option] = convert(name, own[option], value)
     if "profile" in own and profile is not None:

@@ -8,7 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from edge_audiokv.cli.policies import policies
+from edge_audiokv.errors import PolicyError
 from edge_audiokv.kv.describe import options
+from edge_audiokv.kv.policy import make_policy
 from edge_audiokv.kv.policy import policies as all_policies
 
 
@@ -53,3 +55,20 @@ def test_json_has_the_same_words() -> None:
     assert facts["options"] == {"window": 32, "kernel": 5, "pooling": "mean"}
     assert facts["option_words"]["pooling"]["range"] == "mean or max"
     assert facts["choose_when"] == all_policies()["snapkv"].choose_when
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [("snapkw", "Did you mean snapkv? Choose from"), ("nope", "Choose from"), ("", "Choose from")],
+)
+def test_a_name_that_is_none_ends_as_it_does_for_kv_policy(call, name, cure) -> None:
+    ran = call("policies", name)
+    assert ran.code == 9 and f"no KV policy {name!r}. {cure}" in ran.complaint
+    with pytest.raises(PolicyError) as refused:
+        make_policy(name)
+    assert ran.complaint == f"edge-audiokv: {refused.value}"
+
+
+def test_an_option_that_is_none_is_told_the_close_one() -> None:
+    with pytest.raises(PolicyError, match=r"Did you mean window\? Choose from"):
+        make_policy("snapkv", windw=3)
