@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 PRIVATE_MODE = 0o600
+# Names have at most 255 bytes nearly everywhere, and an unfinished file has a longer one.
+_MOST_STEM_BYTES, _MOST_SUFFIX_BYTES = 200, 16
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 
@@ -42,18 +53,22 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
 
 
 @contextmanager
-def growing(path: Path, *, private: bool = False) -> Iterator[Path]:
+def growing(path: Path, *, private: bool = False, locked: bool = True) -> Iterator[Path]:
     """A new file beside `path`, of an unguessable name; it takes `path`'s when the block ends.
 
-    After an error, or a signal that raises one, it is gone and `path` is as it was. Unless
-    `private`, it gets the mode that the umask gives to any file. Raises OSError.
+    After an error, or a signal that raises one, it is gone and `path` is as it was. What a killed
+    process has left of the same `path` goes first: a lock tells it from what somebody still writes.
+    With `locked` False there is none, for who locks the file in another way. Unless `private`, it
+    gets the mode that the umask gives to any file. Raises OSError.
     """
-    handle, name = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.stem}.", suffix=f".part{path.suffix}"
-    )
-    part = Path(name)
+    prefix, suffix = _part_name(path)
+    if locked:
+        _remove_left(path.parent, prefix, suffix)
+    handle, part = _new_part(path.parent, prefix, suffix)
     try:
-        os.close(handle)
+        if fcntl is None or not locked:
+            os.close(handle)
+            handle = -1
         yield part
         if not private:
             part.chmod(0o666 & ~_umask())
@@ -61,6 +76,47 @@ def growing(path: Path, *, private: bool = False) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+    finally:
+        if handle >= 0:
+            os.close(handle)
+
+
+def _part_name(path: Path) -> tuple[str, str]:
+    """How the name of an unfinished file begins and ends; it fits wherever `path`'s does."""
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= _MOST_SUFFIX_BYTES else ""
+    stem = os.fsencode(path.stem)[:_MOST_STEM_BYTES].decode(errors="ignore")
+    return f".{stem}.", f".part{suffix}"
+
+
+def _new_part(folder: Path, prefix: str, suffix: str) -> tuple[int, Path]:
+    while True:
+        handle, name = tempfile.mkstemp(dir=folder, prefix=prefix, suffix=suffix)
+        if fcntl is not None:
+            with suppress(OSError):  # a disk that knows no locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        # Another process may have taken it for left before it was locked.
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        os.close(handle)
+
+
+def _remove_left(folder: Path, prefix: str, suffix: str) -> None:
+    """Remove unfinished files of that name, and of this user, that nobody writes any more."""
+    if fcntl is None:
+        return
+    left = re.compile(rf"{re.escape(prefix)}[a-z0-9_]{{8}}{re.escape(suffix)}")
+    with suppress(OSError), os.scandir(folder) as entries:
+        names = [entry.path for entry in entries if left.fullmatch(entry.name)]
+        for name in names:
+            with suppress(OSError):  # it went, it is a link, it is not ours, it is locked
+                handle = os.open(name, os.O_RDWR | os.O_NONBLOCK | _NO_FOLLOW)
+                try:
+                    status = os.fstat(handle)
+                    if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
+                        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        os.unlink(name)
+                finally:
+                    os.close(handle)
 
 
 def write_whole(path: Path, text: str, *, private: bool = False) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +98,49 @@ def test_what_is_not_finished_leaves_nothing(tmp_path: Path, error: type[BaseExc
         raise error
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.png"]
     assert path.read_text() == "before"
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from edge_audiokv.files import growing
+with growing(Path(sys.argv[1]), private=True) as part:
+    part.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def leave(path: Path) -> Path:
+    """What a process that was killed left of `path`."""
+    before = set(path.parent.iterdir())
+    subprocess.run([sys.executable, "-c", _KILLED, str(path)], check=False)
+    (left,) = set(path.parent.iterdir()) - before
+    return left
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such locks")
+def test_what_a_killed_process_left_of_a_file_goes_with_the_next_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "talk.json"
+    lost = leave(path)
+    others = [leave(tmp_path / name) for name in ("walk.json", "talk.srt", "talk.2.json")]
+    others += [tmp_path / ".talk.mine.part.json", tmp_path / ".talk.ab_cd_12.part.json.bak"]
+    for other in others[3:]:
+        other.write_text("mine")
+    link = tmp_path / lost.name.replace(lost.name[6:14], "planted0")
+    link.symlink_to(others[3])
+    with files.growing(path) as writing, files.growing(path) as again:
+        # Somebody is at it: that is not left.
+        assert not lost.exists() and writing.exists() and again.exists()
+        again.write_text("second")
+        writing.write_text("first")
+    assert path.read_text() == "first"
+    assert set(tmp_path.iterdir()) == {path, link, *others}
+
+
+@pytest.mark.parametrize("name", ["t" * 255, "t" * 250 + ".json", "é" * 125, "t." + "s" * 250])
+def test_any_name_that_a_disk_takes_can_be_written_whole(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    files.write_whole(path, "x")
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +31,13 @@ def salvage(damaged: str | os.PathLike[str], target: str | os.PathLike[str]) -> 
     The damaged file is only read. Raises ArchiveError if `target` exists, or nothing can be read.
     """
     source, new = Path(damaged), Path(target)
-    if not source.is_file():
+    if not os.path.isfile(source):
         raise ArchiveError(f"there is no archive {source}.")
-    if new.exists():
+    try:
+        there = new.exists()
+    except OSError as error:  # a name that no file system takes
+        raise _not_made(new, error) from None
+    if there:
         raise ArchiveError(f"{new} exists.", cure="Name a file that does not.")
     try:
         db = sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)
@@ -52,11 +57,19 @@ def salvage(damaged: str | os.PathLike[str], target: str | os.PathLike[str]) -> 
         )
     try:
         # Whole or not at all: half of it would look like all that could be read.
-        with growing(new, private=True) as part:
+        # SQLite's own lock would meet ours on macOS.
+        with growing(new, private=True, locked=sys.platform != "darwin") as part:
             saved = _write(part, turns, sessions)
     except OSError as error:
-        raise ArchiveError(f"{new} cannot be made: {error.strerror or error}.") from None
+        raise _not_made(new, error) from None
     return Salvaged(saved, max(turns) - min(turns) + 1 - saved)
+
+
+def _not_made(new: Path, error: OSError) -> ArchiveError:
+    return ArchiveError(
+        f"{new} cannot be made: {error.strerror or error}.",
+        cure="Name a file in a directory of yours, not too long.",
+    )
 
 
 def _write(part: Path, turns: dict[int, tuple], sessions: dict[int, tuple]) -> int:  # type: ignore[type-arg]

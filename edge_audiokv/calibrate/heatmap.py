@@ -7,10 +7,11 @@ from pathlib import Path
 from edge_audiokv.errors import MissingExtraError
 from edge_audiokv.files import growing
 from edge_audiokv.kv.profile import HeadProfile
+from edge_audiokv.output.place import writing
 
 
 def draw(profile: HeadProfile, path: Path) -> None:
-    """Write a PNG. Raises MissingExtraError without matplotlib."""
+    """Write a PNG. Raises MissingExtraError without matplotlib, OutputError."""
     try:
         import matplotlib
     except ImportError:
@@ -35,6 +36,6 @@ def draw(profile: HeadProfile, path: Path) -> None:
         figure.colorbar(image, ax=axis, shrink=0.6)
     axes[0, 0].set_ylabel("layer")
     figure.suptitle(f"Head profile of {profile.model}", fontsize=10)
-    with growing(path) as part:
+    with writing(path), growing(path) as part:
         figure.savefig(part, format="png", dpi=110)
     pyplot.close(figure)

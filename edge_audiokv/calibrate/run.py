@@ -19,6 +19,7 @@ from edge_audiokv.calibrate.sound import sound_hits
 from edge_audiokv.errors import InputError
 from edge_audiokv.files import write_whole
 from edge_audiokv.kv.profile import HeadProfile
+from edge_audiokv.output.place import writing
 
 Report = Callable[[str, int, int], None]
 
@@ -122,7 +123,8 @@ class Calibration:
             "model_hash": self.parts.local.model_hash,
             **{name: _dump(table) for name, table in self._tables().items()},
         }
-        write_whole(self.state_path, json.dumps(data))
+        with writing(self.state_path):
+            write_whole(self.state_path, json.dumps(data))
 
     def _resume(self) -> None:
         if not self.state_path.exists():

@@ -12,6 +12,7 @@ from edge_audiokv.engine.finals.language import language_code
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.errors import InputError, OutputError
 from edge_audiokv.output import FORMATS
+from edge_audiokv.output.place import check_name, check_place
 from edge_audiokv.units import printable
 
 SUFFIXES = {
@@ -107,7 +108,7 @@ def plan_targets(
     """A file in `folder` for each input, of its name; the suffix stays where two would meet.
 
     Raises OutputError, before anything is heard, if a file is there already (unless `overwrite`),
-    or if two inputs would still be written to one file.
+    if none can have its name, or if two inputs would still be written to one file.
     """
     suffix = _SUFFIX_OF[format_name]
     stems = [item.below.with_suffix("") for item in inputs]
@@ -123,6 +124,7 @@ def plan_targets(
                 f"two of the inputs would be written to {printable(str(target))}.",
                 cure="Give them in separate runs, or their folder as the input.",
             )
+        check_name(target)
         if not overwrite and target.exists():
             raise OutputError(
                 f"{printable(str(target))} is there already.",
@@ -132,7 +134,10 @@ def plan_targets(
 
 
 def make_folders(targets: Iterable[Path]) -> None:
-    """The folders that the targets lie in. Raises OutputError."""
+    """The folders that the targets lie in. Raises OutputError, also if no target can be written
+    there.
+    """
+    targets = list(targets)
     for folder in {target.parent for target in targets}:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -141,3 +146,5 @@ def make_folders(targets: Iterable[Path]) -> None:
                 f"The folder {printable(str(folder))} cannot be made: {error.strerror or error}.",
                 cure="Name a folder in a place of yours.",
             ) from None
+    for target in targets:
+        check_place(target)

@@ -30,6 +30,8 @@ def output_error(name: str, error: OSError) -> OutputError:
         errno.ENOENT: "Make the directory first.",
         errno.ENOTDIR: "Name a file in a directory that exists.",
         errno.EISDIR: "Name a file in it.",
+        errno.ENAMETOOLONG: "Give a shorter name.",
+        errno.ELOOP: "Name a file that is no circle of links.",
     }
     what = f"{name} cannot be written: {error.strerror or error}."
     return OutputError(what, cure=cures.get(error.errno or 0, ""))

@@ -14,6 +14,7 @@ from edge_audiokv.files import growing, open_private
 from edge_audiokv.output.base import TextSink, Writer, output_error
 from edge_audiokv.output.json import JsonWriter
 from edge_audiokv.output.jsonl import JsonlWriter
+from edge_audiokv.output.place import check_place
 from edge_audiokv.output.srt import SrtWriter
 from edge_audiokv.output.text import TextWriter
 from edge_audiokv.output.vtt import VttWriter
@@ -57,24 +58,7 @@ class ResultFile:
 
     def check(self) -> None:
         """OutputError now rather than after an hour, if the file cannot be made."""
-        try:
-            self.path.stat()
-        except FileNotFoundError:
-            pass
-        except OSError as error:  # a loop of links, a name that no file system takes
-            raise output_error(str(self.path), error) from None
-        if self.path.is_dir():
-            raise OutputError(f"{self.path} is a directory.", cure="Name a file in it.")
-        folder = self.path.parent
-        if not folder.is_dir():
-            raise OutputError(
-                f"There is no directory {folder}.", cure=f"Make it first: mkdir -p {folder}"
-            )
-        writable = self.path if self.path.exists() else folder
-        if not os.access(writable, os.W_OK):
-            raise OutputError(
-                f"{self.path} may not be written.", cure="Name a file in a directory of yours."
-            )
+        check_place(self.path)
 
     def write(self, text: str, /) -> None:
         if self._file is None:

@@ -29,6 +29,7 @@ from edge_audiokv.eval.codes import (
     to_dict,
 )
 from edge_audiokv.eval.wer import read_manifest
+from edge_audiokv.output.place import check_place
 
 
 @click.command("codes", short_help="A spoken code hidden in minutes of speech.", cls=Command)
@@ -66,7 +67,7 @@ from edge_audiokv.eval.wer import read_manifest
 )
 @seed_option
 @turns_option
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="A heat map, PNG.")
+@click.option("--plot", type=click.Path(path_type=Path), help="A heat map, PNG.")
 @json_option
 @engine_options
 def codes_command(
@@ -96,6 +97,8 @@ def codes_command(
       edge-audiokv eval codes --manifest clips.jsonl --codes codes.jsonl \\
         --seconds 180 --seconds 300 --kv-budget 40% --plot codes.png
     """
+    if plot is not None:
+        check_place(plot)
     settings = settings_from(values)
     clips = read_manifest(manifest, speakers=speakers, limit=limit)
     spelled = read_manifest(codes)

@@ -16,6 +16,7 @@ from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.eval.programme import Programme, noise_files
 from edge_audiokv.eval.soak import Soak, SoakReport, rehearse, write_report
 from edge_audiokv.eval.wer import read_manifest
+from edge_audiokv.output.place import check_place
 from edge_audiokv.units import format_clock
 
 _TOLD_EVERY = 10  # simulated minutes
@@ -83,6 +84,8 @@ def soak(
       edge-audiokv soak --manifest dev.jsonl --mem 600MB
       edge-audiokv soak --manifest dev.jsonl --hours 0.5 --noise esc10 --plot h.png
     """
+    for place in filter(None, (report, plot)):
+        check_place(place)
     engine = settings_from(values)
     programme = Programme(
         read_manifest(manifest),

@@ -13,6 +13,7 @@ import click
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.options import Number
+from edge_audiokv.output.place import check_place, writing
 
 Report = Callable[[str, int, int], None]
 _COUNT = click.IntRange(min=1)
@@ -45,11 +46,11 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),
     required=True,
     help="The head profile to write.",
 )
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="A heat map, PNG.")
+@click.option("--plot", type=click.Path(path_type=Path), help="A heat map, PNG.")
 @click.option(
     "--clips", type=_COUNT, default=60, show_default=True, help="Utterances for the speech table."
 )
@@ -126,6 +127,8 @@ def calibrate(
             f"{', '.join(sorted(unknown))}: choose from speech, sound, loss.", param_hint="--tables"
         )
     state = output.with_name(output.name + ".state")
+    for place in filter(None, (output, state, plot)):
+        check_place(place)
     if fresh:
         state.unlink(missing_ok=True)
     parts = load_parts(model)
@@ -141,7 +144,8 @@ def calibrate(
         profile = run.profile(made_with=_command())
     finally:
         parts.close()
-    profile.save(output)
+    with writing(output):
+        profile.save(output)
     if plot is not None:
         draw(profile, plot)
     state.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from edge_audiokv.native.quantize import (
     tensor_types,
 )
 from edge_audiokv.native.threads import usable_cores
+from edge_audiokv.output.place import check_name, writing
 from edge_audiokv.units import format_bytes, printable
 
 DEFAULT_TYPES = "Q8_0,Q6_K,Q5_K_M,Q4_K_M,IQ4_XS,Q4_0"
@@ -98,8 +99,8 @@ def command(
     for name, target in zip(names, targets, strict=True):
         with bar:
             task = bar.add_task(name, total=1)
-            made.append(
-                quantize(
+            with writing(target):
+                result = quantize(
                     file,
                     target,
                     name,
@@ -111,7 +112,7 @@ def command(
                         task, completed=done, total=total
                     ),
                 )
-            )
+            made.append(result)
             bar.remove_task(task)
         if not as_json:
             click.echo(_line(made[-1]))
@@ -134,6 +135,7 @@ def _stem(file: Path, known: dict[str, int]) -> str:
 
 def _check(targets: list[Path], source: Path, *, overwrite: bool) -> None:
     for target in targets:
+        check_name(target)
         if target.exists() and target.samefile(source):
             raise OutputError(f"{target} is what is to be read.", cure="Give another --output-dir.")
         if target.exists() and not overwrite:
