@@ -88,13 +88,15 @@ def command(
         _check(targets, file, overwrite=overwrite)
         make_folders(targets)
     made = []
+    console = voice.console()
     bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total:.0f} tensors"),
         TimeRemainingColumn(),
-        console=voice.console(),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
     for name, target in zip(names, targets, strict=True):
         with bar:
