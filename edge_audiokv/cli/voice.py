@@ -24,6 +24,7 @@ import click
 from edge_audiokv.cli.lasting import Lasting
 from edge_audiokv.cli.wording import as_flags
 from edge_audiokv.events import Answer, Event, Final
+from edge_audiokv.output.fold import fitted
 from edge_audiokv.units import printable
 
 if TYPE_CHECKING:
@@ -85,7 +86,12 @@ def use(voice: Voice) -> None:
 def _say(text: str) -> None:
     """On stderr. Whether anybody can read it there decides nothing of the result."""
     with suppress(OSError):
-        click.echo(text, err=True)
+        click.echo(fitted(text, sys.stderr), err=True)
+
+
+def tell(text: str) -> None:
+    """A result for people, on standard output; on a terminal no word of it is cut."""
+    click.echo(fitted(text, sys.stdout))
 
 
 def current() -> Voice:

@@ -40,11 +40,13 @@ from edge_audiokv.events import (
     Warned,
 )
 from edge_audiokv.output import region
+from edge_audiokv.output.fold import fitted
 from edge_audiokv.output.panel import Status, panel
 from edge_audiokv.output.text import one_line
 from edge_audiokv.units import format_bytes, format_clock, printable
 
 _REDRAWS_HZ = 8
+_TIME_CELLS = len("00:00:00 ")
 
 
 def notice(event: Event) -> list[tuple[str, str]]:
@@ -140,7 +142,11 @@ class PlainView:
         return notice(event)
 
     def _print(self, line: str, style: str = "") -> None:
-        self.console.print(Text(line, style), soft_wrap=True)
+        self.console.print(Text(self._folded(line, style), style), soft_wrap=True)
+
+    def _folded(self, line: str, style: str) -> str:
+        # Finals alone have no style, and begin with their time.
+        return fitted(line, self.console.file, 0 if style else _TIME_CELLS)
 
     def refresh(self) -> None:
         pass
@@ -264,7 +270,10 @@ class LiveView(PlainView):
                 self._print(line, style)
             return
         rows = tuple(self._escaped(row) for row in panel(self.status, self.console))
-        left = "".join(self._escaped(_dated(line, style)) + "\n" for line, style in above or [])
+        left = "".join(
+            self._escaped(_dated(self._folded(line, style), style)) + "\n"
+            for line, style in above or []
+        )
         if left or (self.console.size, rows) != self._drawn:
             self._write(region.draw(rows, left))
             self._drawn = self.console.size, rows

@@ -12,6 +12,7 @@ from typing import TextIO
 from edge_audiokv.errors import OutputError
 from edge_audiokv.files import growing, open_private
 from edge_audiokv.output.base import TextSink, Writer, output_error
+from edge_audiokv.output.fold import Folded
 from edge_audiokv.output.json import JsonWriter
 from edge_audiokv.output.jsonl import JsonlWriter
 from edge_audiokv.output.place import check_place
@@ -126,7 +127,10 @@ def open_output(
     if os.fspath(path) in _STANDARD_OUTPUT:
         if sys.stdout is None:
             raise OutputError("standard output is closed.", cure="Name a file with -o.")
-        with _make(format, sys.stdout, "standard output", options) as writer:
+        # People read text there; the other formats are for machines, wherever they go.
+        folds = format == "text" and sys.stdout.isatty()
+        sink: TextSink = Folded(sys.stdout) if folds else sys.stdout
+        with _make(format, sink, "standard output", options) as writer:
             yield writer
         return
     file = ResultFile(Path(path), whole=whole or format in _WHOLE_DOCUMENTS)

@@ -7,7 +7,7 @@ import math
 import signal
 import socket
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,16 +26,26 @@ _KEEP_ALIVE_S = 15
 _TELL_S = 2.0
 
 
-def serve(service: Service, sockets: Sequence[socket.socket]) -> None:
-    """Answer on `sockets` until SIGINT or SIGTERM, which then takes its course."""
+def serve(
+    service: Service,
+    sockets: Sequence[socket.socket],
+    *,
+    on_interrupt: Callable[[], None] = lambda: None,
+) -> None:
+    """Answer on `sockets` until SIGINT or SIGTERM, which then takes its course.
+
+    `on_interrupt` is called when a SIGINT begins the end: a second one breaks off what is answered.
+    """
     service.worker.start()
     try:
-        make_server(service).run(list(sockets))
+        make_server(service, on_interrupt).run(list(sockets))
     finally:
         service.worker.close()
 
 
-def make_server(service: Service) -> uvicorn.Server:
+def make_server(
+    service: Service, on_interrupt: Callable[[], None] = lambda: None
+) -> uvicorn.Server:
     """What answers until its `should_exit`: then nobody new gets in, and who is being answered has
     `limits.stop_s` more, until jobs are broken off and told so.
     """
@@ -54,13 +64,16 @@ def make_server(service: Service) -> uvicorn.Server:
         timeout_graceful_shutdown=math.ceil(limits.stop_s + _TELL_S),
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
     )
-    return _Server(config, service)
+    return _Server(config, service, on_interrupt)
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(
+        self, config: uvicorn.Config, service: Service, on_interrupt: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._service = service
+        self._on_interrupt = on_interrupt
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -80,11 +93,15 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         worker = self._service.worker
         worker.refuse_new()
+        if signal.SIGINT in self._captured_signals:
+            self._on_interrupt()
         end = asyncio.get_running_loop().call_later(self._service.limits.stop_s, worker.stop_jobs)
         try:
             await super().shutdown(sockets)
         finally:
             end.cancel()
+            if self.force_exit:
+                worker.stop_jobs()
 
 
 def _protocol(limits: Limits) -> type[H11Protocol]:

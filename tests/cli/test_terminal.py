@@ -44,3 +44,22 @@ def test_help_fits_the_terminal() -> None:
             assert terminal.finish() == 0
         assert b"Common options:" in terminal.raw
         assert all(len(line) <= columns for line in terminal.raw.decode().splitlines()[:3])
+
+
+@pytest.mark.parametrize(("columns", "term"), [(40, "xterm"), (80, "dumb"), (120, "xterm")])
+def test_no_word_is_cut(spoken, tmp_path, columns: int, term: str) -> None:
+    missing = tmp_path / "x"
+    commands: list[list[object]] = [
+        ["transcribe", missing, "--mem", "1GB"],
+        ["policies", "snapkw"],
+        ["transcribe", spoken["letter"].path, "-v"],
+        ["listen", spoken["letter"].path, "--no-color"],
+        ["models", "list"],
+    ]
+    for command in commands:
+        with Terminal(*command, columns=columns, lines=80, TERM=term) as terminal:
+            terminal.finish()
+            lines = terminal.lines
+        for line in lines:
+            # The last column stays free of what we wrote; a path alone may run on.
+            assert len(line) < columns or "/" in line, (command, line)

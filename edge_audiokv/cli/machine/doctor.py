@@ -102,14 +102,14 @@ def _variables(ctx: click.Context) -> list[str]:
 
 
 def _print(check: Check) -> None:
-    click.echo(f"{'ok' if check.problem is None else 'PROBLEM':<8}{check.name}")
+    voice.tell(f"{'ok' if check.problem is None else 'PROBLEM':<8}{check.name}")
     for name, value in check.facts.items():
         if isinstance(value, Mapping):
             for part, size in value.items():
-                click.echo(f"          {part:<22}{size:>12}")
+                voice.tell(f"          {part:<22}{size:>12}")
             continue
         shown = ", ".join(value) if isinstance(value, list) else value
-        click.echo(f"        {name:<24}{shown}")
+        voice.tell(f"        {name:<24}{shown}")
     if check.problem is not None:
-        click.echo(f"        {as_flags(check.problem.what)}")
-        click.echo(f"        -> {as_flags(check.problem.cure)}")
+        voice.tell(f"        {as_flags(check.problem.what)}")
+        voice.tell(f"        -> {as_flags(check.problem.cure)}")

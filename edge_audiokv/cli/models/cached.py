@@ -54,8 +54,8 @@ def list_command(as_json: bool) -> None:
         return
     for entry in entries:
         mark = "*" if entry.name == catalog.DEFAULT_MODEL else " "
-        click.echo(f"{mark} {entry.name:<20} {_state(entry):<12} {format_bytes(entry.size_bytes)}")
-        click.echo(f"    {entry.summary}")
+        voice.tell(f"{mark} {entry.name:<20} {_state(entry):<12} {format_bytes(entry.size_bytes)}")
+        voice.tell(f"    {entry.summary}")
 
 
 @models.command("show")
@@ -76,14 +76,14 @@ def show_command(name: str, as_json: bool) -> None:
         return
     for key, value in facts.items():
         if key != "files":
-            click.echo(f"{key:<24} {value if not isinstance(value, list) else ', '.join(value)}")
+            voice.tell(f"{key:<24} {value if not isinstance(value, list) else ', '.join(value)}")
     for file in facts["files"]:
         here = "here" if file["present"] else "not here"
         size = format_bytes(file["size_bytes"]) if file["size_bytes"] else "any size"
-        click.echo(f"{file['role']:<10} {size:>10}  {here:<9} {file['path']}")
+        voice.tell(f"{file['role']:<10} {size:>10}  {here:<9} {file['path']}")
         for label in ("source", "sha256", "licence"):
             if file[label]:
-                click.echo(f"{'':<10} {label:>10}: {file[label]}")
+                voice.tell(f"{'':<10} {label:>10}: {file[label]}")
 
 
 def _pull(name: str, as_json: bool) -> None:
@@ -98,7 +98,7 @@ def _pull(name: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({**_facts(entry), "model_hash": local.model_hash}, indent=2))
     else:
-        click.echo(f"{entry.name} is ready ({format_bytes(entry.size_bytes)}).")
+        voice.tell(f"{entry.name} is ready ({format_bytes(entry.size_bytes)}).")
 
 
 _PULL_HELP = """Fetch a model and verify every file by its SHA-256.
@@ -146,9 +146,9 @@ def rm_command(name: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"name": entry.name, "freed_bytes": freed_bytes}))
     elif freed_bytes:
-        click.echo(f"{entry.name}: {format_bytes(freed_bytes)} freed.")
+        voice.tell(f"{entry.name}: {format_bytes(freed_bytes)} freed.")
     else:
-        click.echo(f"{entry.name}: nothing of it was in the cache.")
+        voice.tell(f"{entry.name}: nothing of it was in the cache.")
 
 
 def _state(entry: ModelEntry) -> str:

@@ -153,7 +153,7 @@ def calibrate(
         table = profile.tables[name]
         best = sorted(((float(w), i) for i, w in enumerate(table.ravel())), reverse=True)[:5]
         heads = ", ".join(f"{i // table.shape[1]}.{i % table.shape[1]} {w:.3f}" for w, i in best)
-        click.echo(f"{name}: {note}; strongest heads (layer.head) {heads}")
+        voice.tell(f"{name}: {note}; strongest heads (layer.head) {heads}")
     voice.note(f"Wrote {output}")
 
 

@@ -117,7 +117,7 @@ def command(
             made.append(result)
             bar.remove_task(task)
         if not as_json:
-            click.echo(_line(made[-1]))
+            voice.tell(_line(made[-1]))
     if as_json:
         click.echo(json.dumps([item.to_dict() for item in made], indent=2))
 

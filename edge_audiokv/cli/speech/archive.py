@@ -84,7 +84,7 @@ def list_command(file: Path, as_json: bool) -> None:
             click.echo(json.dumps([item.to_dict() for item in sessions], ensure_ascii=False))
             return
         for item in sessions:
-            click.echo(_line(item))
+            voice.tell(_line(item))
         voice.note(
             f"{_count(len(sessions), 'session')}, "
             f"{_count(sum(item.turns for item in sessions), 'turn')}, "
@@ -131,7 +131,7 @@ def search_command(
             for index, piece in enumerate(pieces)
             if piece
         )
-        click.echo(f"{item.turn.session}  ({format_clock(item.turn.start_s)[:8]})  {text}")
+        voice.tell(f"{item.turn.session}  ({format_clock(item.turn.start_s)[:8]})  {text}")
     if not found:
         voice.note(f"nothing in {printable(str(file))} has these words.")
 
@@ -162,8 +162,8 @@ def show_command(
                 continue
             if turn.session != shown:
                 shown = turn.session
-                click.echo(_line(known[shown]) if shown in known else str(shown))
-            click.echo(f"  ({format_clock(turn.start_s)[:8]})  {printable(turn.text)}")
+                voice.tell(_line(known[shown]) if shown in known else str(shown))
+            voice.tell(f"  ({format_clock(turn.start_s)[:8]})  {printable(turn.text)}")
 
 
 @archive.command("export")

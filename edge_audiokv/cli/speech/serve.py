@@ -160,7 +160,13 @@ def serve(
         worker = Worker(engine, queue=queue)
         where = printable(" and ".join(places))
         voice.note(f"serving {engine.name} at {where}")
-        run(Service(engine, worker, folder, limits, guard), sockets)
+        run(
+            Service(engine, worker, folder, limits, guard),
+            sockets,
+            on_interrupt=lambda: voice.note(
+                "stopping once who is being answered has been; Ctrl-C again ends at once"
+            ),
+        )
 
 
 def _log_errors() -> None:

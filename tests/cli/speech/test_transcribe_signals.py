@@ -11,6 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from edge_audiokv.archive.store import Archive
+
+from .screen import Terminal
+
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("local_model"), pytest.mark.alone]
 
 
@@ -68,3 +72,38 @@ def test_a_reader_that_leaves_is_no_error(command, hour) -> None:
         assert json.loads(process.stdout.readline())["id"] == 0
         process.stdout.close()
         assert (process.stderr.read(), process.wait()) == ("", 0)
+
+
+def test_a_reader_that_leaves_costs_the_archive_nothing(command, hour, tmp_path) -> None:
+    kept = tmp_path / "talks.archive"
+    told = []
+    with command.start("transcribe", hour, "-f", "jsonl", "--archive", kept) as process:
+        assert process.stdout is not None and process.stderr is not None
+        for _ in range(3):
+            told.append(json.loads(process.stdout.readline())["text"])
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == ("", 0)
+    with Archive(kept, create=False) as archive:
+        turns = list(archive.turns())
+    assert [turn.text for turn in turns][:3] == told
+    starts = [turn.start_s for turn in turns]
+    assert starts == sorted(starts)
+
+
+@pytest.mark.parametrize("name", ["hour.srt", "hour.json", "hour.jsonl"])
+def test_a_closed_window_leaves_a_whole_file(hour, tmp_path, name) -> None:
+    target = tmp_path / "texts" / name
+    target.parent.mkdir()
+    with Terminal("transcribe", hour, "-o", target) as terminal:
+        # A document grows under another name.
+        terminal.until(lambda _: any(path.stat().st_size > 300 for path in target.parent.iterdir()))
+        terminal.hang_up()
+        assert terminal.process.wait(timeout=60) == 129
+    assert list(target.parent.iterdir()) == [target]
+    text = target.read_text()
+    if name == "hour.json":
+        document = json.loads(text)
+        assert document["complete"] is False and document["segments"]
+    elif name == "hour.jsonl":
+        assert [json.loads(line)["id"] for line in text.splitlines()][0] == 0
+    assert text.endswith("\n")
