@@ -1,4 +1,4 @@
-"""Commands that write, and places where nothing can be written: told first, with a cure, code 10."""
+"""Commands that write, and places that take no file: told first, with a cure and one code."""
 
 from __future__ import annotations
 

@@ -18,12 +18,12 @@ from .screen import Terminal
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("local_model"), pytest.mark.alone]
 
 
-@pytest.fixture
-def hour(spoken, tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def hour(spoken, tmp_path_factory) -> Path:
     """So much speech that no machine is done with it before the signal comes."""
     gap = np.zeros(24000, np.float32)
     clips = [piece for clip in spoken.values() for piece in (clip.samples, gap)]
-    path = tmp_path / "hour.flac"
+    path = Path(tmp_path_factory.mktemp("sound")) / "hour.flac"
     soundfile.write(str(path), np.concatenate(clips * 150), 16000)
     return path
 
@@ -96,7 +96,7 @@ def test_a_closed_window_leaves_a_whole_file(hour, tmp_path, name) -> None:
     target.parent.mkdir()
     with Terminal("transcribe", hour, "-o", target) as terminal:
         # A document grows under another name.
-        terminal.until(lambda _: any(path.stat().st_size > 300 for path in target.parent.iterdir()))
+        terminal.until(lambda _: any(path.stat().st_size > 500 for path in target.parent.iterdir()))
         terminal.hang_up()
         assert terminal.process.wait(timeout=60) == 129
     assert list(target.parent.iterdir()) == [target]
@@ -105,5 +105,5 @@ def test_a_closed_window_leaves_a_whole_file(hour, tmp_path, name) -> None:
         document = json.loads(text)
         assert document["complete"] is False and document["segments"]
     elif name == "hour.jsonl":
-        assert [json.loads(line)["id"] for line in text.splitlines()][0] == 0
+        assert [json.loads(line)["id"] for line in text.splitlines()][:2] == [0, 1]
     assert text.endswith("\n")
