@@ -15,8 +15,10 @@ _ROW = re.compile(r" *\S.*?  +(?=\S)")
 
 def columns_of(stream: object) -> int | None:
     """Columns of the terminal that `stream` is; None if it is none."""
+    if stream is None:
+        return None
     stream = cast(TextIO, stream)
-    if stream is None or not stream.isatty():
+    if not stream.isatty():
         return None
     try:
         return os.get_terminal_size(stream.fileno()).columns or _USUAL_COLUMNS

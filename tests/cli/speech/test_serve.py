@@ -1,18 +1,12 @@
-"""What `serve` refuses before it loads a model, and what it says at Ctrl-C."""
+"""What `serve` refuses before it loads a model."""
 
 from __future__ import annotations
 
-import http.client
 import os
-import signal
 import socket
-import threading
-import time
 
 import click
-import numpy as np
 import pytest
-import soundfile
 
 from edge_audiokv.cli.main import cli
 
@@ -102,47 +96,3 @@ def test_the_environment_may_hold_the_key_and_doctor_does_not_show_it(monkeypatc
     environment(facts, names)
     assert KEY not in str(facts)
     assert facts["EDGE_AUDIOKV_API_KEY"] == "set"
-
-
-@pytest.mark.integration
-@pytest.mark.alone
-def test_an_interrupt_says_how_it_ends_and_a_second_one_ends_it(
-    command, spoken, local_model, tmp_path, monkeypatch
-) -> None:
-    monkeypatch.delenv("EDGE_AUDIOKV_CACHE")
-    path = tmp_path / "long.flac"
-    soundfile.write(
-        str(path), np.concatenate([clip.samples for clip in spoken.values()] * 20), 16000
-    )
-    head = '--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n'
-    head += '--b\r\nContent-Disposition: form-data; name="file"; filename="a.flac"\r\n\r\n'
-    body = head.encode() + path.read_bytes() + b"\r\n--b--\r\n"
-    with command.start("serve", "--port", "0") as process:
-        assert process.stderr is not None
-        place = process.stderr.readline().split("http://")[1].strip()
-        client = http.client.HTTPConnection(place, timeout=60)
-
-        def ask() -> None:
-            sent = {"Content-Type": "multipart/form-data; boundary=b"}
-            try:
-                client.request("POST", "/v1/audio/transcriptions", body, sent)
-                client.getresponse().read()
-            except (http.client.HTTPException, OSError):
-                pass  # it is broken off
-
-        asking = threading.Thread(target=ask)
-        asking.start()
-        time.sleep(2)
-        assert asking.is_alive()
-        process.send_signal(signal.SIGINT)
-        told = process.stderr.readline()
-        assert "stopping once who is being answered has been" in told and "Ctrl-C again" in told
-        assert process.poll() is None and asking.is_alive()
-        began_s = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        rest = process.stderr.read()
-        assert process.wait(timeout=30) == 130
-        took_s = time.monotonic() - began_s
-        asking.join(timeout=30)
-    # Far less than the ten seconds that one interrupt gives to who is being answered.
-    assert took_s < 6 and "Traceback" not in rest, (took_s, rest)
