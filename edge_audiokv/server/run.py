@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import h11
@@ -74,6 +75,21 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._service = service
         self._on_interrupt = on_interrupt
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._broken_off = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A second Ctrl-C breaks off what is answered, and tells so; a third one everything."""
+        again = sig == signal.SIGINT and self.should_exit
+        if again and self._loop is not None and not self._broken_off:
+            self._broken_off = True
+            self._loop.call_soon_threadsafe(self._service.worker.stop_jobs)
+            return
+        super().handle_exit(sig, frame)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -100,8 +116,6 @@ class _Server(uvicorn.Server):
             await super().shutdown(sockets)
         finally:
             end.cancel()
-            if self.force_exit:
-                worker.stop_jobs()
 
 
 def _protocol(limits: Limits) -> type[H11Protocol]:

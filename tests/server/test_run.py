@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -283,6 +284,24 @@ def test_work_that_outlasts_the_stop_is_broken_off_and_told(start, engine) -> No
         thread, found = in_thread(lambda: client.post(PATH, **FORM))
         assert engine.begun.wait(10)
         running.stop()
+        thread.join(10)
+        assert found[0].status_code == 503
+        assert found[0].json()["error"]["code"] == "server_stopping"
+    engine.go.set()
+    running.thread.join(10)
+    assert not running.thread.is_alive()
+
+
+def test_a_second_interrupt_breaks_off_what_is_answered(start, engine) -> None:
+    running = start(stop_s=60.0)
+    engine.go.clear()
+    with running.client() as client:
+        thread, found = in_thread(lambda: client.post(PATH, **FORM))
+        assert engine.begun.wait(10)
+        running.server.handle_exit(signal.SIGINT, None)
+        time.sleep(0.3)
+        assert not found
+        running.server.handle_exit(signal.SIGINT, None)
         thread.join(10)
         assert found[0].status_code == 503
         assert found[0].json()["error"]["code"] == "server_stopping"
