@@ -23,6 +23,12 @@ TALK = Path(__file__).parents[2] / "data" / "two_sentences.flac"
 LISTEN = ["listen", "-t", "1", "--mem", "1GB"]
 
 
+# Longer than a line of 80 columns, and broken between two words of it.
+WHOLE_SUMMARY = re.compile(
+    r"realtime factor \d+\.\d+, peak RSS \d+\.\d MiB of --mem 1GB \(953\.7 MiB\)$"
+)
+
+
 def joined(lines: list[str], columns: int) -> str:
     """The text of a screen whose lines were broken at `columns`."""
     return "".join(line.ljust(columns) if len(line) == columns else f"{line}\n" for line in lines)
@@ -82,7 +88,8 @@ def test_a_simple_terminal_gets_lines_and_takes_questions() -> None:
     # The driver of the terminal echoes what is typed; the rest is ours.
     ours = [line for line in lines if "rm -r" not in line and line != "What was late?"]
     assert [re.match(r"00:00:0\d ", line) is not None for line in ours[2:]].count(True) in (1, 2)
-    assert "Q: What was late?" in ours and "(interrupted), realtime factor" in ours[-1]
+    assert "Q: What was late?" in ours and ours[-2].startswith("1 segment")
+    assert "(interrupted), realtime factor" in ours[-2] and WHOLE_SUMMARY.search(" ".join(ours))
 
 
 def test_results_and_panel_do_not_mix_on_one_terminal() -> None:
@@ -174,8 +181,8 @@ def test_sound_and_results_go_through_pipes_and_questions_come_from_the_terminal
         results = (heard + rest.read()).decode().splitlines()
     assert "train" in results[0] and "Q: What was late?" in results
     assert sum(line[:2] == "A:" for line in results) == 1 and len(results) == 4
-    (summary,) = lines
-    assert summary.startswith("2 segments")
+    assert len(lines) == 2 and lines[0].startswith("2 segments")
+    assert WHOLE_SUMMARY.search(" ".join(lines))
 
 
 def test_ask_shows_that_it_works_and_leaves_the_answer(spoken) -> None:

@@ -13,7 +13,7 @@ import soundfile
 
 from edge_audiokv.archive.store import Archive
 
-from .screen import Terminal
+from ..screen import Terminal
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("local_model"), pytest.mark.alone]
 
