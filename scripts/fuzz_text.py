@@ -313,13 +313,11 @@ def _made_ready(folder: Path) -> None:
 
     entry = catalog.resolve(folder)
     check_language("en", entry)
-    prompt = entry.prompt
-    PromptTemplate.parse(prompt.template, end_of_turn=prompt.end_of_turn, question=prompt.question)
+    PromptTemplate.of(entry.prompt)
     OnnxEncoder(
         folder / "encoder.onnx",
         d_model=entry.d_model,
-        sample_rate_hz=entry.sample_rate_hz,
-        tokens_per_second=entry.tokens_per_second,
+        rule=entry.rule,
         max_window_s=entry.max_audio_s,
     )
     local = download.ensure(entry)

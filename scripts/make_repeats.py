@@ -37,7 +37,7 @@ def main() -> None:
         encoder, floor = runtime.encoder, runtime.local.entry.word_floor
         for clip in clips:
             samples = read_all(clip.path)
-            if len(samples) > encoder.max_window_tokens * encoder.token_samples:
+            if len(samples) > encoder.max_window_samples:
                 continue
             alignment = align(clip.text, encoder.hear(samples), encoder.words, floor=floor)
             words = timed(alignment, frame_s=1 / encoder.tokens_per_second)

@@ -10,6 +10,7 @@ import pytest
 import edge_audiokv
 from edge_audiokv.encoder import probe as encoder_probe
 from edge_audiokv.models.merge import merge
+from edge_audiokv.models.token_rule import TokenRule
 from edge_audiokv.native import probe as native_probe
 from edge_audiokv.native.quantize import quantize
 
@@ -40,7 +41,7 @@ def test_nothing_from_where_we_stand_is_run(trap: Path, tmp_path: Path) -> None:
     lora = vocabularies.write(tmp_path / "lora.gguf", "adapter")
     encoder = write_graph(tmp_path / "encoder.onnx")
     native_probe.check_in_child(base, lora)
-    encoder_probe.check_in_child(encoder, d_model=8, sample_rate_hz=16_000, tokens_per_second=12.5)
+    encoder_probe.check_in_child(encoder, d_model=8, rule=TokenRule())
     merge(base, lora, tmp_path / "merged.gguf", lambda done, total: None)
     quantize(base, tmp_path / "small.gguf", "Q8_0")
     assert (tmp_path / "merged.gguf").exists() and (tmp_path / "small.gguf").exists()

@@ -43,14 +43,12 @@ def load_parts(name: str | Path, *, question: str | None = None) -> Parts:
     encoder = OnnxEncoder(
         local.encoder_path,
         d_model=entry.d_model,
-        sample_rate_hz=entry.sample_rate_hz,
-        tokens_per_second=entry.tokens_per_second,
+        rule=entry.rule,
         max_window_s=entry.max_audio_s,
     ).load()
     gguf_path, lora_path = local.llm_paths
-    model = Model(gguf_path, lora=lora_path).load()
-    prompt = PromptTemplate.parse(
-        entry.prompt.template, end_of_turn=entry.prompt.end_of_turn, question=entry.prompt.question
-    )
+    answer_after = entry.prompt.answer_after
+    model = Model(gguf_path, lora=lora_path, answer_after=answer_after).load()
+    prompt = PromptTemplate.of(entry.prompt)
     before, after = prompt.before_ids(model), prompt.after_ids(model, question)
     return Parts(local, encoder, model, before, after, prompt)

@@ -23,13 +23,13 @@ from edge_audiokv.native.context import HeadwiseContext
 LOUD_DB = 20.0
 
 
-def loud_frames(audio: FloatArray, frame_samples: int) -> NDArray[np.bool_]:
-    """Frames [T] whose power is within LOUD_DB of the loudest; audio [S] is padded to whole
-    frames.
+def loud_frames(audio: FloatArray, n_frames: int, frame_samples: float) -> NDArray[np.bool_]:
+    """Of `n_frames` of audio [S] those whose power is within LOUD_DB of the loudest, [T]. What is
+    missing at the end is silence.
     """
-    n_frames = -(-len(audio) // frame_samples)
-    padded = np.pad(audio, (0, n_frames * frame_samples - len(audio)))
-    power = (padded.reshape(n_frames, frame_samples).astype(np.float64) ** 2).mean(axis=1)
+    edges = np.rint(np.arange(n_frames + 1) * frame_samples).astype(int)
+    squares = np.append(0.0, np.cumsum(audio.astype(np.float64) ** 2))
+    power = np.diff(squares[np.minimum(edges, len(audio))]) / frame_samples
     return np.asarray(power >= power.max(initial=0.0) * 10 ** (-LOUD_DB / 10), bool)
 
 
@@ -44,7 +44,9 @@ def sound_hits(
             continue
         audio = read_all(manifest.parent / entry["path"])
         embeddings = parts.encoder.encode(audio)
-        loud = loud_frames(audio, parts.encoder.token_samples)[: len(embeddings)]
+        rule = parts.encoder.rule
+        frame_samples = rule.sample_rate_hz / rule.tokens_per_second
+        loud = loud_frames(audio, len(embeddings), frame_samples)
         n_rows = len(parts.before) + len(embeddings) + len(ask)
         inside = np.zeros(n_rows, bool)
         inside[len(parts.before) : len(parts.before) + len(loud)] = loud

@@ -11,32 +11,29 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, ModelError
 from ..lifetime import Loadable
+from ..models.token_rule import TokenRule
 from .sound import Sound
 from .windows import split_points
 
 
 class Encoder(Loadable):
-    """Audio [S] -> embeddings [T, d_model], `tokens_per_second` of them.
+    """Audio [S] -> embeddings [T, d_model], as many as `rule` says.
 
-    Any length works: the end is padded with silence to the token grid, and audio longer than
-    `max_window_s` is cut at quiet points. Subclasses give `load`, `close`, `nbytes` and
-    `_encode_window`. The constructor is cheap; `load` does the work; `close` may be called twice.
+    Any length works: the end is padded with silence as the rule wants it, and audio longer than
+    `max_window_s` is cut at quiet points, or where the encoder's own chunks end. Subclasses give
+    `load`, `close`, `nbytes` and `_encode_window`. The constructor is cheap; `load` does the work;
+    `close` may be called twice.
     """
 
-    def __init__(
-        self, *, d_model: int, sample_rate_hz: int, tokens_per_second: float, max_window_s: float
-    ) -> None:
-        token_samples = sample_rate_hz / tokens_per_second
-        if token_samples != int(token_samples):
-            raise ModelError(
-                f"{tokens_per_second} tokens a second do not divide {sample_rate_hz} Hz.",
-                cure="Mend [audio] in model.toml.",
-            )
+    def __init__(self, *, d_model: int, rule: TokenRule, max_window_s: float) -> None:
+        if rule.fault is not None:
+            raise ModelError(f"{rule.fault}.", cure="Mend [audio] in model.toml.")
         self.d_model = d_model
-        self.sample_rate_hz = sample_rate_hz
-        self.tokens_per_second = tokens_per_second
-        self.token_samples = int(token_samples)
-        self.max_window_tokens = max(1, int(max_window_s * tokens_per_second))
+        self.rule = rule
+        self.sample_rate_hz = rule.sample_rate_hz
+        self.tokens_per_second = rule.tokens_per_second
+        n_cuts = int(max_window_s * rule.sample_rate_hz) // rule.cut_samples
+        self.max_window_samples = max(1, n_cuts) * rule.cut_samples
 
     @abstractmethod
     def load(self) -> Self:
@@ -53,7 +50,7 @@ class Encoder(Loadable):
 
     @abstractmethod
     def _encode_window(self, audio: NDArray[np.float32]) -> Sound:
-        """T rows of audio [T * token_samples], T at most `max_window_tokens`."""
+        """The rows of audio [S], padded as the rule says, S at most `max_window_samples`."""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -63,13 +60,13 @@ class Encoder(Loadable):
         return ()
 
     def token_count(self, n_samples: int) -> int:
-        """T, the embeddings that `n_samples` of audio give."""
-        return -(-n_samples // self.token_samples)
+        """T, the embeddings that `n_samples` of audio give; exact but for a short last block."""
+        return self.rule.rows(n_samples)
 
     def encode(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embeddings [T, d_model] float32 of `audio` [S], mono at `sample_rate_hz`.
 
-        T is `token_count(S)`; no audio gives no rows. Raises InputError for other than one finite
+        No audio gives no rows. Raises InputError for other than one finite
         dimension.
         """
         return self.hear(audio).embeddings
@@ -93,7 +90,17 @@ class Encoder(Loadable):
             raise InputError(
                 "The audio holds samples that are not numbers.", cure="Repair or convert the file."
             )
-        for start, end in split_points(samples, self.token_samples, self.max_window_tokens):
-            window = samples[start * self.token_samples : end * self.token_samples]
-            missing = (end - start) * self.token_samples - len(window)
+        for start, end in self._cuts(samples):
+            window = samples[start:end]
+            missing = self.rule.padded(len(window)) - len(window)
             yield self._encode_window(np.pad(window, (0, missing)) if missing else window)
+
+    def _cuts(self, samples: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
+        """[start, end) of the windows, in samples."""
+        if self.rule.chunk_s:
+            for start in range(0, len(samples), self.max_window_samples):
+                yield start, start + self.max_window_samples
+            return
+        unit = self.rule.cut_samples
+        for first, last in split_points(samples, unit, self.max_window_samples // unit):
+            yield first * unit, last * unit

@@ -24,6 +24,7 @@ import psutil
 from numpy.typing import NDArray
 
 from ..errors import MissingExtraError, ModelError
+from ..models.token_rule import TokenRule
 from ..noise import caught
 from .base import Encoder
 from .outside import check_outside_data
@@ -32,6 +33,8 @@ from .sound import Sound
 # Windows that are encoded in `load()`, as shares of the longest. Shorter ones cut the arena up in
 # other ways, which costs some MB more.
 _WARM_UP_SHARES = (1.0, 0.7, 0.4, 0.9, 0.2, 0.55, 0.8, 0.3)
+
+DEFAULT_RULE = TokenRule()
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -54,19 +57,13 @@ class OnnxEncoder(Encoder):
         path: Path | str,
         *,
         d_model: int,
-        sample_rate_hz: int = 16000,
-        tokens_per_second: float = 12.5,
+        rule: TokenRule = DEFAULT_RULE,
         max_window_s: float = 30.0,
         threads: int = 1,
         provider: str = "cpu",
         warm_up: bool = True,
     ) -> None:
-        super().__init__(
-            d_model=d_model,
-            sample_rate_hz=sample_rate_hz,
-            tokens_per_second=tokens_per_second,
-            max_window_s=max_window_s,
-        )
+        super().__init__(d_model=d_model, rule=rule, max_window_s=max_window_s)
         self.path = Path(path)
         self.threads = max(1, threads)
         self.provider = provider
@@ -98,12 +95,11 @@ class OnnxEncoder(Encoder):
                 self._words = self._vocabulary()
             except UnicodeDecodeError:
                 raise self._misfit("names or metadata that are no UTF-8 text") from None
-            self._encode_window(np.zeros(self.token_samples, dtype=np.float32))
+            self._encode_window(self._silence(0))
             self._nbytes = max(0, _rss_bytes() - before_bytes)
             if self.warm_up:
                 for share in _WARM_UP_SHARES:
-                    n_tokens = max(1, int(self.max_window_tokens * share))
-                    self._encode_window(np.zeros(n_tokens * self.token_samples, np.float32))
+                    self._encode_window(self._silence(share))
                 self._nbytes = max(0, _rss_bytes() - before_bytes)
         except BaseException:
             self.close()
@@ -123,9 +119,14 @@ class OnnxEncoder(Encoder):
 
         options = ort.RunOptions()
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        token = np.zeros((1, self.token_samples), dtype=np.float32)
         with contextlib.suppress(Exception):  # closing goes on whatever this meets
-            self._session.run(None, {self._input: token}, options)
+            self._session.run(None, {self._input: self._silence(0)[None]}, options)
+
+    def _silence(self, share: float) -> NDArray[np.float32]:
+        """As many whole units as make up `share` of the longest window, at least one."""
+        unit = self.rule.unit_samples
+        n_units = max(1, int(self.max_window_samples // unit * share))
+        return np.zeros(n_units * unit, np.float32)
 
     @property
     def nbytes(self) -> int:
@@ -200,7 +201,6 @@ class OnnxEncoder(Encoder):
     def _encode_window(self, audio: NDArray[np.float32]) -> Sound:
         if self._session is None:
             raise ModelError("The encoder is closed.", cure="Call load() first.")
-        n_tokens = len(audio) // self.token_samples
         try:
             output, *others = self._session.run(None, {self._input: audio[None]})
         except Exception as error:  # as above
@@ -214,8 +214,10 @@ class OnnxEncoder(Encoder):
             raise self._misfit(
                 f"embeddings of shape {list(output.shape)}; the LLM needs [1, T, {self.d_model}]"
             )
-        if output.shape[1] != n_tokens:
-            raise self._misfit(f"{output.shape[1]} tokens for {n_tokens} expected")
+        n_tokens = output.shape[1]
+        if not self.rule.fits(n_tokens, len(audio)):
+            expected = self.rule.rows(len(audio))
+            raise self._misfit(f"{n_tokens} tokens for {expected} expected")
         embeddings = np.ascontiguousarray(output[0], dtype=np.float32)
         if not np.isfinite(embeddings).all():
             raise self._misfit("embeddings that are not numbers")

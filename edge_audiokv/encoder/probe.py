@@ -3,27 +3,30 @@
 onnxruntime checks most of a graph and answers with an error, but not all: a division by a whole
 zero, for one, ends the process. So a child loads the file and lets it hear noise and silence, once.
 
-    python -m edge_audiokv.encoder.probe ENCODER.onnx D_MODEL SAMPLE_RATE_HZ TOKENS_PER_SECOND
+    python -m edge_audiokv.encoder.probe ENCODER.onnx D_MODEL RULE_AS_JSON
 """
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
 from ..models.fingerprint import fingerprint
+from ..models.token_rule import TokenRule
 from ..models.tried import answer, has_passed, remember, run_child
+from .outside import check_outside_data, outside_places
 
 _HEARD_S = 2.0
 
 
-def check_in_child(
-    path: Path, *, d_model: int, sample_rate_hz: int, tokens_per_second: float
-) -> None:
+def check_in_child(path: Path, *, d_model: int, rule: TokenRule) -> None:
     """Raise ModelError if hearing with the encoder ends a process, hangs, or is refused."""
-    facts = [str(d_model), str(sample_rate_hz), str(tokens_per_second)]
-    name = ":".join([_runtime(), fingerprint(path), *facts])
+    facts = [str(d_model), json.dumps(asdict(rule))]
+    weights = [fingerprint(path.parent / place) for place in _outside(path)]
+    name = ":".join([_runtime(), fingerprint(path), *weights, *facts])
     if has_passed(name):
         return
     run_child(
@@ -32,29 +35,26 @@ def check_in_child(
     remember(name)
 
 
-def try_out(
-    path: Path,
-    d_model: int = 8,
-    sample_rate_hz: int = 16_000,
-    tokens_per_second: float = 12.5,
-) -> None:
+def try_out(path: Path, d_model: int = 8, rule: TokenRule | None = None) -> None:
     """What the child does: load, and hear. Raises ModelError."""
     import numpy as np
 
-    from .onnx import OnnxEncoder
+    from .onnx import DEFAULT_RULE, OnnxEncoder
 
+    rule = rule or DEFAULT_RULE
     with OnnxEncoder(
-        path,
-        d_model=d_model,
-        sample_rate_hz=sample_rate_hz,
-        tokens_per_second=tokens_per_second,
-        max_window_s=_HEARD_S,
-        warm_up=False,
+        path, d_model=d_model, rule=rule, max_window_s=_HEARD_S, warm_up=False
     ) as encoder:
-        n_samples = int(_HEARD_S * sample_rate_hz)
+        n_samples = int(_HEARD_S * rule.sample_rate_hz)
         noise = np.random.default_rng(0).normal(0, 0.3, n_samples).astype(np.float32)
         for audio in (noise, np.zeros_like(noise), noise[: n_samples // 3]):
             encoder.hear(audio)
+
+
+def _outside(path: Path) -> list[str]:
+    """Files that the graph's weights lie in. Raises ModelError."""
+    check_outside_data(path)
+    return sorted(set(outside_places(path)))
 
 
 def _runtime() -> str:
@@ -71,10 +71,10 @@ def _reason(_words: str, code: int) -> str:
 
 
 if __name__ == "__main__":
-    _path, *_facts = sys.argv[1:]
+    _path, _d_model, _rule = sys.argv[1:]
     sys.exit(
         answer(
             [Path(_path)],
-            lambda: try_out(Path(_path), int(_facts[0]), int(_facts[1]), float(_facts[2])),
+            lambda: try_out(Path(_path), int(_d_model), TokenRule(**json.loads(_rule))),
         )
     )

@@ -20,6 +20,8 @@ class Vocabulary(Protocol):
 
     def is_end_of_generation(self, token: int) -> bool: ...
 
+    def answer_start(self, ids: Sequence[int], *, growing: bool = False) -> int: ...
+
 
 class TokenSink(Protocol):
     """What decoding needs of a cache: tokens in, logits of the last one out."""
@@ -41,18 +43,20 @@ class Decoded:
     flags: tuple[str, ...] = ()
 
 
-def text_of(vocabulary: Vocabulary, ids: Sequence[int]) -> str:
-    """The text of `ids`; bytes that are not yet whole characters are left out, and so is what would
-    steer a terminal.
+def text_of(vocabulary: Vocabulary, ids: Sequence[int], *, growing: bool = False) -> str:
+    """The answer in `ids`; bytes that are not yet whole characters are left out, and so is what
+    would steer a terminal. A text that is `growing` may not have come to its answer yet.
     """
+    answer = ids[vocabulary.answer_start(ids, growing=growing) :]
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    return without_controls(decoder.decode(b"".join(vocabulary.piece(token) for token in ids)))
+    return without_controls(decoder.decode(b"".join(vocabulary.piece(token) for token in answer)))
 
 
 def pieces_of(vocabulary: Vocabulary, ids: Sequence[int]) -> list[str]:
-    """What each of `ids` adds to their text; a character goes to the token that completes it."""
+    """What each of `ids` adds to their answer; a character goes to the token that completes it."""
+    start = vocabulary.answer_start(ids)
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    return [decoder.decode(vocabulary.piece(token)) for token in ids]
+    return ["" if i < start else decoder.decode(vocabulary.piece(x)) for i, x in enumerate(ids)]
 
 
 def greedy(

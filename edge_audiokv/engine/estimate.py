@@ -28,7 +28,7 @@ _CONTEXT_BYTES = 14_500_000
 
 def model_parts(local: LocalModel, window_s: float) -> dict[str, int]:
     """Bytes of encoder (longest window `window_s`) and weights, to be added to what runs now."""
-    encoder_bytes = _size_bytes(local.encoder_path)
+    encoder_bytes = sum(_size_bytes(path) for path in local.encoder_paths)
     window_bytes = float(np.interp(window_s, _WINDOW_S, _WINDOW_BYTES))
     return {
         "encoder": int(

@@ -1,18 +1,19 @@
 """Turn a model's prompt template into token ids around the audio embeddings.
 
-A template is text with one `{audio}` and, after it, one `{question}`:
-`<|im_start|>user\\n{audio}\\n{question}<|im_end|>\\n<|im_start|>assistant\\n`.
+A template is text with one `{audio}` and, before or after it, one `{question}`:
+`<|im_start|>user\\n{audio}\\n{question}<|im_end|>\\n<|im_start|>assistant\\n`. A model that
+does nothing but transcribe may have no `{question}`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
-from edge_audiokv.errors import ModelError
+from edge_audiokv.errors import InputError, ModelError
+from edge_audiokv.models.entry import PROMPT_TOKENS, Prompt
 
-# What caches leave room for beside the sound.
-PROMPT_TOKENS = 64
+_QUESTION = "{question}"
 
 
 class Tokenizer(Protocol):
@@ -23,65 +24,92 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """Text before the audio, after it, and around a question that has no audio of its own."""
+    """Text before the audio, after it, and around a question that has no audio of its own.
+
+    `asking` is the text around such a question; None for a model that only transcribes.
+    """
 
     before_audio: str
     after_audio: str
     end_of_turn: str
+    asking: str | None
     question: str = "Transcribe the audio."
+    max_tokens: int = PROMPT_TOKENS
 
     @classmethod
-    def parse(
-        cls, template: str, *, end_of_turn: str, question: str = "Transcribe the audio."
-    ) -> PromptTemplate:
-        """Split `template` at `{audio}`. Raises ModelError if a placeholder is not there once."""
-        for name in ("{audio}", "{question}"):
-            if template.count(name) != 1:
-                raise ModelError(
-                    f"the prompt template has {template.count(name)} {name} instead of one",
-                    cure="Mend `template` in the model's TOML entry.",
-                )
-        before, after = template.split("{audio}")
-        if "{question}" not in after:
+    def of(cls, prompt: Prompt) -> Self:
+        """Split the template at `{audio}`. Raises ModelError if its placeholders are not right."""
+        template = prompt.template
+        if template.count("{audio}") != 1 or template.count(_QUESTION) > 1:
             raise ModelError(
-                "the prompt template asks before the audio",
-                cure="Put {question} after {audio} in the model's TOML entry.",
+                f"the prompt template has {template.count('{audio}')} {{audio}} and"
+                f" {template.count(_QUESTION)} {_QUESTION} instead of one each",
+                cure="Mend `template` in the model's TOML entry.",
             )
-        return cls(before, after, end_of_turn, question)
+        before, after = template.split("{audio}")
+        asking = prompt.ask or None
+        if asking is None and prompt.asks:
+            # Without the sound its line goes, too.
+            first = _QUESTION in before
+            asking = before.rstrip("\n") + after if first else before + after.lstrip("\n")
+        return cls(before, after, prompt.end_of_turn, asking, prompt.question, prompt.max_tokens)
 
     def check_length(self, tokenizer: Tokenizer) -> None:
         """Raise ModelError if the text around the sound is more than caches have room for."""
         parts = (self.before_ids(tokenizer), self.after_ids(tokenizer), self.end_ids(tokenizer))
         n_tokens = sum(map(len, parts))
-        if n_tokens > PROMPT_TOKENS:
+        if n_tokens > self.max_tokens:
             raise ModelError(
-                f"the prompt takes {n_tokens} tokens beside the sound, more than {PROMPT_TOKENS}.",
-                cure="Shorten `template`, `question` or `end_of_turn` in the model's TOML entry.",
+                f"the prompt takes {n_tokens} tokens beside the sound,"
+                f" more than {self.max_tokens}.",
+                cure="Shorten `template`, `question` or `end_of_turn` in the model's TOML entry,"
+                " or state `max_tokens`.",
             )
 
     def before_ids(self, tokenizer: Tokenizer) -> list[int]:
         """Tokens before the audio."""
-        return tokenizer.tokenize(self.before_audio, special=True)
+        return self._fill(tokenizer, self.before_audio, self.question)
 
     def after_ids(self, tokenizer: Tokenizer, question: str | None = None) -> list[int]:
-        """Tokens after the audio: the question and the opening of the answer."""
-        return self._fill(tokenizer, self.after_audio, question)
+        """Tokens after the audio: the question and the opening of the answer.
+
+        Raises InputError if `question` cannot be put there.
+        """
+        if question not in (None, self.question) and _QUESTION not in self.after_audio:
+            self._refuse_questions()
+            raise InputError(
+                "this model is asked before it hears; it cannot be asked another way afterwards.",
+                cure="Ask in a turn of its own, as `edge-audiokv ask` does.",
+            )
+        return self._fill(tokenizer, self.after_audio, question or self.question)
 
     def ask_ids(self, tokenizer: Tokenizer, question: str) -> list[int]:
-        """Tokens of a turn that only asks, about audio of earlier turns."""
-        return self._fill(tokenizer, self.before_audio + self.after_audio.lstrip("\n"), question)
+        """Tokens of a turn that only asks, about audio of earlier turns.
+
+        Raises InputError for a model that only transcribes.
+        """
+        self._refuse_questions()
+        return self._fill(tokenizer, self.asking or "", question or self.question)
 
     def end_ids(self, tokenizer: Tokenizer) -> list[int]:
         """Tokens that close an answer before the next turn."""
         return tokenizer.tokenize(self.end_of_turn, special=True)
 
-    def _fill(self, tokenizer: Tokenizer, text: str, question: str | None) -> list[int]:
+    def _refuse_questions(self) -> None:
+        if self.asking is None:
+            raise InputError(
+                "this model only transcribes; it cannot be asked anything.",
+                cure="Take another: `edge-audiokv models list`.",
+            )
+
+    def _fill(self, tokenizer: Tokenizer, text: str, question: str) -> list[int]:
+        if _QUESTION not in text:
+            return tokenizer.tokenize(text, special=True)
         # The question is a person's text: its own special tokens must stay text.
-        head, tail = text.split("{question}")
-        asked = question or self.question
-        middle = tokenizer.tokenize(asked, special=False)
-        if middle == tokenizer.tokenize(asked, special=True):
-            return tokenizer.tokenize(head + asked + tail, special=True)
+        head, tail = text.split(_QUESTION)
+        middle = tokenizer.tokenize(question, special=False)
+        if middle == tokenizer.tokenize(question, special=True):
+            return tokenizer.tokenize(head + question + tail, special=True)
         return [
             *tokenizer.tokenize(head, special=True),
             *middle,

@@ -182,7 +182,7 @@ class Recognizer:
 
         def tell(ids: Sequence[int]) -> None:
             if on_text is not None:
-                on_text(text_of(runtime.model, ids).strip())
+                on_text(text_of(runtime.model, ids, growing=True).strip())
 
         def guard(chooser: Chooser) -> LoopGuard:
             return LoopGuard(duration_s, witness_of(chooser))

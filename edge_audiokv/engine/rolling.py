@@ -67,7 +67,7 @@ class RollingMemory:
 
         def tell(ids: Sequence[int]) -> None:
             if on_text is not None:
-                on_text(text_of(model, ids).strip())
+                on_text(text_of(model, ids, growing=True).strip())
 
         def guard(chooser: Chooser) -> LoopGuard:
             return LoopGuard(duration_s, witness_of(chooser))
@@ -133,7 +133,7 @@ class RollingMemory:
 
         def tell(ids: Sequence[int]) -> None:
             if on_text is not None:
-                on_text(text_of(model, ids).strip())
+                on_text(text_of(model, ids, growing=True).strip())
 
         guard = LoopGuard(0.0, slack_tokens=MAX_ANSWER_TOKENS - 1)
         try:

@@ -107,25 +107,22 @@ class Runtime(Loadable):
             others=holding.other_engines(),
         )
         try:
-            self._template = PromptTemplate.parse(
-                entry.prompt.template,
-                end_of_turn=entry.prompt.end_of_turn,
-                question=entry.prompt.question,
-            )
+            self._template = PromptTemplate.of(entry.prompt)
             # The encoder first: opening it needs more for a moment than it keeps.
             with self.ledger.measured("encoder"):
                 self._encoder = encoder = OnnxEncoder(
                     local.encoder_path,
                     d_model=entry.d_model,
-                    sample_rate_hz=entry.sample_rate_hz,
-                    tokens_per_second=entry.tokens_per_second,
+                    rule=entry.rule,
                     max_window_s=min(self.max_window_s, entry.max_audio_s),
                     threads=settings.n_threads,
                     provider=settings.provider,
                 ).load()
             with self.ledger.measured("weights"):
                 gguf_path, lora_path = local.llm_paths
-                self._model = model = Model(gguf_path, lora=lora_path).load()
+                self._model = model = Model(
+                    gguf_path, lora=lora_path, answer_after=entry.prompt.answer_after
+                ).load()
                 self._template.check_length(model)
                 weight = settings.word_weight
                 self._words_heard = WordsHeard(

@@ -15,7 +15,6 @@ from edge_audiokv.engine.cache import (
 )
 from edge_audiokv.engine.estimate import context_bytes, shape_of
 from edge_audiokv.engine.heap import trim_heap
-from edge_audiokv.engine.prompt import PROMPT_TOKENS
 from edge_audiokv.engine.rolling import MAX_ANSWER_TOKENS, MAX_QUESTION_TOKENS
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.kv.memory import rss_bytes
@@ -59,8 +58,8 @@ class SessionNeeds:
         local, settings = runtime.find(), runtime.settings
         shape = replace(shape_of(local), type_k=settings.type_k, type_v=settings.type_v)
         policy = policy_of(runtime)
-        audio_tokens = int(max_segment_s * local.entry.tokens_per_second) + 1
-        prompt_tokens = audio_tokens + PROMPT_TOKENS
+        audio_tokens = local.entry.rule.rows_in(max_segment_s) + 1
+        prompt_tokens = audio_tokens + local.entry.prompt.max_tokens
         text_tokens = int(max_segment_s * _TEXT_TOKENS_PER_S)
         turn_tokens = prompt_tokens + text_tokens
         least = turn_tokens + MAX_QUESTION_TOKENS + MAX_ANSWER_TOKENS + _LEAST_OLD_ROWS

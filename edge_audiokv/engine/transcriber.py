@@ -14,7 +14,6 @@ from edge_audiokv.audio.vad import VoiceDetector
 from edge_audiokv.engine.cache import HeadCache, clip_capacity, open_cache, policy_of
 from edge_audiokv.engine.estimate import context_bytes, shape_of
 from edge_audiokv.engine.finals.finals import Finals
-from edge_audiokv.engine.prompt import PROMPT_TOKENS
 from edge_audiokv.engine.recognizer import Recognizer, Stopwatch
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.session_settings import EngineOptions, check_names
@@ -82,8 +81,8 @@ class Transcriber(Loadable):
         # A wrong policy, or a cap that cannot hold all of it, is told before anything is read.
         policy = policy_of(runtime)
         seconds = self.endpoint.max_segment_s
-        audio_tokens = int(seconds * local.entry.tokens_per_second) + 1
-        prompt_tokens = audio_tokens + PROMPT_TOKENS
+        audio_tokens = local.entry.rule.rows_in(seconds) + 1
+        prompt_tokens = audio_tokens + local.entry.prompt.max_tokens
         text_tokens = int(seconds * _TEXT_TOKENS_PER_S)
         capacity = clip_capacity(
             runtime, policy, prompt_tokens=prompt_tokens, text_tokens=text_tokens

@@ -17,6 +17,5 @@ def try_files(local: LocalModel) -> None:
     encoder_probe.check_in_child(
         local.encoder_path,
         d_model=entry.d_model,
-        sample_rate_hz=entry.sample_rate_hz,
-        tokens_per_second=entry.tokens_per_second,
+        rule=entry.rule,
     )

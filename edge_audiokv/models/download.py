@@ -41,6 +41,13 @@ class LocalModel:
     lora_path: Path | None
     profile_path: Path | None
     merged_path: Path | None = None
+    encoder_data_path: Path | None = None
+
+    @property
+    def encoder_paths(self) -> tuple[Path, ...]:
+        """The graph, and the weights beside it if it keeps them there."""
+        data = self.encoder_data_path
+        return (self.encoder_path,) if data is None else (self.encoder_path, data)
 
     @property
     def llm_paths(self) -> tuple[Path, Path | None]:
@@ -66,6 +73,8 @@ class LocalModel:
         """
         paths = (self.encoder_path, self.gguf_path, self.lora_path)
         names = [fingerprint(path) if path else "" for path in paths]
+        if self.encoder_data_path is not None:
+            names.append(fingerprint(self.encoder_data_path))
         return sha256(":".join(names).encode()).hexdigest()[:16]
 
 
@@ -110,6 +119,7 @@ def ensure(
         gguf_path=paths["llm"],
         lora_path=paths.get("lora"),
         profile_path=paths.get("profile"),
+        encoder_data_path=paths.get("encoder-data"),
     )
     _check_llm(local)
     if entry.merge is None or local.lora_path is None:

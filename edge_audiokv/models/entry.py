@@ -15,14 +15,18 @@ from .naming import (
     fault_of_text,
     fault_of_url,
 )
+from .token_rule import KINDS as TOKEN_RULES
+from .token_rule import TokenRule
 
 MAX_TOML_BYTES = 1 << 20
-ROLES = ("encoder", "llm", "lora", "profile")
+ROLES = ("encoder", "encoder-data", "llm", "lora", "profile")
 STATUSES = ("ready", "unverified")
 MERGE_TYPES = ("q8_0",)
 # No encoder gives fewer rows than one in ten seconds; a prompt alone takes dozens of positions.
 LEAST_TOKENS_PER_SECOND = 0.1
 LEAST_CONTEXT_TOKENS = 64
+# What caches leave room for beside the sound, unless an entry needs more.
+PROMPT_TOKENS, MAX_PROMPT_TOKENS = 64, 512
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,24 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Prompt:
-    """The text around the audio: one `{audio}`, and after it one `{question}`."""
+    """The text around the audio: one `{audio}`, and before or after it at most one `{question}`.
+
+    `ask` is a turn that asks about earlier sound, if that is not the template without its sound.
+    What the model writes up to `answer_after`, if it writes that, is not part of its answer.
+    `max_tokens` is what caches leave room for beside the sound.
+    """
 
     template: str
     end_of_turn: str
     question: str
+    ask: str = ""
+    answer_after: str = ""
+    max_tokens: int = PROMPT_TOKENS
+
+    @property
+    def asks(self) -> bool:
+        """Can the model be asked anything, or does it only transcribe?"""
+        return "{question}" in self.template + self.ask
 
 
 @dataclass(frozen=True)
@@ -65,8 +82,7 @@ class ModelEntry:
     summary: str
     languages: tuple[str, ...]
     status: str
-    sample_rate_hz: int
-    tokens_per_second: float
+    rule: TokenRule
     max_audio_s: float
     architecture: str
     d_model: int
@@ -176,8 +192,10 @@ class _Fields:
             raise self.error(field, f"must be a number {above}, at most {most:g}")
         return float(value)
 
-    def whole(self, field: str, *, least: float = 0.0, most: float = 1e15) -> int:
-        value = self.number(field, least=least, most=most)
+    def whole(
+        self, field: str, default: float | None = None, *, least: float = 0.0, most: float = 1e15
+    ) -> int:
+        value = self.number(field, default, least=least, most=most)
         if value != int(value):
             raise self.error(field, "must be a whole number")
         return int(value)
@@ -198,10 +216,7 @@ class _Fields:
             summary=self.name("summary", ""),
             languages=tuple(languages),
             status=status,
-            sample_rate_hz=audio.whole("sample_rate_hz", most=768_000),
-            tokens_per_second=audio.number(
-                "tokens_per_second", least=LEAST_TOKENS_PER_SECOND, most=1000
-            ),
+            rule=audio.rule(),
             max_audio_s=audio.number("max_audio_s", most=3600),
             word_weight=audio.number("word_weight", 0.0, most=10),
             word_floor=audio.number("word_floor", 0.03, most=1),
@@ -215,14 +230,39 @@ class _Fields:
             merge=llm.choice("merge", MERGE_TYPES),
         )
 
+    def rule(self) -> TokenRule:
+        rule = TokenRule(
+            sample_rate_hz=self.whole("sample_rate_hz", most=768_000),
+            tokens_per_second=self.number(
+                "tokens_per_second", least=LEAST_TOKENS_PER_SECOND, most=1000
+            ),
+            kind=self.choice("token_rule", TOKEN_RULES) or "linear",
+            block_s=self.number("block_s", 0.0, most=600),
+            chunk_s=self.number("chunk_s", 0.0, most=600),
+        )
+        if rule.fault is not None:
+            raise ModelError(
+                f"{self.path}: [audio] {rule.fault}.", cure="models/README.md lists the fields."
+            )
+        return rule
+
     def prompt(self) -> Prompt:
         template = self.text("template")
-        for name in ("{audio}", "{question}"):
-            if template.count(name) != 1:
-                raise self.error("template", f"must have exactly one {name}")
-        if template.index("{audio}") > template.index("{question}"):
-            raise self.error("template", "must have {question} after {audio}")
-        return Prompt(template, self.text("end_of_turn"), self.text("question"))
+        if template.count("{audio}") != 1:
+            raise self.error("template", "must have exactly one {audio}")
+        if template.count("{question}") > 1:
+            raise self.error("template", "must have at most one {question}")
+        ask = self.text("ask", "")
+        if ask and (ask.count("{question}") != 1 or "{audio}" in ask):
+            raise self.error("ask", "must have exactly one {question} and no {audio}")
+        return Prompt(
+            template,
+            self.text("end_of_turn"),
+            self.text("question") if "{question}" in template else self.text("question", ""),
+            ask=ask,
+            answer_after=self.text("answer_after", ""),
+            max_tokens=self.whole("max_tokens", PROMPT_TOKENS, most=MAX_PROMPT_TOKENS),
+        )
 
     def files(self) -> tuple[ModelFile, ...]:
         tables = self.data.get("file")
@@ -263,6 +303,8 @@ class _Fields:
             raise self.error("sha256", "must be 64 hex digits")
         if not file.is_fetched:
             return
+        if file.role == "encoder-data":
+            raise self.error("role", "encoder-data must lie beside the encoder, not be fetched")
         # What comes from outside is pinned, and lands under its bare name.
         if file.size_bytes is None or file.sha256 is None:
             raise self.error(file.name, "is fetched, so it needs size_bytes and sha256")

@@ -6,7 +6,7 @@ import ctypes
 import re
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ class Model(Loadable):
 
     `n_gpu_layers` layers go to a GPU if the library was built for one. With `use_mmap` the weights
     are pages of the file, which the kernel may drop and read again; else they are private memory.
-    Any thread may call.
+    What it writes up to `answer_after` is not part of its answer. Any thread may call.
     """
 
     def __init__(
@@ -38,11 +38,13 @@ class Model(Loadable):
         lora: Path | str | None = None,
         n_gpu_layers: int = 0,
         use_mmap: bool = True,
+        answer_after: str = "",
     ) -> None:
         self.path = Path(path)
         self.lora = Path(lora) if lora is not None else None
         self.n_gpu_layers = int32(n_gpu_layers, "n_gpu_layers")
         self.use_mmap = use_mmap
+        self.answer_after = answer_after
         self._library: Library | None = None
         self._model: Any = None
         self._adapter: Any = None
@@ -252,6 +254,21 @@ class Model(Loadable):
         """Does this token end a turn or a text?"""
         known = self._known(token)
         return bool(self.library.llama.llama_vocab_is_eog(self._vocab, known))
+
+    def answer_start(self, ids: Sequence[int], *, growing: bool = False) -> int:
+        """Index in `ids` at which the answer begins: after `answer_after`, or at once without it.
+
+        While a text is `growing` the marker may still come, and there is no answer before it.
+        """
+        marker = self._answer_marker
+        for start in range(len(ids) - len(marker) + 1 if marker else 0):
+            if tuple(ids[start : start + len(marker)]) == marker:
+                return start + len(marker)
+        return len(ids) if marker and growing else 0
+
+    @cached_property
+    def _answer_marker(self) -> tuple[int, ...]:
+        return tuple(self.tokenize(self.answer_after)) if self.answer_after else ()
 
     def _known(self, token: int) -> int:
         token = int32(token, "The token")

@@ -55,5 +55,12 @@ def test_divergence_is_nought_for_equal_distributions_and_kl_for_others():
 def test_loud_frames_are_within_twenty_decibels_of_the_loudest():
     audio = np.concatenate([np.full(10, 1.0), np.full(10, 0.2), np.full(10, 0.05), np.ones(3)])
     np.testing.assert_array_equal(
-        loud_frames(audio.astype(np.float32), 10), [True, True, False, True]
+        loud_frames(audio.astype(np.float32), 4, 10), [True, True, False, True]
     )
+
+
+def test_loud_frames_of_rows_that_are_no_whole_number_of_samples():
+    audio = np.zeros(16000, np.float32)
+    audio[[0, 15999]] = 1
+    loud = loud_frames(audio, 13, 16000 / 13)
+    assert loud.tolist() == [True, *[False] * 11, True]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edge_audiokv.encoder.base import Encoder
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.errors import InputError, ModelError
+from edge_audiokv.models.token_rule import TokenRule
 
 
 class MeanEncoder(Encoder):
@@ -18,7 +19,7 @@ class MeanEncoder(Encoder):
 
     def __init__(self, max_window_s: float = 1.0) -> None:
         super().__init__(
-            d_model=2, sample_rate_hz=100, tokens_per_second=10, max_window_s=max_window_s
+            d_model=2, rule=TokenRule(100, tokens_per_second=10), max_window_s=max_window_s
         )
         self.lengths: list[int] = []
 
@@ -34,7 +35,7 @@ class MeanEncoder(Encoder):
 
     def _encode_window(self, audio: NDArray[np.float32]) -> Sound:
         self.lengths.append(len(audio))
-        means = audio.reshape(-1, self.token_samples).mean(axis=1)
+        means = audio.reshape(-1, self.rule.unit_samples).mean(axis=1)
         return Sound.of(np.repeat(means[:, None], 2, axis=1))
 
 
@@ -81,9 +82,7 @@ def test_stereo_is_refused() -> None:
 def test_a_token_grid_that_does_not_fit_the_rate_is_refused() -> None:
     class Odd(MeanEncoder):
         def __init__(self) -> None:
-            Encoder.__init__(
-                self, d_model=2, sample_rate_hz=16000, tokens_per_second=7, max_window_s=1
-            )
+            Encoder.__init__(self, d_model=2, rule=TokenRule(tokens_per_second=7), max_window_s=1)
 
     with pytest.raises(ModelError, match="do not divide"):
         Odd()
@@ -93,3 +92,37 @@ def test_leaving_the_context_closes() -> None:
     with MeanEncoder() as encoder:
         pass
     assert encoder.lengths == [-1]
+
+
+class Blocks(MeanEncoder):
+    """Five rows for each tenth of a second; of a short last one as many as it has pairs."""
+
+    def __init__(self, rule: TokenRule, max_window_s: float) -> None:
+        super().__init__()
+        Encoder.__init__(self, d_model=2, rule=rule, max_window_s=max_window_s)
+
+    def _encode_window(self, audio: NDArray[np.float32]) -> Sound:
+        self.lengths.append(len(audio))
+        return Sound.of(np.ones((len(audio) // 2, 2), np.float32))
+
+
+def test_a_short_last_block_is_padded_to_the_hop_and_gives_what_the_graph_says() -> None:
+    rule = TokenRule(100, 50, kind="blocks", block_s=0.1)
+    encoder = Blocks(rule, max_window_s=0.5)
+    assert len(encoder.encode(np.zeros(43, np.float32))) == 21
+    assert encoder.lengths == [43] and encoder.token_count(43) == 22
+
+
+def test_long_sound_is_cut_where_the_encoders_chunks_end() -> None:
+    rule = TokenRule(100, 50, kind="blocks", block_s=0.1, chunk_s=0.2)
+    encoder = Blocks(rule, max_window_s=0.5)
+    loud = np.ones(101, np.float32)
+    loud[30:33] = 0
+    encoder.encode(loud)
+    assert encoder.lengths == [40, 40, 21]
+
+
+def test_windows_of_one_length_are_filled_with_silence() -> None:
+    encoder = Blocks(TokenRule(100, 50, kind="windows", block_s=0.3), max_window_s=0.1)
+    assert len(encoder.encode(np.ones(41, np.float32))) == 30
+    assert encoder.lengths == [30, 30]

@@ -17,10 +17,11 @@ from edge_audiokv.encoder.onnx import OnnxEncoder
 from edge_audiokv.encoder.outside import check_outside_data, outside_places
 from edge_audiokv.errors import ModelError
 from edge_audiokv.models import tried
+from edge_audiokv.models.token_rule import TokenRule
 
 from .graphs import write_graph, write_layers, write_words
 
-SHAPE: dict[str, Any] = {"d_model": 8, "sample_rate_hz": 16_000, "tokens_per_second": 12.5}
+SHAPE: dict[str, Any] = {"d_model": 8, "rule": TokenRule()}
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ from edge_audiokv.engine.session_memory import SessionCaches
 from edge_audiokv.engine.session_settings import SessionSettings
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.events import MemoryReport
+from edge_audiokv.models.entry import Prompt
 
 RATE_HZ = 16_000
 END = 0
@@ -38,6 +39,9 @@ class Characters:
 
     def is_end_of_generation(self, token: int) -> bool:
         return token == END
+
+    def answer_start(self, ids: Sequence[int], *, growing: bool = False) -> int:
+        return 0
 
 
 class Script:
@@ -180,7 +184,9 @@ def scripted_hearing(
     **settings: object,
 ) -> Hearing:
     """A Hearing whose single segments say `alone`, and whose memory says `rolling`."""
-    template = PromptTemplate.parse("<u>{audio}\n{question}</u><a>", end_of_turn="</a>")
+    template = PromptTemplate.of(
+        Prompt("<u>{audio}\n{question}</u><a>", "</a>", "Transcribe the audio.")
+    )
     encoder = SimpleNamespace(
         sample_rate_hz=RATE_HZ,
         tokens_per_second=12.5,

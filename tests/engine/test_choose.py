@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,9 @@ class Pieces:
 
     def is_end_of_generation(self, token: int) -> bool:
         return token == END
+
+    def answer_start(self, ids: Sequence[int], *, growing: bool = False) -> int:
+        return 0
 
 
 def heard(*rows: dict[int, float]) -> Sound:

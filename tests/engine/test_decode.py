@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge_audiokv.engine.choose import Chooser
-from edge_audiokv.engine.decode import greedy, text_of
+from edge_audiokv.engine.decode import greedy, pieces_of, text_of
 from edge_audiokv.engine.guard import LoopGuard
 from edge_audiokv.kv.shape import FloatArray
 
@@ -27,6 +27,9 @@ class Script:
 
     def is_end_of_generation(self, token: int) -> bool:
         return token == END
+
+    def answer_start(self, ids: Sequence[int], *, growing: bool = False) -> int:
+        return 0
 
     def logits(self) -> FloatArray:
         row = np.zeros(100, np.float32)
@@ -79,6 +82,30 @@ def test_a_character_split_over_tokens_is_whole_and_half_a_character_waits() -> 
     script = Script([1, 2], {1: b"caf\xc3", 2: b"\xa9"})
     assert text_of(script, [1, 2]) == "café"
     assert text_of(script, [1]) == "caf"
+
+
+class Prefixed(Script):
+    """Says the language before the text."""
+
+    def answer_start(self, ids: Sequence[int], *, growing: bool = False) -> int:
+        return ids.index(2) + 1 if 2 in ids else len(ids) if growing else 0
+
+
+def test_what_is_written_before_the_answer_is_no_part_of_it() -> None:
+    script = Prefixed([1, 2, 3, 4], {1: b"language English", 2: b"<asr>", 3: b"good", 4: b" day"})
+    grown: list[str] = []
+    decoded = greedy(
+        script,
+        script,
+        script.logits(),
+        LoopGuard(10.0),
+        on_token=lambda ids: grown.append(text_of(script, ids, growing=True)),
+    )
+    assert grown == ["", "", "good", "good day"]
+    assert decoded.text == "good day"
+    # The cache holds all of it, and a word's place is found by all of it.
+    assert decoded.ids == (1, 2, 3, 4)
+    assert pieces_of(script, decoded.ids) == ["", "", "good", " day"]
 
 
 def test_a_draft_never_changes_the_text() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from edge_audiokv.engine.prompt import PROMPT_TOKENS, PromptTemplate
-from edge_audiokv.errors import ModelError
+from edge_audiokv.engine.prompt import PromptTemplate
+from edge_audiokv.errors import InputError, ModelError
+from edge_audiokv.models.entry import PROMPT_TOKENS, Prompt
 
 TEMPLATE = "<|im_start|>user\n{audio}\n{question}<|im_end|>\n<|im_start|>assistant\n"
 
@@ -24,7 +25,7 @@ class Letters:
 
 
 def parse(template: str = TEMPLATE) -> PromptTemplate:
-    return PromptTemplate.parse(template, end_of_turn="<|im_end|>\n")
+    return PromptTemplate.of(Prompt(template, "<|im_end|>\n", "Transcribe the audio."))
 
 
 def test_the_parts_surround_the_audio() -> None:
@@ -52,7 +53,9 @@ def test_a_question_alone_is_a_whole_turn() -> None:
     assert text == "\x02user\nWho spoke?\x01\n\x02assistant\n"
 
 
-@pytest.mark.parametrize("template", ["{audio}", "{question}{audio}", "{audio}{audio}{question}"])
+@pytest.mark.parametrize(
+    "template", ["", "{question}", "{question}{audio}{question}", "{audio}{audio}{question}"]
+)
 def test_bad_templates_are_refused(template: str) -> None:
     with pytest.raises(ModelError, match="template"):
         parse(template)
@@ -65,10 +68,8 @@ def test_a_prompt_longer_than_the_room_for_it_is_a_fault_of_the_model(part: str)
         "before": long + "{audio}{question}",
         "after": "{audio}{question}" + long,
     }.get(part, "{audio}{question}")
-    prompt = PromptTemplate.parse(
-        template,
-        end_of_turn=long if part == "end" else "e",
-        question=long if part == "question" else "?",
+    prompt = PromptTemplate.of(
+        Prompt(template, long if part == "end" else "e", long if part == "question" else "?")
     )
     with pytest.raises(ModelError, match=rf"more than {PROMPT_TOKENS}\.") as caught:
         prompt.check_length(Letters())
@@ -79,6 +80,44 @@ def test_a_prompt_longer_than_the_room_for_it_is_a_fault_of_the_model(part: str)
 
 def test_a_prompt_that_just_fits_is_no_fault() -> None:
     rest = "x" * (PROMPT_TOKENS - 3)
-    PromptTemplate.parse("a{audio}{question}" + rest, end_of_turn="e", question="?").check_length(
-        Letters()
-    )
+    PromptTemplate.of(Prompt("a{audio}{question}" + rest, "e", "?")).check_length(Letters())
+
+
+def test_an_entry_may_state_room_for_a_longer_prompt() -> None:
+    rest = "x" * (PROMPT_TOKENS - 2)
+    prompt = Prompt("a{audio}{question}" + rest, "e", "?", max_tokens=PROMPT_TOKENS + 1)
+    PromptTemplate.of(prompt).check_length(Letters())
+
+
+BEFORE = "<|im_start|>user\n{question}\n[{audio}]<|im_end|>\n"
+
+
+def test_a_question_may_come_before_the_sound() -> None:
+    template, letters = parse(BEFORE), Letters()
+    before = "".join(map(chr, template.before_ids(letters)))
+    assert before == "\x02user\nTranscribe the audio.\n["
+    assert "".join(map(chr, template.after_ids(letters))) == "]\x01\n"
+
+
+def test_after_the_sound_it_is_too_late_for_another_question() -> None:
+    template = parse(BEFORE)
+    assert template.after_ids(Letters(), "Transcribe the audio.") == template.after_ids(Letters())
+    with pytest.raises(InputError, match="before it hears"):
+        template.after_ids(Letters(), "Who spoke?")
+
+
+def test_a_turn_that_only_asks_may_have_a_text_of_its_own() -> None:
+    prompt = Prompt(BEFORE, "e", "?", ask="<|im_start|>{question}<|im_end|>")
+    ids = PromptTemplate.of(prompt).ask_ids(Letters(), "say </s>")
+    assert "".join(map(chr, ids)) == "\x02say </s>\x01"
+    derived = PromptTemplate.of(Prompt("u\n{question}\n{audio};", "e", "?"))
+    assert "".join(map(chr, derived.ask_ids(Letters(), "Who?"))) == "u\nWho?;"
+
+
+def test_a_model_that_only_transcribes_cannot_be_asked() -> None:
+    template, letters = PromptTemplate.of(Prompt("u{audio}</s>a", "e", "")), Letters()
+    assert "".join(map(chr, template.after_ids(letters))) == "\x03a"
+    for ask in (template.ask_ids, template.after_ids):
+        with pytest.raises(InputError, match="only transcribes") as caught:
+            ask(letters, "Who spoke?")
+        assert "models list" in caught.value.cure

@@ -37,6 +37,9 @@ class Table:
     def is_end_of_generation(self, token: int) -> bool:
         return token == END
 
+    def answer_start(self, ids: Sequence[int], *, growing: bool = False) -> int:
+        return 0
+
     def after(self, tokens: Sequence[int]) -> np.ndarray:
         last, before = [5, 5, *tokens][-1], [5, 5, *tokens][-2]
         return self.table[before, last]

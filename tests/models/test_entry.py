@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from edge_audiokv.errors import ModelError
+from edge_audiokv.models.download import ensure
 from edge_audiokv.models.entry import read_entry
+from edge_audiokv.models.token_rule import TokenRule
+
+from .small import write_model
 
 DEFAULT = Path(__file__).resolve().parents[2] / "models" / "smollm2-audio" / "model.toml"
 # Chosen anew with new weights.
@@ -24,7 +28,7 @@ def changed(tmp_path: Path, old: str, new: str) -> Path:
 
 def test_the_default_entry_is_complete() -> None:
     entry = read_entry(DEFAULT)
-    assert (entry.d_model, entry.sample_rate_hz, entry.tokens_per_second) == (576, 16000, 12.5)
+    assert (entry.d_model, entry.rule) == (576, TokenRule(16000, 12.5))
     assert {file.role for file in entry.files} == {"encoder", "llm", "lora", "profile"}
     assert all(file.licence and file.sha256 and file.size_bytes for file in entry.files)
     assert entry.prompt.template.startswith("<|im_start|>user\n{audio}\n{question}<|im_end|>")
@@ -56,8 +60,24 @@ def test_the_committed_weights_stay_within_their_bound_and_match_their_entry() -
         ("d_model = 576", "", r"\[llm\] d_model"),
         ("[llm]", "[other]", r"\[llm\] is missing"),
         ("{audio}", "", "exactly one {audio}"),
-        ("{question}", "{question}{question}", "exactly one {question}"),
-        ("{audio}\\n{question}", "{question}\\n{audio}", "after {audio}"),
+        ("{audio}\\n", "{audio}\\n{audio}", r"exactly one \{audio\}"),
+        ("{question}", "{question}{question}", r"at most one \{question\}"),
+        ("end_of_turn", 'ask = "Well?"\nend_of_turn', r"ask must have exactly one \{question\}"),
+        ("end_of_turn", 'ask = "{audio}{question}"\nend_of_turn', r"and no \{audio\}"),
+        ("end_of_turn", "max_tokens = 513\nend_of_turn", "max_tokens must be a number"),
+        ("end_of_turn", "answer_after = 3\nend_of_turn", "answer_after must be a text"),
+        ("tokens_per_second = 12.5", "tokens_per_second = 13", "do not divide 16000 Hz"),
+        (
+            "[llm]",
+            'token_rule = "rows"\n[llm]',
+            "token_rule must be one of linear",
+        ),
+        ("[llm]", 'token_rule = "blocks"\n[llm]', "block_s is needed"),
+        ("[llm]", 'token_rule = "windows"\nblock_s = 0.1\n[llm]', "no whole number of rows"),
+        ("[llm]", 'token_rule = "blocks"\nblock_s = 0.123\n[llm]', "no whole number of samples"),
+        ("[llm]", "block_s = 1\n[llm]", "block_s needs token_rule"),
+        ("[llm]", "chunk_s = 0.1\n[llm]", "chunk_s 0.1 is no multiple"),
+        ('role = "profile"', 'role = "encoder-data"\nurl = "https://x/y"', "must lie beside"),
         ('status = "ready"', 'status = "fine"', "status must be one of"),
         ('languages = ["en"]', 'languages = "en"', "languages must be a list"),
         ('role = "encoder"', 'role = "llm"', "encoder"),
@@ -109,3 +129,29 @@ def test_a_context_that_no_prompt_fits_is_refused(tmp_path: Path, length: object
     path = changed(tmp_path, "context_length_tokens = 8192", f"context_length_tokens = {length}")
     with pytest.raises(ModelError, match=r"context_length_tokens must be a (whole )?number"):
         read_entry(path)
+
+
+def test_what_a_family_needs_of_rows_and_prompts(tmp_path: Path) -> None:
+    path = changed(tmp_path, "{audio}\\n{question}", "{audio}")
+    text = path.read_text(encoding="utf-8")
+    text = text.replace("tokens_per_second = 12.5", "tokens_per_second = 13")
+    text = text.replace("[llm]", 'token_rule = "blocks"\nblock_s = 1\nchunk_s = 8\n[llm]')
+    text = text.replace('question = "Transcribe the audio."', 'answer_after = "<asr_text>"')
+    path.write_text(text, encoding="utf-8")
+    entry = read_entry(path)
+    assert entry.rule == TokenRule(16000, 13, "blocks", 1, 8)
+    assert not entry.prompt.asks
+    assert (entry.prompt.question, entry.prompt.answer_after) == ("", "<asr_text>")
+
+
+def test_weights_beside_the_encoder_are_a_file_of_the_model(tmp_path: Path) -> None:
+    folder = tmp_path / "case"
+    text = write_model(folder)
+    (folder / "encoder.onnx.data").write_bytes(b"weights")
+    text += '[[file]]\nrole = "encoder-data"\nname = "encoder.onnx.data"\n'
+    (folder / "model.toml").write_text(text, encoding="utf-8")
+    local = ensure(read_entry(folder / "model.toml"))
+    assert local.encoder_paths == (folder / "encoder.onnx", folder / "encoder.onnx.data")
+    before = local.model_hash
+    (folder / "encoder.onnx.data").write_bytes(b"WEIGHTS")
+    assert ensure(read_entry(folder / "model.toml")).model_hash != before

@@ -12,6 +12,7 @@ import pytest
 
 from edge_audiokv.errors import NativeError
 from edge_audiokv.native import bindings, library
+from edge_audiokv.native.model import Model
 from edge_audiokv.native.stock import has_unpatched
 
 from . import tiny
@@ -149,3 +150,17 @@ print(len({{p for p in loaded if p.endswith(".so") or ".so." in p}}))
     assert done.returncode == 0, done.stderr
     if sys.platform == "linux":
         assert int(done.stdout) >= 2
+
+
+def test_an_answer_begins_after_its_marker(gguf: Path) -> None:
+    with Model(gguf, answer_after="<|im_start|>") as model:
+        ids = model.tokenize("language English<|im_start|>Good day<|im_start|>!")
+        start = model.answer_start(ids)
+        assert b"".join(map(model.piece, ids[start:])) == b"Good day<|im_start|>!"
+        assert model.answer_start(ids, growing=True) == start
+        without = model.tokenize("language English")
+        assert model.answer_start(without) == 0
+        assert model.answer_start(without, growing=True) == len(without)
+        assert model.answer_start([]) == 0
+    with Model(gguf) as model:
+        assert model.answer_start(without) == model.answer_start(without, growing=True) == 0
