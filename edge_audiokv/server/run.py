@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import h11
 import uvicorn
@@ -27,10 +27,21 @@ _KEEP_ALIVE_S = 15
 _TELL_S = 2.0
 
 
+class Door(Protocol):
+    """Another way in, beside HTTP, on the same loop."""
+
+    async def open(self) -> None:
+        """Begin to answer."""
+
+    async def close(self, within_s: float) -> None:
+        """Let nobody new in; who is being answered has `within_s` for it."""
+
+
 def serve(
     service: Service,
     sockets: Sequence[socket.socket],
     *,
+    doors: Sequence[Door] = (),
     on_interrupt: Callable[[], None] = lambda: None,
 ) -> None:
     """Answer on `sockets` until SIGINT or SIGTERM, which then takes its course.
@@ -39,13 +50,15 @@ def serve(
     """
     service.worker.start()
     try:
-        make_server(service, on_interrupt).run(list(sockets))
+        make_server(service, on_interrupt, doors).run(list(sockets))
     finally:
         service.worker.close()
 
 
 def make_server(
-    service: Service, on_interrupt: Callable[[], None] = lambda: None
+    service: Service,
+    on_interrupt: Callable[[], None] = lambda: None,
+    doors: Sequence[Door] = (),
 ) -> uvicorn.Server:
     """What answers until its `should_exit`: then nobody new gets in, and who is being answered has
     `limits.stop_s` more, until jobs are broken off and told so.
@@ -65,22 +78,29 @@ def make_server(
         timeout_graceful_shutdown=math.ceil(limits.stop_s + _TELL_S),
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
     )
-    return _Server(config, service, on_interrupt)
+    return _Server(config, service, on_interrupt, doors)
 
 
 class _Server(uvicorn.Server):
     def __init__(
-        self, config: uvicorn.Config, service: Service, on_interrupt: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        on_interrupt: Callable[[], None],
+        doors: Sequence[Door],
     ) -> None:
         super().__init__(config)
         self._service = service
         self._on_interrupt = on_interrupt
+        self._doors = doors
         self._loop: asyncio.AbstractEventLoop | None = None
         self._broken_off = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        for door in self._doors:
+            await door.open()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A second Ctrl-C breaks off what is answered, and tells so; a third one everything."""
@@ -112,8 +132,11 @@ class _Server(uvicorn.Server):
         if signal.SIGINT in self._captured_signals:
             self._on_interrupt()
         end = asyncio.get_running_loop().call_later(self._service.limits.stop_s, worker.stop_jobs)
+        within_s = self._service.limits.stop_s + _TELL_S
+        closing = [asyncio.create_task(door.close(within_s)) for door in self._doors]
         try:
             await super().shutdown(sockets)
+            await asyncio.gather(*closing)
         finally:
             end.cancel()
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import socket
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -24,6 +25,10 @@ from edge_audiokv.cli.options import (
 from edge_audiokv.errors import InputError, MissingExtraError
 from edge_audiokv.models.progress import progress_bar
 from edge_audiokv.units import parse_bytes, printable
+
+if TYPE_CHECKING:
+    from edge_audiokv.server.app import Service
+    from edge_audiokv.server.run import Door
 
 _EXTRA = ("h11", "python_multipart", "starlette", "uvicorn")
 # Guessed keys are tried by the thousand; a random one of this length is not found.
@@ -63,6 +68,11 @@ _LEAST_KEY_CHARS = 16
     type=click.Path(path_type=Path),
     help="A file that holds the key; also EDGE_AUDIOKV_API_KEY_FILE.",
 )
+@click.option(
+    "--wyoming",
+    metavar="URI",
+    help="Also speak Wyoming, as Home Assistant does: tcp://127.0.0.1:10300 or unix://PATH.",
+)
 @engine_options
 @click.option(
     "--queue",
@@ -95,6 +105,7 @@ def serve(
     uds: Path | None,
     api_key: str | None,
     api_key_file: Path | None,
+    wyoming: str | None,
     queue: int,
     max_upload: str,
     max_audio_s: float,
@@ -104,8 +115,9 @@ def serve(
     """Serve OpenAI's HTTP interface to programs on this machine.
 
     The model is loaded once, within --mem, and does one request after another: transcriptions
-    (json, text, srt, vtt, verbose_json, streams) and chats about a clip. Nothing of a request is
-    kept. It ends at SIGINT or SIGTERM, once who is being answered has been.
+    (json, text, srt, vtt, verbose_json, streams) and chats about a clip. With --wyoming it also
+    writes down what Home Assistant's satellites send. Nothing of a request is kept. It ends at
+    SIGINT or SIGTERM, once who is being answered has been.
 
     \b
     POST /v1/audio/transcriptions, POST /v1/chat/completions,
@@ -116,8 +128,9 @@ def serve(
       edge-audiokv serve --mem 1GB
       edge-audiokv serve --uds $XDG_RUNTIME_DIR/edge-audiokv.sock
       edge-audiokv serve --host 0.0.0.0 --api-key-file key.txt
+      edge-audiokv serve --wyoming tcp://127.0.0.1:10300
     """
-    for name in _EXTRA:
+    for name in (*_EXTRA, "wyoming") if wyoming is not None else _EXTRA:
         _require(name)
     # They need the extra.
     from edge_audiokv.server.app import Service
@@ -152,6 +165,12 @@ def serve(
             places.append(f"http://[{host}]:{at}" if ":" in host else f"http://{host}:{at}")
             if is_loopback(host):
                 guard = Guard.loopback(at, key, names=[host])
+        wyoming_sockets = []
+        if wyoming is not None:
+            from edge_audiokv.server.wyoming.address import open_address
+
+            wyoming_sockets.append(stack.enter_context(open_address(wyoming)))
+            places.append(_place_of(wyoming_sockets[0]))
         with progress_bar(voice.console(), loading=settings.model) as report:
             engine = SessionEngine(settings, max_segment_s=max_segment_s, progress=report)
             stack.callback(engine.close)
@@ -160,13 +179,31 @@ def serve(
         worker = Worker(engine, queue=queue)
         where = printable(" and ".join(places))
         voice.note(f"serving {engine.name} at {where}")
+        service = Service(engine, worker, folder, limits, guard)
         run(
-            Service(engine, worker, folder, limits, guard),
+            service,
             sockets,
+            doors=_doors(service, wyoming_sockets),
             on_interrupt=lambda: voice.note(
                 "stopping once who is being answered has been; Ctrl-C again ends at once"
             ),
         )
+
+
+def _place_of(bound: socket.socket) -> str:
+    """Wyoming's address of a socket, with the port that it has got."""
+    name = bound.getsockname()
+    if isinstance(name, str):
+        return f"unix://{name}"
+    return f"tcp://[{name[0]}]:{name[1]}" if ":" in name[0] else f"tcp://{name[0]}:{name[1]}"
+
+
+def _doors(service: Service, wyoming_sockets: list[socket.socket]) -> list[Door]:
+    if not wyoming_sockets:
+        return []
+    from edge_audiokv.server.wyoming.door import WyomingDoor
+
+    return [WyomingDoor(service, wyoming_sockets)]
 
 
 def _log_errors() -> None:

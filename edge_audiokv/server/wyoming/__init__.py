@@ -1,0 +1,1 @@
+"""The Wyoming door: the protocol of Home Assistant's voice services."""
