@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import time
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 from edge_audiokv.server.faults import ApiError, refused
 from edge_audiokv.server.limits import Limits
@@ -81,5 +81,5 @@ def _form_of(data: dict[str, Any]) -> tuple[int, int, int]:
     return rate, width, channels
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
