@@ -83,6 +83,9 @@ HELD_BY = {
         "tests/server/test_guard.py::test_pages_of_other_sites_are_not_answered",
         "tests/server/test_listening.py::test_a_unix_socket_is_private_and_gone_in_the_end",
     ],
+    "Wyoming knows no key and is spoken on loopback and Unix sockets only.": [
+        "tests/server/test_wyoming.py::test_addresses_that_cannot_be_are_told",
+    ],
     "What comes is bounded in bytes, time and seconds of sound, lies in nameless files until it is "
     "heard, and is forgotten with the answer; no URL is fetched, no path or name of a client is "
     "used, and logs hold no text.": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +26,9 @@ import pytest
 import soundfile
 import srt
 import webvtt
+from wyoming.asr import Transcribe, Transcript
+from wyoming.audio import wav_to_chunks
+from wyoming.client import AsyncUnixClient
 
 from edge_audiokv.units import parse_bytes
 
@@ -40,10 +45,11 @@ class Served:
     """The process, and clients of it."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
-        self.uds = folder / "s"
+        self.uds, self.wyoming = folder / "s", folder / "w"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "edge_audiokv", "serve", "--port", "0", "--uds", str(self.uds),
-             "--mem", MEM, "-t", "1", "--queue", str(QUEUE), *arguments],
+             "--wyoming", f"unix://{self.wyoming}", "--mem", MEM, "-t", "1",
+             "--queue", str(QUEUE), *arguments],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -57,7 +63,7 @@ class Served:
         line = self.process.stderr.readline()
         found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
         assert found is not None, line + self.process.stderr.read()
-        assert str(self.uds) in line
+        assert str(self.uds) in line and f"unix://{self.wyoming}" in line
         self.port = int(found[1])
 
     def end(self, number: int) -> tuple[int, str, str]:
@@ -312,6 +318,27 @@ def test_the_unix_socket_answers_as_well(served) -> None:
     with httpx.Client(transport=transport, base_url="http://edge-audiokv") as on_socket:
         assert on_socket.get("/v1/models").json()["data"][0]["id"] == "smollm2-audio"
     assert served.uds.stat().st_mode & 0o777 == 0o600
+
+
+def test_wyoming_writes_down_the_same(served, client, spoken, tmp_path) -> None:
+    clip = spoken["letter"]
+    with clip.path.open("rb") as file:
+        text = client.audio.transcriptions.create(file=file, model="whisper-1").text
+    samples, rate = soundfile.read(clip.path, dtype="int16")
+    soundfile.write(tmp_path / "clip.wav", samples, rate)
+
+    async def satellite() -> str:
+        async with AsyncUnixClient(served.wyoming) as house:
+            await house.write_event(Transcribe(language="en").event())
+            with wave.open(str(tmp_path / "clip.wav"), "rb") as opened:
+                for chunk in wav_to_chunks(opened, 1024, start_event=True, stop_event=True):
+                    await house.write_event(chunk.event())
+            while (event := await asyncio.wait_for(house.read_event(), 60)) is not None:
+                if Transcript.is_type(event.type):
+                    return Transcript.from_event(event).text
+        raise AssertionError("no transcript came")
+
+    assert asyncio.run(satellite()) == text
 
 
 def test_memory_stays_under_the_cap_and_the_numbers_are_the_kernels(served) -> None:
