@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import time
+import tracemalloc
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,9 +21,10 @@ from wyoming.info import Describe, Info
 from wyoming.ping import Ping
 
 from edge_audiokv.errors import EdgeAudioKVError
-from edge_audiokv.server.limits import Limits
+from edge_audiokv.server.limits import REQUESTS_BYTES, Limits
 from edge_audiokv.server.wyoming.address import open_address
 from edge_audiokv.server.wyoming.door import MAX_CONNECTIONS
+from edge_audiokv.server.wyoming.frames import MAX_DATA_BYTES, MAX_LINE_BYTES
 
 from .house import Running
 from .scripted import ScriptedEngine
@@ -266,6 +268,25 @@ def test_too_many_connections_are_turned_away(start) -> None:
         each.close()
     time.sleep(0.2)
     assert talk(running.port, heard)[-2].data["text"] == TEXT
+
+
+def test_connections_that_hold_all_they_can_fit_in_what_requests_are_given(start) -> None:
+    """A line without an end, and data that stop before their end, as long as they may be."""
+    running = start(send_s=10.0, body_pause_s=10.0)
+    head = json.dumps({"type": "ping", "data_length": MAX_DATA_BYTES}).encode() + b"\n"
+    most = [b"x" * (MAX_LINE_BYTES - 1), head + b"x" * (MAX_DATA_BYTES - 1)]
+    tracemalloc.start()
+    try:
+        before_bytes, _ = tracemalloc.get_traced_memory()
+        clients = [running.connect(most[n % 2]) for n in range(MAX_CONNECTIONS)]
+        time.sleep(0.5)
+        held_bytes = tracemalloc.get_traced_memory()[0] - before_bytes
+        for client in clients:
+            client.close()
+    finally:
+        tracemalloc.stop()
+    # They are there, and leave room for HTTP's.
+    assert MAX_CONNECTIONS * 60_000 < held_bytes < REQUESTS_BYTES // 3
 
 
 def test_who_is_being_answered_when_it_stops_gets_the_answer(start, engine) -> None:
