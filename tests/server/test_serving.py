@@ -293,7 +293,7 @@ def readme_block(language: str, containing: str) -> str:
 
 
 def test_what_the_readme_says_works_as_pasted(served) -> None:
-    start, *curls = readme_block("sh", "edge-audiokv serve").splitlines()
+    start, *curls = readme_block("sh", "edge-audiokv serve --mem 1GB &").splitlines()
     assert start == "edge-audiokv serve --mem 1GB &"
     python = readme_block("python", "from openai import")
     said = []
