@@ -1,7 +1,7 @@
 """Words with times, and which word each token spells: what audio-critical heads are judged against.
 
-Times come from a manifest that carries them ("words") or from the encoder's own words (the engine's
-`alignment`). They are never spread evenly: a clip without times is an error.
+Times come from a manifest that carries them ("words"), from the encoder's own words (the engine's
+`alignment`), or from the LLM's own attention (`attention.py`). They are never spread evenly.
 Source of the procedure: AudioKV (2604.06694), section on semantic-acoustic alignment.
 """
 
@@ -36,7 +36,7 @@ def words_of(entry: dict[str, Any]) -> list[Word]:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"Clip {entry.get('id', '?')} carries no usable word times ({error}).",
-            cure='Give "words" with times, or leave them out for an encoder that names words.',
+            cure='Mend "words", or leave them out: then the model finds the times itself.',
         ) from None
     if any(not 0 <= word.start_s < word.end_s < math.inf for word in words):
         raise InputError(f"Clip {entry.get('id', '?')} has a word that ends before it starts.")

@@ -13,6 +13,7 @@ import soundfile
 
 from edge_audiokv.audio.files.file import read_all
 from edge_audiokv.calibrate.alignment import words_of
+from edge_audiokv.calibrate.attention import words_by_attention
 from edge_audiokv.calibrate.parts import Parts
 from edge_audiokv.calibrate.prefilled import Clip
 from edge_audiokv.engine.alignment.path import align
@@ -79,7 +80,9 @@ class Join:
 
     def words(self, parts: Parts) -> list[Word]:
         """The words with times, shifted to the join's time: as the manifest has them, or else as an
-        encoder with a vocabulary heard them. Raises InputError if there are neither.
+        encoder with a vocabulary heard them, or else where the LLM looked for them.
+
+        Raises InputError if the manifest's own are malformed.
         """
         words: list[Word] = []
         offset_tokens = 0
@@ -94,16 +97,13 @@ class Join:
 
     @staticmethod
     def _words_of(parts: Parts, entry: dict[str, Any], path: Path) -> list[Word]:
-        if "words" in entry or not parts.encoder.words:
+        if "words" in entry:
             return words_of(entry)
-
-        encoder = parts.encoder
-        aligned = align(
-            spoken(entry["text"]),
-            encoder.hear(read_all(path)),
-            encoder.words,
-            floor=parts.local.entry.word_floor,
-        )
+        encoder, text = parts.encoder, spoken(entry["text"])
+        sound = encoder.hear(read_all(path))
+        if not encoder.words:
+            return words_by_attention(parts, sound.embeddings, text)
+        aligned = align(text, sound, encoder.words, floor=parts.local.entry.word_floor)
         return list(timed(aligned, frame_s=1 / encoder.tokens_per_second))
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from edge_audiokv.calibrate.clips import plan_joins, spoken
 from edge_audiokv.calibrate.parts import Parts, load_parts
 from edge_audiokv.calibrate.prefilled import Clip, Prefilled
 from edge_audiokv.cli.models.calibrate import calibrate
+from edge_audiokv.encoder.base import Encoder
 from edge_audiokv.eval.sweep import one_shot, stream
 from edge_audiokv.kv.budget import apart
 from edge_audiokv.kv.policy import make_policy, policies
@@ -144,3 +147,31 @@ def test_calibrate_refuses_clips_without_word_times(tmp_path):
     assert result.exit_code != 0
     assert "no usable word times" in str(result.exception)
     assert not (tmp_path / "x.json").exists()
+
+
+def test_words_are_found_where_the_llm_looks_as_well_as_by_the_encoders_own(parts: Parts) -> None:
+    mute = replace(parts, encoder=Mute(parts.encoder))
+    apart_s = []
+    for join in plan_joins(parts, DATA, seconds=0, limit=6):
+        by_encoder, by_attention = join.words(parts), join.words(mute)
+        assert [word.text for word in by_attention] == [word.text for word in by_encoder]
+        assert all(0 < word.confidence <= 1 for word in by_attention)
+        apart_s += [
+            abs((a.start_s + a.end_s) - (b.start_s + b.end_s)) / 2
+            for a, b in zip(by_attention, by_encoder, strict=True)
+        ]
+    # A row is 80 ms.
+    assert np.median(apart_s) <= 0.12
+    assert np.mean(np.array(apart_s) <= 0.4) >= 0.9
+
+
+class Mute:
+    """The encoder without its vocabulary, as most are."""
+
+    words = ()
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._encoder, name)

@@ -108,7 +108,8 @@ def calibrate(
     when the head is cut short. An unfinished run is taken up where it stopped.
 
     When a word was said is what the manifest says ("words": [{"text", "start_s", "end_s"}]), or
-    what an encoder says that names the words it hears, as the default model's does.
+    what an encoder says that names the words it hears, as the default model's does, or else where
+    the LLM itself looks as it reads the text.
 
     \b
     Examples:
