@@ -125,10 +125,9 @@ def serve(
 
     \b
     Examples:
-      edge-audiokv serve --mem 1GB
+      edge-audiokv serve --mem 1GB --wyoming tcp://127.0.0.1:10300
       edge-audiokv serve --uds $XDG_RUNTIME_DIR/edge-audiokv.sock
       edge-audiokv serve --host 0.0.0.0 --api-key-file key.txt
-      edge-audiokv serve --wyoming tcp://127.0.0.1:10300
     """
     for name in (*_EXTRA, "wyoming") if wyoming is not None else _EXTRA:
         _require(name)
