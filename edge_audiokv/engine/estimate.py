@@ -20,7 +20,7 @@ _ENCODER_UNPACKED, _ENCODER_OPENING = 2.5, 2.8
 _WINDOW_S = (0.0, 15.0, 20.0, 30.0)
 _WINDOW_BYTES = (31_500_000, 52_000_000, 120_000_000, 152_000_000)
 # Vocabulary, tensor tables and the library's own pages beside the weights.
-_MODEL_TABLE_BYTES = 17_500_000
+MODEL_TABLE_BYTES = 17_500_000
 # One context beside its pools and masks: the activations of one micro-batch, and what llama.cpp
 # allocates at the first decode.
 _CONTEXT_BYTES = 14_500_000
@@ -28,13 +28,18 @@ _CONTEXT_BYTES = 14_500_000
 
 def model_parts(local: LocalModel, window_s: float) -> dict[str, int]:
     """Bytes of encoder (longest window `window_s`) and weights, to be added to what runs now."""
-    encoder_bytes = sum(_size_bytes(path) for path in local.encoder_paths)
-    window_bytes = float(np.interp(window_s, _WINDOW_S, _WINDOW_BYTES))
+    measured = local.entry.encoder_bytes
+    if measured:
+        seconds, sizes = zip(*measured, strict=True)
+        encoder_bytes = int(np.interp(window_s, seconds, sizes))
+    else:
+        file_bytes = sum(_size_bytes(path) for path in local.encoder_paths)
+        window_bytes = float(np.interp(window_s, _WINDOW_S, _WINDOW_BYTES))
+        unpacked_bytes = file_bytes * _ENCODER_UNPACKED + window_bytes
+        encoder_bytes = int(max(unpacked_bytes, file_bytes * _ENCODER_OPENING))
     return {
-        "encoder": int(
-            max(encoder_bytes * _ENCODER_UNPACKED + window_bytes, encoder_bytes * _ENCODER_OPENING)
-        ),
-        "weights": sum(_size_bytes(path) for path in local.llm_paths) + _MODEL_TABLE_BYTES,
+        "encoder": encoder_bytes,
+        "weights": sum(_size_bytes(path) for path in local.llm_paths) + MODEL_TABLE_BYTES,
     }
 
 

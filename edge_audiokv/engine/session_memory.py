@@ -22,7 +22,7 @@ from edge_audiokv.kv.policy import Policy
 from edge_audiokv.kv.shape import IntArray, KVShape
 from edge_audiokv.kv.statistics import RowStatistics
 
-_TEXT_TOKENS_PER_S = 8.0
+TEXT_TOKENS_PER_S = 8.0
 _ROW_MULTIPLE = 64
 # Tokens of an earlier draft that are checked at once.
 _DRAFT_TOKENS = 12
@@ -57,11 +57,29 @@ class SessionNeeds:
         """Needs nothing loaded. Raises PolicyError, ModelError or DownloadError."""
         local, settings = runtime.find(), runtime.settings
         shape = replace(shape_of(local), type_k=settings.type_k, type_v=settings.type_v)
-        policy = policy_of(runtime)
-        audio_tokens = local.entry.rule.rows_in(max_segment_s) + 1
-        prompt_tokens = audio_tokens + local.entry.prompt.max_tokens
-        text_tokens = int(max_segment_s * _TEXT_TOKENS_PER_S)
-        turn_tokens = prompt_tokens + text_tokens
+        entry = local.entry
+        return cls.sized(
+            shape,
+            policy_of(runtime),
+            audio_tokens=entry.rule.rows_in(max_segment_s) + 1,
+            prompt_tokens=entry.prompt.max_tokens,
+            text_tokens=int(max_segment_s * TEXT_TOKENS_PER_S),
+            context_tokens=local.gguf.context_length,
+        )
+
+    @classmethod
+    def sized(
+        cls,
+        shape: KVShape,
+        policy: Policy,
+        *,
+        audio_tokens: int,
+        prompt_tokens: int,
+        text_tokens: int,
+        context_tokens: int,
+    ) -> SessionNeeds:
+        """For the longest segment's tokens and the positions that the model was trained for."""
+        turn_tokens = audio_tokens + prompt_tokens + text_tokens
         least = turn_tokens + MAX_QUESTION_TOKENS + MAX_ANSWER_TOKENS + _LEAST_OLD_ROWS
         return cls(
             shape,
@@ -69,7 +87,7 @@ class SessionNeeds:
             turn_tokens,
             int(_rounded(np.array(turn_tokens))),
             int(_rounded(np.array(least))),
-            int(_rounded(np.array(local.gguf.context_length))),
+            int(_rounded(np.array(context_tokens))),
         )
 
     @property

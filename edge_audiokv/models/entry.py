@@ -25,6 +25,7 @@ MERGE_TYPES = ("q8_0",)
 # No encoder gives fewer rows than one in ten seconds; a prompt alone takes dozens of positions.
 LEAST_TOKENS_PER_SECOND = 0.1
 LEAST_CONTEXT_TOKENS = 64
+MAX_MEASURED = 16
 # What caches leave room for beside the sound, unless an entry needs more.
 PROMPT_TOKENS, MAX_PROMPT_TOKENS = 64, 512
 
@@ -93,6 +94,8 @@ class ModelEntry:
     """How much the encoder's words count against the LLM's logits; 0 if it names none."""
     word_floor: float = 0.03
     """Belief, in any row, in a piece of text that the encoder did not name."""
+    encoder_bytes: tuple[tuple[float, int], ...] = ()
+    """Longest window in seconds, and what the encoder was measured to hold with it."""
     merge: str | None = None
     """Type of the weights that the adapter is merged into, or None to apply it as it is."""
 
@@ -200,6 +203,9 @@ class _Fields:
             raise self.error(field, "must be a whole number")
         return int(value)
 
+    def optional_whole(self, field: str) -> int | None:
+        return self.whole(field) if field in self.data else None
+
     def entry(self) -> ModelEntry:
         audio, llm, prompt = self.sub("audio"), self.sub("llm"), self.sub("prompt")
         languages = self.data.get("languages", [])
@@ -218,6 +224,7 @@ class _Fields:
             status=status,
             rule=audio.rule(),
             max_audio_s=audio.number("max_audio_s", most=3600),
+            encoder_bytes=audio.measured("encoder_bytes"),
             word_weight=audio.number("word_weight", 0.0, most=10),
             word_floor=audio.number("word_floor", 0.03, most=1),
             architecture=llm.name("architecture"),
@@ -229,6 +236,19 @@ class _Fields:
             files=self.files(),
             merge=llm.choice("merge", MERGE_TYPES),
         )
+
+    def measured(self, field: str) -> tuple[tuple[float, int], ...]:
+        """Pairs of seconds and bytes, both rising."""
+        value = self.data.get(field, [])
+        pairs = value if isinstance(value, list) else [None]
+        if len(pairs) > MAX_MEASURED or not all(
+            isinstance(pair, list) and len(pair) == 2 and all(map(_is_amount, pair))
+            for pair in pairs
+        ):
+            raise self.error(field, "must be a list of [seconds, bytes]")
+        if pairs != sorted(pairs):
+            raise self.error(field, "must rise")
+        return tuple((float(seconds), int(n_bytes)) for seconds, n_bytes in pairs)
 
     def rule(self) -> TokenRule:
         rule = TokenRule(
@@ -284,13 +304,13 @@ class _Fields:
         file = ModelFile(
             role=role,
             name=self.text("name"),
-            size_bytes=self.whole("size_bytes") if "size_bytes" in self.data else None,
+            size_bytes=self.optional_whole("size_bytes"),
             sha256=self.optional_text("sha256"),
             licence=self.name("licence", ""),
             package=self.optional_text("package"),
             member=self.optional_text("member"),
             url=self.optional_text("url"),
-            download_bytes=self.whole("download_bytes") if "download_bytes" in self.data else None,
+            download_bytes=self.optional_whole("download_bytes"),
         )
         self._check_file(file)
         return file
@@ -320,6 +340,10 @@ class _Fields:
             fault = fault_of(value) if value is not None else None
             if fault is not None:
                 raise self.error(field, fault)
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e15
 
 
 def _is_sha256(text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 import re
 import threading
 import weakref
@@ -15,11 +16,15 @@ from typing import Any, Self
 from edge_audiokv.errors import ModelError, NativeError
 from edge_audiokv.kv.shape import KVShape
 from edge_audiokv.lifetime import Loadable
-from edge_audiokv.models.gguf import read_header
+from edge_audiokv.models.gguf import GGUFHeader, read_header
 from edge_audiokv.native import bindings
 from edge_audiokv.native.guarding import exclusive, int32
 from edge_audiokv.native.library import Library, load
 
+# What llama.cpp computes with as it lies in the file. Of other types it makes a copy in another
+# order, and mapped pages of the file would stay beside it (measured: 640 MB for 394).
+_AS_IN_THE_FILE = {"f32", "f16", "bf16"}
+_AS_IN_THE_FILE_ON_X86 = {"q4_1", "q5_0", "q5_1", "q8_0"}
 _ROPE_SECTIONS = {8: 4, 24: 4, 40: 4}  # M-RoPE, vision and interleaved M-RoPE: ids per position
 
 
@@ -28,6 +33,7 @@ class Model(Loadable):
 
     `n_gpu_layers` layers go to a GPU if the library was built for one. With `use_mmap` the weights
     are pages of the file, which the kernel may drop and read again; else they are private memory.
+    By default that is so where it takes no more memory.
     What it writes up to `answer_after` is not part of its answer. Any thread may call.
     """
 
@@ -37,7 +43,7 @@ class Model(Loadable):
         *,
         lora: Path | str | None = None,
         n_gpu_layers: int = 0,
-        use_mmap: bool = True,
+        use_mmap: bool | None = None,
         answer_after: str = "",
     ) -> None:
         self.path = Path(path)
@@ -56,19 +62,21 @@ class Model(Loadable):
         """Read the weights. Raises ModelError for a missing, truncated or foreign file."""
         if self._model is not None:
             return self
+        headers = []
         for path, what in ((self.path, "model"), (self.lora, "LoRA adapter")):
             if path is not None and not path.is_file():
                 raise ModelError(f"There is no {what} at {path}.", cure="Check the path.")
             if path is not None:
                 # Our reader refuses; llama.cpp takes some damage for a programmer's error and ends
                 # the process.
-                read_header(path, check_tokens=True)
+                headers.append(read_header(path, check_tokens=True))
         library = load()
         llama = library.llama
 
         params = llama.llama_model_default_params()
         params.n_gpu_layers = self.n_gpu_layers
-        params.load_mode = llama.LLAMA_LOAD_MODE_MMAP if self.use_mmap else 0
+        use_mmap = _takes_mmap(headers[0]) if self.use_mmap is None else self.use_mmap
+        params.load_mode = llama.LLAMA_LOAD_MODE_MMAP if use_mmap else 0
         library.complaints.clear()
         model = llama.llama_model_load_from_file(str(self.path).encode(), params)
         if not model:
@@ -275,6 +283,12 @@ class Model(Loadable):
         if not 0 <= token < self.n_vocab:
             raise NativeError(f"There is no token {token}: the vocabulary has {self.n_vocab}.")
         return token
+
+
+def _takes_mmap(header: GGUFHeader) -> bool:
+    on_x86 = platform.machine().lower() in ("x86_64", "amd64", "i686")
+    types = _AS_IN_THE_FILE | (_AS_IN_THE_FILE_ON_X86 if on_x86 else set())
+    return header.quantisation in types
 
 
 def _why(library: Library) -> str:

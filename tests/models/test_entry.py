@@ -77,6 +77,10 @@ def test_the_committed_weights_stay_within_their_bound_and_match_their_entry() -
         ("[llm]", 'token_rule = "blocks"\nblock_s = 0.123\n[llm]', "no whole number of samples"),
         ("[llm]", "block_s = 1\n[llm]", "block_s needs token_rule"),
         ("[llm]", "chunk_s = 0.1\n[llm]", "chunk_s 0.1 is no multiple"),
+        ("[llm]", "encoder_bytes = 3\n[llm]", r"list of \[seconds, bytes\]"),
+        ("[llm]", "encoder_bytes = [[3]]\n[llm]", r"list of \[seconds, bytes\]"),
+        ("[llm]", "encoder_bytes = [[3, nan]]\n[llm]", r"list of \[seconds, bytes\]"),
+        ("[llm]", "encoder_bytes = [[3, 9], [2, 8]]\n[llm]", "must rise"),
         ('role = "profile"', 'role = "encoder-data"\nurl = "https://x/y"', "must lie beside"),
         ('status = "ready"', 'status = "fine"', "status must be one of"),
         ('languages = ["en"]', 'languages = "en"', "languages must be a list"),
@@ -137,10 +141,12 @@ def test_what_a_family_needs_of_rows_and_prompts(tmp_path: Path) -> None:
     text = text.replace("tokens_per_second = 12.5", "tokens_per_second = 13")
     text = text.replace("[llm]", 'token_rule = "blocks"\nblock_s = 1\nchunk_s = 8\n[llm]')
     text = text.replace('question = "Transcribe the audio."', 'answer_after = "<asr_text>"')
+    text = text.replace("[llm]", "encoder_bytes = [[15, 900], [30.0, 1200]]\n[llm]")
     path.write_text(text, encoding="utf-8")
     entry = read_entry(path)
     assert entry.rule == TokenRule(16000, 13, "blocks", 1, 8)
     assert not entry.prompt.asks
+    assert entry.encoder_bytes == ((15.0, 900), (30.0, 1200))
     assert (entry.prompt.question, entry.prompt.answer_after) == ("", "<asr_text>")
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from edge_audiokv.native.context import HeadwiseContext
 from edge_audiokv.native.model import Model
+from edge_audiokv.native.quantize import quantize
 
 pytestmark = pytest.mark.integration
 
@@ -29,6 +30,16 @@ with Model(sys.argv[1]) as model:
     before = rss()
     with HeadwiseContext(model, capacity, n_threads=1) as context:
         print(rss() - before, context.pool_nbytes, context.nbytes)
+"""
+
+LOADED = """
+import sys
+import psutil
+from edge_audiokv.native.model import Model
+rss = lambda: psutil.Process().memory_info().rss
+before = rss()
+with Model(sys.argv[1]):
+    print(rss() - before)
 """
 
 
@@ -80,3 +91,15 @@ def test_decoding_allocates_nothing(model: Model) -> None:
         ours.decode_tokens(ids[:60], score=True)
         assert ours.compute_nbytes == compute
         assert ours.nbytes == total
+
+
+def test_weights_that_the_processor_wants_in_another_order_are_held_once(
+    gguf: Path, tmp_path: Path
+) -> None:
+    """llama.cpp copies Q4_0 into its own order; the file's pages must not stay beside the copy."""
+    path = tmp_path / "q4_0.gguf"
+    quantize(gguf, path, "Q4_0", threads=2)
+    command = [sys.executable, "-c", LOADED, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    grown_bytes = int(done.stdout)
+    assert grown_bytes <= path.stat().st_size + 40 * MIB

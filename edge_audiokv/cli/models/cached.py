@@ -9,6 +9,7 @@ import click
 
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Command, Group
+from edge_audiokv.cli.models import plan
 from edge_audiokv.models import catalog, download
 from edge_audiokv.models.entry import ModelEntry
 from edge_audiokv.models.progress import progress_bar
@@ -149,6 +150,9 @@ def rm_command(name: str, as_json: bool) -> None:
         voice.tell(f"{entry.name}: {format_bytes(freed_bytes)} freed.")
     else:
         voice.tell(f"{entry.name}: nothing of it was in the cache.")
+
+
+models.add_command(plan.command)
 
 
 def _state(entry: ModelEntry) -> str:

@@ -1,0 +1,101 @@
+"""How much a model will remember under a cap, before anything of it is loaded.
+
+The sum is the session's own (`estimate`, `session_memory`, `kv.memory`); what is measured after
+loading decides in the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from edge_audiokv.engine.estimate import MODEL_TABLE_BYTES, model_parts, shape_of
+from edge_audiokv.engine.session_memory import TEXT_TOKENS_PER_S, SessionNeeds
+from edge_audiokv.errors import MemoryBudgetError
+from edge_audiokv.kv.memory import INTERPRETER, plan_memory
+from edge_audiokv.kv.policy import Policy
+from edge_audiokv.kv.shape import KVShape
+from edge_audiokv.models.download import LocalModel
+from edge_audiokv.models.entry import PROMPT_TOKENS
+from edge_audiokv.models.sizes import PublicModel
+from edge_audiokv.models.token_rule import TokenRule
+
+# Python with numpy and onnxruntime (measured: 88 to 92 MiB).
+_INTERPRETER_BYTES = 96_000_000
+_SEGMENT_S = 15.0
+# What is remembered beside the sound: its text, and a prompt for each segment.
+_SAID_TOKENS_PER_S, _PROMPT_EVERY_S, _SHORT_PROMPT_TOKENS = 4.0, 10.0, 20
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """`kv_bytes` of cache under a cap, and `remembered_s` of speech whose rows it keeps; both 0 if
+    the model does not fit, whose smallest cap is `least_cap_bytes`.
+    """
+
+    kv_bytes: int
+    remembered_s: float
+    least_cap_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Remembering:
+    """What of a model decides how much it remembers."""
+
+    name: str
+    parts: dict[str, int]
+    shape: KVShape
+    rule: TokenRule
+    prompt_tokens: int
+    context_tokens: int
+
+    @classmethod
+    def of_public(cls, model: PublicModel) -> Remembering:
+        """A public model, by its stated sizes."""
+        parts = {"encoder": model.encoder_bytes, "weights": model.llm_bytes + MODEL_TABLE_BYTES}
+        shape = KVShape(model.n_layer, model.n_kv_head, model.n_group, model.head_dim)
+        context = model.context_length_tokens
+        return cls(model.name, parts, shape, model.rule, PROMPT_TOKENS, context)
+
+    @classmethod
+    def of_local(cls, local: LocalModel) -> Remembering:
+        """A model whose files are here."""
+        entry = local.entry
+        parts = model_parts(local, min(_SEGMENT_S, entry.max_audio_s))
+        context = local.gguf.context_length
+        prompt = entry.prompt.max_tokens
+        return cls(entry.name, parts, shape_of(local), entry.rule, prompt, context)
+
+    @property
+    def rows_per_second(self) -> float:
+        """Positions that a second of speech takes, with its text and its share of a prompt."""
+        prompts = _SHORT_PROMPT_TOKENS / _PROMPT_EVERY_S
+        return self.rule.tokens_per_second + _SAID_TOKENS_PER_S + prompts
+
+    def under(
+        self, cap_bytes: int, *, share: float, policy: Policy, type_k: str, type_v: str
+    ) -> Outlook:
+        """With `share` of the rows kept, in rows of these types."""
+        shape = replace(self.shape, type_k=type_k, type_v=type_v)
+        needs = SessionNeeds.sized(
+            shape,
+            policy,
+            audio_tokens=self.rule.rows_in(_SEGMENT_S) + 1,
+            prompt_tokens=self.prompt_tokens,
+            text_tokens=int(_SEGMENT_S * TEXT_TOKENS_PER_S),
+            context_tokens=self.context_tokens,
+        )
+        most_bytes = needs.most_rows * shape.n_head * shape.row_bytes
+        try:
+            plan = plan_memory(
+                cap_bytes,
+                {INTERPRETER: _INTERPRETER_BYTES, **self.parts, **needs.estimated_parts},
+                kv_min_bytes=needs.least_bytes,
+                kv_max_bytes=max(needs.least_bytes, int(most_bytes * share)),
+                table_share=needs.table_share,
+            )
+        except MemoryBudgetError as error:
+            return Outlook(0, 0.0, error.required_bytes or 0)
+        rows = plan.kv_bytes / (shape.n_head * shape.row_bytes)
+        # No position beyond those that the model was trained for is remembered.
+        positions = min(rows / share, self.context_tokens)
+        return Outlook(plan.kv_bytes, positions / self.rows_per_second)

@@ -1,0 +1,77 @@
+"""What `models plan` foretells is what a session then gets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from edge_audiokv.cli.main import cli
+from edge_audiokv.engine.outlook import Outlook, Remembering
+from edge_audiokv.kv.policy import make_policy
+from edge_audiokv.models.sizes import PUBLIC_MODELS
+from edge_audiokv.units import parse_bytes
+
+LOADED = """
+from edge_audiokv.engine.session import Session
+with Session(mem="700MB") as session:
+    print(session.caches.memory.context.pool_nbytes)
+"""
+
+
+def under(model: Remembering, cap: str, share: float = 1.0, kind: str = "f16") -> Outlook:
+    policy = make_policy("audiokv-edge")
+    return model.under(parse_bytes(cap), share=share, policy=policy, type_k=kind, type_v=kind)
+
+
+@pytest.mark.integration
+def test_a_session_gets_the_rows_that_were_foretold(local_model) -> None:
+    model = Remembering.of_local(local_model)
+    foretold = under(model, "700MB")
+    # In a process of its own: what else runs in this one would be counted.
+    command = [sys.executable, "-c", LOADED]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert foretold.kv_bytes == pytest.approx(int(done.stdout), rel=0.05)
+
+
+@pytest.mark.parametrize("public", PUBLIC_MODELS, ids=lambda model: model.name)
+def test_more_memory_and_fewer_or_smaller_rows_remember_more(public) -> None:
+    model = Remembering.of_public(public)
+    seconds = [under(model, cap).remembered_s for cap in ("2GB", "4GB", "6GB", "12GB")]
+    assert seconds == sorted(seconds) and seconds[-1] > 0
+    for share, kind in ((0.4, "f16"), (1.0, "q8_0")):
+        assert under(model, "12GB", share, kind).remembered_s >= seconds[-1] * (1 - 1e-6)
+    most_s = public.context_length_tokens / model.rows_per_second
+    assert under(model, "900GB", 0.4).remembered_s <= most_s
+
+
+def test_a_model_that_does_not_fit_says_what_would_do() -> None:
+    model = Remembering.of_public(PUBLIC_MODELS[-1])
+    refused = under(model, "2GB")
+    assert refused.kv_bytes == 0 and refused.remembered_s == 0
+    enough = under(model, f"{refused.least_cap_bytes // 1_000_000}MB")
+    assert enough.kv_bytes > 0
+
+
+def test_the_table_fits_a_terminal_and_agrees_with_the_json() -> None:
+    table = CliRunner().invoke(cli, ["models", "plan", "--mem", "2GB,12GB"])
+    assert table.exit_code == 0, table.output
+    lines = table.output.splitlines()
+    assert max(map(len, lines)) <= 80 and len(lines) == 2 + len(PUBLIC_MODELS)
+    told = CliRunner().invoke(cli, ["models", "plan", "--mem", "2GB,12GB", "--json"])
+    for line, document in zip(lines[2:], json.loads(told.output), strict=True):
+        assert line.startswith(document["name"][:23])
+        minutes = [round(second / 60) for second in document["caps"][1]["remembered_s"]]
+        assert line.endswith(f"{minutes[0]} / {minutes[1]}")
+        if document["caps"][0]["kv_bytes"][0] == 0:
+            assert " - " in line and document["caps"][0]["least_cap_bytes"] > 2e9
+
+
+def test_what_cannot_be_planned_is_told() -> None:
+    for arguments, told in ((["--mem", "much"], "is not a size"), (["nobody"], "nobody")):
+        result = CliRunner().invoke(cli, ["models", "plan", *arguments])
+        assert result.exit_code != 0
+        assert told in result.output + str(result.exception)
