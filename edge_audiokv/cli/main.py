@@ -29,6 +29,7 @@ COMMANDS = {
         "serve",
         "Serve OpenAI's HTTP interface to programs on this machine.",
     ),
+    "mcp": ("speech.mcp", "command", "Let an assistant look up what was said."),
     "models": ("models.cached", "models", "List, fetch, inspect and remove models."),
     "pull": ("models.cached", "pull", "Fetch a model into the cache."),
     "devices": ("machine.devices", "devices", "List the microphones."),

@@ -1,0 +1,1 @@
+"""What was said, for assistants: tools of the Model Context Protocol over an archive."""
