@@ -22,7 +22,11 @@ status = "ready"
 [audio]
 sample_rate_hz = 16000
 tokens_per_second = 12.5
+token_rule = "blocks"
+block_s = 0.4
+chunk_s = 8.0
 max_audio_s = 30.0
+encoder_bytes = [[15, 9000], [30.0, 12000]]
 word_weight = 1.5
 word_floor = 0.01
 [llm]
@@ -33,6 +37,9 @@ context_length_tokens = 8192
 template = "<|im_start|>user\\n{audio}\\n{question}<|im_end|>\\n"
 end_of_turn = "<|im_end|>\\n"
 question = "Transcribe the audio."
+ask = "<|im_start|>{question}<|im_end|>\\n"
+answer_after = "<|im_start|>"
+max_tokens = 128
 """
     for role, name in (
         ("encoder", "encoder.onnx"),
