@@ -11,8 +11,10 @@ as the language of a model of many, is null.
 Segments that were asked for words have "words" ({"text", "start_s", "end_s", "confidence"}) and a
 "confidence" too.
 
-Segments are written as they come; the rest, which stands after them, waits in a spool that goes
-to disk past a megabyte, so that hours of speech do not gather in memory.
+Segments are written as they come, each when it is known whether a comma follows, so that what is
+written are whole lines: where the document stands on a terminal a bar may be drawn below it. The
+rest, which stands after them, waits in a spool that goes to disk past a megabyte, so that hours of
+speech do not gather in memory.
 """
 
 from __future__ import annotations
@@ -56,6 +58,8 @@ class JsonWriter(Writer):
 
     def __init__(self, sink: TextSink, *, name: str = "the output") -> None:
         super().__init__(sink, name=name)
+        # What stands last; without its line break while nobody knows what follows.
+        self._last = '{"segments": ['
         self._segments = 0
         self._text = _Spool()
         self._answers = _Spool()
@@ -70,9 +74,11 @@ class JsonWriter(Writer):
                 # Escaped now, joined later: a JSON string may be cut between any two lines.
                 space = "" if self._text.empty else " "
                 self._text.add(json.dumps(space + text, ensure_ascii=False)[1:-1])
+            comma = "," if self._segments else ""
+            line = f"{self._last}{comma}\n"
+            self._last = f"  {json.dumps(item, ensure_ascii=False)}"
             self._segments += 1
-            comma = "" if self._segments == 1 else ","
-            return f"{comma}\n  {json.dumps(item, ensure_ascii=False)}"
+            return line
         if isinstance(event, Answer):
             item = event.to_dict()
             del item["type"]
@@ -81,10 +87,8 @@ class JsonWriter(Writer):
             self._begin()
         return ""
 
-    def _head(self) -> str:
-        return '{"segments": ['
-
     def _tail(self, complete: bool) -> str:
+        self._put(self._last)
         self._put('\n],\n"answers": [' if self._segments else '],\n"answers": [')
         for piece in self._answers.pieces():
             self._put(piece)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -36,6 +37,14 @@ def test_results_stand_alone_on_the_screen(
     if variables.get("TERM") == "dumb":
         assert b"\x1b" not in terminal.raw
     assert bool(COLOURS.search(terminal.raw)) == (not variables and not options)
+
+
+def test_a_document_is_whole_above_the_bars(spoken) -> None:
+    paths = [spoken[name].path for name in ("letter", "garden")]
+    with Terminal("transcribe", *paths, "-f", "json", columns=80) as terminal:
+        assert terminal.finish() == 0
+        document = json.loads("".join(f"{line:<80}" for line in terminal.lines))
+    assert document["complete"] and len(document["segments"]) == len(document["files"]) == 2
 
 
 def test_help_fits_the_terminal() -> None:

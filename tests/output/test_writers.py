@@ -191,6 +191,23 @@ def test_every_record_is_flushed_whole(name, talk):
 
 
 @pytest.mark.parametrize("name", FORMATS)
+def test_what_is_written_are_whole_lines(name, talk):
+    """A bar may be drawn below what stands on a terminal."""
+
+    class Flushes(io.StringIO):
+        def flush(self):
+            flushed.append(self.getvalue())
+
+    flushed: list[str] = []
+    writer = FORMATS[name](Flushes())
+    for event in talk:
+        writer.write(event)
+        assert all(text.endswith("\n") for text in flushed if text)
+    writer.close()
+    assert any(flushed) and flushed[-1].endswith("\n")
+
+
+@pytest.mark.parametrize("name", FORMATS)
 def test_close_twice_and_write_after(name, talk):
     writer = FORMATS[name](io.StringIO())
     writer.close()
