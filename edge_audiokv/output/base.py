@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from edge_audiokv.errors import OutputError
-from edge_audiokv.events import Event
+from edge_audiokv.events import Event, Final
 
 
 class TextSink(Protocol):
@@ -50,6 +50,8 @@ class Writer(ABC):
         self._name = name
         self._begun = False
         self._closed = False
+        self.end_s = 0.0
+        """Seconds of sound whose text is written."""
         self.about: dict[str, str] = {}
         """Facts that formats for machines add to every record, such as the file it is of."""
         self.facts: dict[str, str | None] = {}
@@ -63,6 +65,13 @@ class Writer(ABC):
         if record:
             self._begin()
             self._put(record)
+        if isinstance(event, Final):
+            self.end_s = event.end_s
+
+    @property
+    def begun(self) -> bool:
+        """Something is written. Until then a file is not there, or is as it was."""
+        return self._begun
 
     def heard(self, file: str, duration_s: float) -> None:  # noqa: B027 - most have no place for it
         """`file` has been heard to its end, or as far as it was read."""

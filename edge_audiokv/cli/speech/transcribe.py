@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +124,8 @@ def transcribe(
         joined = None
         if output_dir is None:
             joined = stack.enter_context(open_output(output, format_name, **writing))
+            if output != "-":
+                stack.enter_context(_telling_what_is_kept(output, joined))
         with progress_bar(console, loading=settings.model) as report:
             transcriber = stack.enter_context(
                 Transcriber(settings, endpoint=endpoint, progress=report)
@@ -132,16 +134,8 @@ def transcribe(
         tell_loaded(transcriber.runtime)
         hear = _Hearer(transcriber, console, recording)
         if joined is not None:
-            try:
-                for name, source in zip(names, sources, strict=True):
-                    hear.into(joined, name, source)
-            except (KeyboardInterrupt, Terminated):
-                if output != "-":
-                    clock = format_clock(hear.clock_s)[:8]
-                    voice.note(
-                        f"broken off: {printable(output)} holds what was said until {clock}."
-                    )
-                raise
+            for name, source in zip(names, sources, strict=True):
+                hear.into(joined, name, source)
         else:
             failed = None
             for name, source, target in zip(names, sources, targets, strict=True):
@@ -171,8 +165,6 @@ class _Hearer:
     ) -> None:
         self._transcriber, self._console, self._recording = transcriber, console, recording
         self._offset_s, self._count = 0.0, 0
-        self.clock_s = 0.0
-        """Seconds of the result that are written."""
         self._facts = model_facts(transcriber.runtime)
 
     def start_over(self) -> None:
@@ -196,9 +188,7 @@ class _Hearer:
                 complaint = self._recording.keep(final) if self._recording is not None else None
                 if complaint is not None:
                     doubts.append(complaint)
-                moved = final.moved(self._count, self._offset_s)
-                writer.write(moved)
-                self.clock_s = moved.end_s
+                writer.write(final.moved(self._count, self._offset_s))
                 self._count += 1
                 spoken = spoken or bool(final.text.strip())
             for event in source.take_events():
@@ -212,6 +202,20 @@ class _Hearer:
         if not spoken:
             # An empty result looks like a failure that was kept quiet.
             voice.warn(f"no speech was found in {'standard input' if name == '-' else name}.")
+
+
+@contextmanager
+def _telling_what_is_kept(output: str, writer: Writer) -> Iterator[None]:
+    """Who breaks off is told what the file `output` holds now."""
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated):
+        name, clock = printable(output), format_clock(writer.end_s)[:8]
+        if writer.begun:
+            voice.note(f"broken off: {name} holds what was said until {clock}.")
+        else:
+            voice.note(f"broken off before the first words: nothing was written to {name}.")
+        raise
 
 
 def _with_progress(

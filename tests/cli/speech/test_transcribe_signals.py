@@ -56,6 +56,26 @@ def test_who_breaks_off_is_told_what_a_file_holds(command, hour, tmp_path) -> No
     assert target.read_text().endswith("\n")
 
 
+@pytest.mark.parametrize(("name", "older"), [("t.srt", None), ("t.json", "older")])
+def test_who_breaks_off_before_the_first_words_is_told_so(
+    command, tmp_path, name: str, older: str | None
+) -> None:
+    silence, target = tmp_path / "silence.flac", tmp_path / name
+    soundfile.write(silence, np.zeros(3600 * 16_000, np.int16), 16_000)
+    if older is not None:
+        target.write_text(older)
+    with command.start("-v", "transcribe", silence, "-o", target) as process:
+        assert process.stderr is not None
+        while "memory plan" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        err = process.stderr.read()
+    assert process.returncode == 130
+    assert f"broken off before the first words: nothing was written to {target}." in err
+    assert "holds" not in err
+    assert (target.read_text() if target.exists() else None) == older
+
+
 def test_a_signal_while_loading_says_nothing(command, hour) -> None:
     with command.start("-v", "-v", "transcribe", hour) as process:
         assert process.stdout is not None and process.stderr is not None
