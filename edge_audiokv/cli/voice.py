@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
+from edge_audiokv.cli.drawing import may_draw
 from edge_audiokv.cli.lasting import Lasting
 from edge_audiokv.cli.wording import as_flags
 from edge_audiokv.events import Answer, Event, Final
@@ -134,11 +135,12 @@ def table(lines: Sequence[str]) -> None:
             _say(line)
 
 
-def console(stream: TextIO | None = None) -> Console:
+def console(stream: TextIO | None = None, *, behind: bool = False) -> Console:
     """For bars, views and tables on `stream`, by default stderr, where -q leaves nothing of them.
 
     NO_COLOR and TERM=dumb are rich's own to respect; --no-color comes on top. Asked for colours
-    (FORCE_COLOR) a file is still no screen that could be redrawn.
+    (FORCE_COLOR) a file is still no screen that could be redrawn. `is_interactive` says whether
+    something may move there: see drawing.may_draw, also for `behind`.
     """
     from rich.console import Console  # not for --help
 
@@ -150,6 +152,7 @@ def console(stream: TextIO | None = None) -> Console:
         quiet=voice.is_quiet and stream is not sys.stdout,
         no_color=None if voice.color else True,
         force_terminal=None if stream.isatty() else False,
+        force_interactive=None if may_draw(stream, behind=behind) else False,
     )
 
 

@@ -16,7 +16,7 @@ def waiting(console: Console, text: str) -> Iterator[Callable[[], None]]:
     """A line that moves, until the block ends or what it gives is called; on a terminal alone."""
     # Of plain characters: every terminal has them.
     moving = Live(Spinner("line", Text(text)), console=console, transient=True)
-    if console.is_terminal:
+    if console.is_interactive:
         moving.start(refresh=True)
     try:
         yield moving.stop

@@ -49,7 +49,7 @@ def progress_bar(console: Console | None = None, *, loading: str = "") -> Iterat
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not console.is_interactive,
     )
     if loading:
         # Of plain characters: every terminal has them.

@@ -355,4 +355,4 @@ def _dated(line: str, style: str) -> Text:
 
 def is_live(console: Console) -> bool:
     """Whether `console` is a screen that can be redrawn."""
-    return console.is_terminal and not console.is_dumb_terminal
+    return console.is_interactive

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 import pytest
 
@@ -37,6 +38,24 @@ def test_results_stand_alone_on_the_screen(
     if variables.get("TERM") == "dumb":
         assert b"\x1b" not in terminal.raw
     assert bool(COLOURS.search(terminal.raw)) == (not variables and not options)
+
+
+PIPED = "subprocess.run(shlex.join(sys.argv[1:]) + ' | cat', shell=True)"
+BEHIND = "subprocess.run(sys.argv[1:], process_group=0)"
+
+
+@pytest.mark.parametrize("run", [PIPED, BEHIND])
+def test_nothing_moves_where_others_write(spoken, run: str) -> None:
+    """What reads the pipe writes to the same screen; so does who has it in the foreground."""
+    paths = [str(spoken[name].path) for name in ("letter", "garden")]
+    code = f"import shlex, subprocess, sys; sys.exit({run}.returncode)"
+    argv = [sys.executable, "-c", code, sys.executable, "-m", "edge_audiokv", "transcribe", *paths]
+    with Terminal(argv=argv) as terminal:
+        assert terminal.finish() == 0
+        heard = " ".join("".join(f"{row:<80}" for row in terminal.lines).split()).split()
+    assert heard[:2] == ["he", "wrote"] and "opened" in heard
+    assert all(word.isalpha() for word in heard), terminal.lines
+    assert b"\x1b" not in terminal.raw
 
 
 def test_a_document_is_whole_above_the_bars(spoken) -> None:

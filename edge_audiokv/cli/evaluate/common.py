@@ -51,7 +51,7 @@ def counted(
     The bar disappears when it is done. Where nobody watches, long work writes a line now and then.
     """
     console = console or voice.console()
-    if not console.is_terminal:
+    if not console.is_interactive:
         yield _plain_lines(total, console)
         return
     with Progress(

@@ -170,7 +170,7 @@ def _bars() -> Iterator[Report]:
 
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = voice.console()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, disable=not console.is_interactive) as progress:
         tasks = {}
 
         def report(table: str, done: int, total: int) -> None:

@@ -96,7 +96,7 @@ def command(
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not console.is_interactive,
     )
     for name, target in zip(names, targets, strict=True):
         with bar:

@@ -128,7 +128,7 @@ def _hear(session: Session, source: AudioSource, console: Console) -> list[Final
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not console.is_interactive,
     )
     with bar:
         task = bar.add_task("listening", total=0.01)

@@ -116,7 +116,9 @@ def listen(
     # Where people look at the words: on standard output if that is the terminal.
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     shown = output == "-" and format_name == "text" and on_terminal
-    console = voice.console(sys.stdout if shown else sys.stderr)
+    # Who reads keys makes way for a shell itself.
+    keys = source == "-" or (sys.stdin is not None and sys.stdin.isatty())
+    console = voice.console(sys.stdout if shown else sys.stderr, behind=keys)
     # Nothing is drawn, and nothing but text printed, when -q asks for silence.
     quiet = voice.current().is_quiet
     live = is_live(console) and not quiet

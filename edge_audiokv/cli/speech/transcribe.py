@@ -233,11 +233,11 @@ def _with_progress(
         TextColumn("{task.fields[text]}", style="dim", markup=False),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not console.is_interactive,
         redirect_stdout=False,
     )
     # Where results go to the same screen they stand above the bar, which makes way for each.
-    shared = console.is_terminal and sys.stdout is not None and sys.stdout.isatty()
+    shared = console.is_interactive and sys.stdout is not None and sys.stdout.isatty()
     with bar:
         # What comes raw does not say how long it is.
         total_s = max(source.duration_s, 0.01) if isinstance(source, FileSource) else None
@@ -253,7 +253,7 @@ def _with_progress(
         hear = transcriber.transcribe(
             source,
             on_segment=on_segment,
-            on_text=on_text if console.is_terminal else None,
+            on_text=on_text if console.is_interactive else None,
             on_warning=on_warning,
         )
         for final in hear:

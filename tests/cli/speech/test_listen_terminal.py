@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -140,11 +142,12 @@ def test_a_document_is_whole_where_the_panel_was() -> None:
     assert summary.startswith("2 segments")
 
 
-def test_sound_and_results_go_through_pipes_and_questions_come_from_the_terminal() -> None:
+def test_sound_comes_by_a_pipe_and_questions_from_the_terminal(tmp_path) -> None:
     """`arecord | edge-audiokv listen - > talk.txt`; nothing that is said early is lost."""
     sound, rate_hz = soundfile.read(TALK, dtype="int16")
     sound_in, ours = os.pipe()
-    theirs, text_out = os.pipe()
+    text = tmp_path / "talk.txt"
+    text_out = os.open(text, os.O_WRONLY | os.O_CREAT)
     with Terminal(
         *LISTEN, "-", "--raw", f"s16le:{rate_hz}", columns=80, stdin=sound_in, stdout=text_out
     ) as terminal:
@@ -164,25 +167,32 @@ def test_sound_and_results_go_through_pipes_and_questions_come_from_the_terminal
 
         terminal.until(send)
         terminal.until_words("memory ")
-        heard = b""
-        os.set_blocking(theirs, False)
-        while b"morning" not in heard:
+        while b"morning" not in text.read_bytes():
             terminal.read()
-            with suppress(BlockingIOError):
-                heard += os.read(theirs, 4096)
             assert terminal.process.poll() is None
         terminal.type(b"What was late?\r")
         os.close(ours)
         assert terminal.finish() == 0
         assert is_as_before(terminal)
         lines = joined(terminal.lines, 80).splitlines()
-    os.set_blocking(theirs, True)
-    with os.fdopen(theirs, "rb") as rest:
-        results = (heard + rest.read()).decode().splitlines()
+    results = text.read_text().splitlines()
     assert "train" in results[0] and "Q: What was late?" in results
     assert sum(line[:2] == "A:" for line in results) == 1 and len(results) == 4
     assert len(lines) == 2 and lines[0].startswith("2 segments")
     assert WHOLE_SUMMARY.search(" ".join(lines))
+
+
+def test_what_a_pipe_gives_to_the_same_screen_meets_no_panel() -> None:
+    argv = [sys.executable, "-m", "edge_audiokv", *LISTEN, str(TALK), "-f", "jsonl"]
+    with Terminal(argv=["/bin/bash", "-c", f"{shlex.join(argv)} | cat"], columns=200) as terminal:
+        assert terminal.finish() == 0
+        assert is_as_before(terminal) and b"\x1b" not in terminal.raw
+        lines = joined(terminal.lines, 200).splitlines()
+    records = [line for line in lines if line.startswith("{")]
+    assert sum(json.loads(record)["type"] == "final" for record in records) == 2
+    loading, asking, summary = (line for line in lines if line not in records)
+    assert loading == "loading smollm2-audio ..." and asking.startswith("listening; type a question")
+    assert summary.startswith("2 segments")
 
 
 def test_ask_shows_that_it_works_and_leaves_the_answer(spoken) -> None:
