@@ -1,15 +1,18 @@
 """Find and load libllama and its ctypes bindings, and shake hands with our part of it.
 
 One folder holds the libraries and the bindings (package `_llama_cpp`, from llama-cpp-python):
-`EDGE_AUDIOKV_LIB_DIR` if set, else `lib` beside this file, where the wheel puts it. The libraries
-have names of their own (`libeakv-llama`, `libeakv-ggml`, ...) and are loaded privately, so a
-llama-cpp-python in the same process is neither used nor disturbed.
+`EDGE_AUDIOKV_LIB_DIR` if set, else `lib` beside this file, where the wheel puts it. Nothing is
+built among the sources: whoever stands in their folder imports them before the installed package,
+whose library serves them if it is of the same version. The libraries have names of their own
+(`libeakv-llama`, `libeakv-ggml`, ...) and are loaded privately, so a llama-cpp-python in the same
+process is neither used nor disturbed.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import importlib.metadata
 import importlib.util
 import logging
 import os
@@ -20,6 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from edge_audiokv import __version__
 from edge_audiokv.errors import NativeError
 from edge_audiokv.native import bindings
 
@@ -29,6 +33,8 @@ log.addHandler(logging.NullHandler())
 # ggml_log_level -> logging level; 5 continues the line before.
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.INFO, 4: logging.WARNING}
 
+_OWN = Path(__file__).resolve().parent / "lib"
+_IN_PACKAGE = "edge_audiokv/native/lib"
 _CURE = "Reinstall with `pip install .`, or set EDGE_AUDIOKV_LIB_DIR to a folder that has it."
 
 
@@ -50,7 +56,35 @@ def directory() -> Path:
     given = os.environ.get("EDGE_AUDIOKV_LIB_DIR")
     if given:
         return Path(os.path.expanduser(given))  # an unknown ~user stays as it is
-    return Path(__file__).resolve().parent / "lib"
+    return _OWN if _bindings_in(_OWN).is_file() else _installed() or _OWN
+
+
+def _installed() -> Path | None:
+    """The folder in the installed package of this version; None if there is none."""
+    try:
+        distribution = importlib.metadata.distribution("edge-audiokv")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    if distribution.version != __version__:
+        return None
+    folder = Path(str(distribution.locate_file(_IN_PACKAGE)))
+    return folder if _bindings_in(folder).is_file() else None
+
+
+def _bindings_in(folder: Path) -> Path:
+    return folder / "_llama_cpp" / "__init__.py"
+
+
+def _missing(where: Path) -> NativeError:
+    sources = _OWN.parents[2]
+    if where == _OWN and (sources / "pyproject.toml").is_file():
+        return NativeError(
+            f"The native library is not in {where}: these are the sources, "
+            f"and edge-audiokv {__version__} is not installed in this Python.",
+            cure=f"Run `pip install .` in {sources}, or set EDGE_AUDIOKV_LIB_DIR to a folder "
+            "that has the library.",
+        )
+    return NativeError(f"The native library is not in {where}.", cure=_CURE)
 
 
 @functools.cache
@@ -96,9 +130,9 @@ def _check_abi(hw: bindings.Headwise, where: Path) -> tuple[int, str]:
 
 def _import_bindings(where: Path) -> ModuleType:
     package = "edge_audiokv.native._llama_cpp"
-    init = where / "_llama_cpp" / "__init__.py"
+    init = _bindings_in(where)
     if not init.is_file():
-        raise NativeError(f"The native library is not in {where}.", cure=_CURE)
+        raise _missing(where)
     spec = importlib.util.spec_from_file_location(
         package, init, submodule_search_locations=[str(init.parent)]
     )

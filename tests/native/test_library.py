@@ -10,12 +10,26 @@ from pathlib import Path
 
 import pytest
 
+import edge_audiokv
+from edge_audiokv import __version__
 from edge_audiokv.errors import NativeError
 from edge_audiokv.native import bindings, library
 from edge_audiokv.native.model import Model
 from edge_audiokv.native.stock import has_unpatched
 
 from . import tiny
+
+
+TELL = """
+from edge_audiokv.errors import NativeError
+from edge_audiokv.native import library
+
+print(library.directory())
+try:
+    print(library.load().patch_level)
+except NativeError as error:
+    print(error)
+"""
 
 
 def run(code: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -49,6 +63,37 @@ def test_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NativeError, match="is not in") as caught:
         library.load.__wrapped__()
     assert "EDGE_AUDIOKV_LIB_DIR" in caught.value.cure
+
+
+@pytest.mark.parametrize("installed", [__version__, "0.0.1", None])
+def test_sources_beside_an_installed_package(tmp_path: Path, installed: str | None) -> None:
+    """Whoever stands in a clone imports its folder first, which has no library in it."""
+    package, clone, site = Path(edge_audiokv.__file__).parent, tmp_path / "clone", tmp_path / "site"
+    shutil.copytree(
+        package, clone / "edge_audiokv", ignore=shutil.ignore_patterns("lib", "__pycache__")
+    )
+    (clone / "pyproject.toml").touch()
+    lib = site / "edge_audiokv" / "native" / "lib"
+    lib.parent.mkdir(parents=True)
+    if installed is not None:
+        lib.symlink_to(library.directory())
+    facts = site / f"edge_audiokv-{installed or __version__}.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text(f"Name: edge-audiokv\nVersion: {installed or __version__}\n")
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    for name in ("EDGE_AUDIOKV_LIB_DIR", "PYTHONSAFEPATH"):
+        environment.pop(name, None)
+    done = subprocess.run(
+        [sys.executable, "-c", TELL], cwd=clone, env=environment, capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found, what = done.stdout.splitlines()
+    if installed == __version__:
+        assert (found, what) == (str(lib), f"{library.load().patch_level}")
+    else:
+        assert found == str(clone / "edge_audiokv" / "native" / "lib")
+        assert "these are the sources" in what and f"`pip install .` in {clone}" in what
 
 
 def test_broken_library(tmp_path: Path) -> None:
