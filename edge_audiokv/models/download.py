@@ -293,13 +293,25 @@ def _check_llm(local: LocalModel) -> None:
         raise ModelError(f"{local.lora_path} is not a LoRA adapter.", cure="Check model.toml.")
 
 
+def _merged_of(entry: ModelEntry) -> Path | None:
+    """Where the merged file of `entry` lies, as far as that can be told: its files name it."""
+    paths = {file.role: local_path(entry, file) for file in entry.files}
+    base, lora = paths.get("llm"), paths.get("lora")
+    if entry.merge is None or base is None or lora is None:
+        return None
+    try:
+        return merged_path(fingerprint(base), fingerprint(lora), entry.merge)
+    except (OSError, ValueError):
+        return None  # one of them is not here
+
+
 def remove(entry: ModelEntry, others: list[ModelEntry]) -> int:
     """Delete what was fetched or made for `entry` and none of `others` uses; the bytes freed.
 
     Files that ship with the package or lie in a person's own directory are never touched.
     """
     shared = {cached_path(file) for other in others for file in other.files if file.is_fetched}
-    freed_bytes = forget(entry)
+    freed_bytes = forget(entry, _merged_of(entry))
     for file in entry.files:
         if not file.is_fetched or cached_path(file) in shared:
             continue

@@ -64,21 +64,35 @@ def is_sound(
         return False
 
 
-def forget(entry: ModelEntry) -> int:
-    """Delete the merged file of `entry` unless another model has use for it; the bytes freed."""
+def forget(entry: ModelEntry, path: Path | None = None) -> int:
+    """Delete the merged file of `entry` unless another model has use for it; the bytes freed.
+
+    A copy of the same name that made the same file, such as an installed model's among the sources,
+    is no other model. `path` is what the files of `entry` merge to, if they are here: it may have
+    been made by a copy alone.
+    """
     owners, old = _read()
-    name = owners.pop(_owner(entry), None)
-    if name is None:
-        return 0
-    path = _root() / name
+    own = _owner(entry)
+    names = {owners[own]} if own in owners else set()
+    if path is not None:
+        names.add(path.relative_to(_root()).as_posix())
+    label = Path(own).name
+    owners = {
+        owner: name
+        for owner, name in owners.items()
+        if owner != own and not (name in names and Path(owner).name == label)
+    }
     freed_bytes = 0
-    if name not in owners.values():
+    for name in sorted(names - {*owners.values()}):
+        size_bytes = 0
         with contextlib.suppress(OSError):
-            freed_bytes = path.stat().st_size
-        if not _delete(path):
+            size_bytes = (_root() / name).stat().st_size
+        if _delete(_root() / name):
+            freed_bytes += size_bytes
+        else:
             old.append(name)
-            freed_bytes = 0
-    _write(owners, sorted({*old} - {*owners.values()}))
+    if names:
+        _write(owners, sorted({*old} - {*owners.values()}))
     return freed_bytes
 
 

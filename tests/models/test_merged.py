@@ -11,7 +11,7 @@ import pytest
 
 from edge_audiokv.models import catalog
 from edge_audiokv.models.entry import ModelEntry
-from edge_audiokv.models.merged import claim, merged_path
+from edge_audiokv.models.merged import claim, forget, merged_path
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,31 @@ def test_a_file_that_another_model_uses_stays_until_that_is_gone_too(tmp_path: P
     shutil.rmtree(copy.directory)
     claim(toy, third)
     assert not shared.exists() and second.is_file() and third.is_file()
+
+
+def test_a_model_and_its_copy_are_forgotten_together(tmp_path: Path, root: Path) -> None:
+    """As one in the sources and the same installed: each has noted the file that both use."""
+    installed, source = entry(tmp_path / "site"), entry(tmp_path / "clone")
+    shared, other = written("shared"), written("other")
+    for model in (installed, source):
+        claim(model, shared)
+    assert forget(installed) == len("shared")
+    assert not shared.parent.exists()
+    assert json.loads((root / "owners.json").read_text())["owners"] == {}
+    # Noted by the copy alone.
+    claim(source, shared := written("shared"))
+    claim(entry(tmp_path / "third"), other)
+    assert forget(installed) == 0 and forget(installed, shared) == len("shared")
+    assert not shared.exists() and other.is_file()
+
+
+def test_what_another_model_uses_is_not_forgotten(tmp_path: Path) -> None:
+    toy, sibling = entry(tmp_path / "toy"), entry(tmp_path / "toy", "a/sibling")
+    shared = written("shared")
+    for model in (toy, sibling):
+        claim(model, shared)
+    assert forget(toy, shared) == 0 and shared.is_file()
+    assert forget(sibling) == len("shared") and not shared.exists()
 
 
 def test_a_file_in_use_is_left_and_deleted_the_next_time(

@@ -10,11 +10,14 @@ import click
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Command, Group
 from edge_audiokv.cli.models import plan
-from edge_audiokv.models import catalog, download
+from edge_audiokv.models import catalog, download, emptying
+from edge_audiokv.models.cache import cache_directory
 from edge_audiokv.models.entry import ModelEntry
 from edge_audiokv.models.progress import progress_bar
-from edge_audiokv.units import format_bytes
+from edge_audiokv.units import format_bytes, printable
 
+# Less than this are notes of what was verified.
+_WORTH_A_WORD_BYTES = 1 << 20
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _name_argument = click.argument(
     "name",
@@ -129,27 +132,44 @@ def pull(name: str, as_json: bool) -> None:
 
 
 @models.command("rm")
-@click.argument("name", metavar="MODEL", shell_complete=complete.models)
+@click.argument("name", required=False, metavar="[MODEL]", shell_complete=complete.models)
+@click.option("--all", "everything", is_flag=True, help="Empty the cache: all that was fetched.")
 @_json_option
-def rm_command(name: str, as_json: bool) -> None:
-    """Delete what was fetched for a model.
+@click.pass_context
+def rm_command(ctx: click.Context, /, name: str | None, everything: bool, as_json: bool) -> None:
+    """Delete what was fetched and made for a model, or with --all for every one.
 
-    Files that ship with edge-audiokv, lie in your own directory or serve another model stay.
+    Files that ship with edge-audiokv, lie in your own directory or serve another model stay. --all
+    deletes what the build of edge-audiokv has fetched, too: the sources of llama.cpp.
 
     \b
     Examples:
       edge-audiokv models rm smollm2-audio
       edge-audiokv models rm ./my-model --json
+      edge-audiokv models rm --all
     """
-    entry = catalog.resolve(name)
-    others = [other for other in catalog.list_models() if other.directory != entry.directory]
-    freed_bytes = download.remove(entry, others)
-    if as_json:
-        click.echo(json.dumps({"name": entry.name, "freed_bytes": freed_bytes}))
-    elif freed_bytes:
-        voice.tell(f"{entry.name}: {format_bytes(freed_bytes)} freed.")
+    if (name is not None) == everything:
+        raise click.UsageError("Name a MODEL, or give --all.", ctx)
+    if name is None:
+        what, freed_bytes = "cache", emptying.empty()
     else:
-        voice.tell(f"{entry.name}: nothing of it was in the cache.")
+        entry = catalog.resolve(name)
+        others = [other for other in catalog.list_models() if other.directory != entry.directory]
+        what, freed_bytes = entry.name, download.remove(entry, others)
+    if as_json:
+        about = {"name": what} if name is not None else {}
+        click.echo(json.dumps({**about, "freed_bytes": freed_bytes}))
+        return
+    if freed_bytes:
+        voice.tell(f"{what}: {format_bytes(freed_bytes)} freed.")
+    else:
+        voice.tell(f"{what}: nothing of it was in the cache." if name else "cache: it was empty.")
+    left_bytes = emptying.cached_bytes()
+    if left_bytes >= _WORTH_A_WORD_BYTES:
+        voice.note(
+            f"{format_bytes(left_bytes)} that other models or the build have fetched are left in "
+            f"{printable(str(cache_directory()))}; `edge-audiokv models rm --all` deletes them."
+        )
 
 
 models.add_command(plan.command)

@@ -50,6 +50,55 @@ def test_rm_tells_what_it_freed(empty_cache: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.integration
+def test_rm_takes_the_merged_file_whoever_noted_it(empty_cache: Path, local_model) -> None:
+    """What a copy of the package made: only the files themselves say what they merge to."""
+    cached = Path(json.loads(run("show", "--json"))["files"][1]["path"])
+    cached.parent.mkdir(parents=True)
+    cached.symlink_to(local_model.gguf_path)
+    merged = empty_cache / "merged" / local_model.merged_path.parent.name / "merged.q8_0.gguf"
+    merged.parent.mkdir(parents=True)
+    merged.write_bytes(b"1234567")
+    owner = "/elsewhere/smollm2-audio/smollm2-audio"
+    noted = {"owners": {owner: f"{merged.parent.name}/merged.q8_0.gguf"}, "old": []}
+    (empty_cache / "merged" / "owners.json").write_text(json.dumps(noted))
+    freed_bytes = json.loads(run("rm", "smollm2-audio", "--json"))["freed_bytes"]
+    assert freed_bytes == 7 + local_model.gguf_path.stat().st_size
+    assert not merged.exists() and not cached.exists() and local_model.gguf_path.is_file()
+
+
+def test_rm_names_what_is_left_and_all_of_it_goes(empty_cache: Path, tmp_path: Path) -> None:
+    ours = [
+        empty_cache / "files" / "0123456789ab" / "a.gguf",
+        empty_cache / "merged" / "ba9876543210" / "merged.q8_0.gguf",
+        empty_cache / "merged" / "owners.json",
+        empty_cache / "sdist" / "llama_cpp_python-0.3.1.tar.gz",
+    ]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    theirs = [
+        empty_cache / "files" / "letter.txt",
+        empty_cache / "sdist" / "mine.tar.gz",
+        elsewhere / "b.gguf",
+    ]
+    for path in (*ours, *theirs):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(1 << 20))
+    (empty_cache / "merged" / "aaaaaaaaaaaa").symlink_to(elsewhere)
+    result = CliRunner().invoke(models, ["rm", "smollm2-audio"])
+    assert "nothing of it" in result.stdout
+    assert "4.0 MiB" in result.stderr and "`edge-audiokv models rm --all`" in result.stderr
+    assert json.loads(run("rm", "--all", "--json")) == {"freed_bytes": 4 << 20}
+    assert not any(path.exists() for path in ours) and all(path.exists() for path in theirs)
+    assert "it was empty" in run("rm", "--all")
+
+
+@pytest.mark.parametrize("words", [["rm"], ["rm", "smollm2-audio", "--all"]])
+def test_rm_wants_a_model_or_all(words: list[str]) -> None:
+    result = CliRunner().invoke(models, words)
+    assert result.exit_code == 2 and "--all" in result.stderr
+
+
 def test_pull_offline_and_unknown_names_raise_what_the_command_line_prints() -> None:
     for command, args, error in (
         (pull, [], DownloadError),
