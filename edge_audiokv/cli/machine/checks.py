@@ -16,7 +16,6 @@ from edge_audiokv.errors import (
     DeviceError,
     EdgeAudioKVError,
     InputError,
-    MemoryBudgetError,
     MissingExtraError,
     ModelError,
 )
@@ -150,18 +149,17 @@ def model(facts: dict[str, Any], name: str) -> None:
 
 def memory(facts: dict[str, Any], engine: EngineSettings) -> None:
     """Load a session for real: the sum, the kernel's figure, and the smallest cap that works."""
-    from dataclasses import replace
-
+    from edge_audiokv.cli.machine.smallest import smallest_mb
     from edge_audiokv.engine.session import Session
     from edge_audiokv.kv.memory import peak_rss_bytes, total_memory_bytes
 
     facts["this machine"] = format_bytes(total_memory_bytes())
+    smallest = smallest_mb(engine)
+    if smallest is not None:
+        transcribing, listening = smallest
+        facts["smallest --mem"] = f"{max(transcribing, listening)}MB"
+        facts["to listen, ask, serve"] = f"{listening}MB"
     facts["--mem"] = format_cap(engine.cap_bytes)
-    try:
-        Session(replace(engine, mem="1MB")).load()
-    except MemoryBudgetError as error:
-        if error.required_bytes:
-            facts["smallest --mem"] = f"{error.required_bytes // 1_000_000}MB"
     with Session(engine) as session:
         report, plan = session.memory(), session.runtime.plan
     facts["parts"] = {name: format_bytes(size) for name, size in report.parts.items()}

@@ -13,7 +13,7 @@ from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.machine import checks
 from edge_audiokv.cli.machine.checks import Check, run_check
-from edge_audiokv.cli.options import engine_options, settings_from, variables
+from edge_audiokv.cli.options import Share, engine_options, settings_from, variables
 from edge_audiokv.cli.wording import as_flags
 
 _SOURCES = {
@@ -73,11 +73,14 @@ def _winners(ctx: click.Context) -> dict[str, Any]:
             continue
         source = ctx.get_parameter_source(name)
         winner = _SOURCES.get(source, "default") if source is not None else "default"
-        facts[max(param.opts, key=len)] = f"{_shown(ctx.params[name])} ({winner})"
+        facts[max(param.opts, key=len)] = f"{_shown(param, ctx.params[name])} ({winner})"
     return facts
 
 
-def _shown(value: Any) -> str:
+def _shown(param: click.Parameter, value: Any) -> str:
+    """`value` as it is typed."""
+    if isinstance(param.type, Share) and isinstance(value, float):
+        return f"{100 * value:g}%"
     if isinstance(value, tuple):
         return ", ".join(value) or "none"
     return "automatic" if value is None else str(value)
@@ -105,6 +108,7 @@ def _print(check: Check) -> None:
     voice.tell(f"{'ok' if check.problem is None else 'PROBLEM':<8}{check.name}")
     for name, value in check.facts.items():
         if isinstance(value, Mapping):
+            voice.tell(f"        {name}")
             for part, size in value.items():
                 voice.tell(f"          {part:<22}{size:>12}")
             continue

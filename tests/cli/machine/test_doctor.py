@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any
 
@@ -44,8 +45,28 @@ def test_a_machine_where_all_is_well(command) -> None:
     memory = facts_of(document, "memory")
     assert {"weights", "encoder", "KV pools"} <= set(memory["parts"])
     assert 50 < int(memory["smallest --mem"].removesuffix("MB")) < 1000
+    assert list(memory) == [
+        *("this machine", "smallest --mem", "to listen, ask, serve"),
+        *("--mem", "parts", "sum", "peak RSS"),
+    ]
     assert facts_of(document, "settings")["--mem"] == "4GB (command line)"
     assert facts_of(document, "settings")["--model"] == "smollm2-audio (default)"
+
+
+@pytest.mark.integration
+def test_the_smallest_cap_is_one_that_every_command_takes(command, spoken) -> None:
+    ran = command("doctor", "--no-mic", "--json", "--threads", "1")
+    memory = facts_of(json.loads(ran.out), "memory")
+    for name, fact in (("transcribe", "smallest --mem"), ("listen", "to listen, ask, serve")):
+        ran = command(name, spoken["letter"].path, "--threads", "1", "--mem", memory[fact])
+        assert ran.code == 0 and "wrote" in ran.out + ran.err, ran
+
+
+def test_settings_are_shown_as_they_are_typed(capsys) -> None:
+    _, out = run(capsys, "--no-mic", "-m", "no-such-model", "--kv-budget", "0.415", "--json")
+    assert facts_of(json.loads(out), "settings")["--kv-budget"] == "41.5% (command line)"
+    _, out = run(capsys, "--no-mic", "-m", "no-such-model")
+    assert re.search(r"--kv-budget +100% \(default\)", out)
 
 
 @pytest.mark.integration
