@@ -311,7 +311,7 @@ def remove(entry: ModelEntry, others: list[ModelEntry]) -> int:
     Files that ship with the package or lie in a person's own directory are never touched.
     """
     shared = {cached_path(file) for other in others for file in other.files if file.is_fetched}
-    freed_bytes = forget(entry, _merged_of(entry))
+    freed_bytes = forget(entry, _merged_of(entry), others)
     for file in entry.files:
         if not file.is_fetched or cached_path(file) in shared:
             continue

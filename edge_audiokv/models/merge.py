@@ -24,7 +24,7 @@ from .tried import bound
 
 
 def merge(base: Path, lora: Path, out: Path, progress: Callable[[int, int], None]) -> None:
-    """Write `out` in a process of its own; `progress` is told tensors done and in all.
+    """Write `out` in a process of its own; `progress` is told bytes done and in all.
 
     Raises ModelError if the two do not belong together. `out` appears whole or not at all.
     """
@@ -79,12 +79,14 @@ def write_merged(base: Path, lora: Path, out: Path) -> None:
         raise ValueError("the adapter has weights that the model does not")
 
     # Two passes: layout first, then one tensor at a time, so that memory stays small.
+    total_bytes = 0
     for tensor in weights.tensors:
         if tensor.name in touched:
             shape = [int(n) for n in reversed(tensor.shape)]
             n_bytes = int(np.prod(shape)) // 32 * 34
             stored = gguf.quant_shape_to_byte_shape(shape, q8_0)
             writer.add_tensor_info(tensor.name, stored, np.dtype(np.uint8), n_bytes, q8_0)
+            total_bytes += n_bytes
         else:
             writer.add_tensor_info(
                 tensor.name,
@@ -93,17 +95,21 @@ def write_merged(base: Path, lora: Path, out: Path) -> None:
                 tensor.data.nbytes,
                 tensor.tensor_type,
             )
+            total_bytes += tensor.data.nbytes
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    for index, tensor in enumerate(weights.tensors):
+    done_bytes = 0
+    for tensor in weights.tensors:
         if tensor.name in touched:
             a, b = (_floats(parts[f"{tensor.name}.lora_{half}"]) for half in "ab")
             merged = _floats(tensor) + np.float32(alpha / a.shape[0]) * (b @ a)
-            writer.write_tensor_data(gguf.quants.quantize(merged, q8_0))
+            data = gguf.quants.quantize(merged, q8_0)
         else:
-            writer.write_tensor_data(tensor.data)
-        print(index + 1, len(weights.tensors), flush=True)
+            data = tensor.data
+        writer.write_tensor_data(data)
+        done_bytes += data.nbytes
+        print(done_bytes, total_bytes, flush=True)
     writer.close()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
@@ -64,23 +64,26 @@ def is_sound(
         return False
 
 
-def forget(entry: ModelEntry, path: Path | None = None) -> int:
+def forget(
+    entry: ModelEntry, path: Path | None = None, others: Collection[ModelEntry] = ()
+) -> int:
     """Delete the merged file of `entry` unless another model has use for it; the bytes freed.
 
     A copy of the same name that made the same file, such as an installed model's among the sources,
-    is no other model. `path` is what the files of `entry` merge to, if they are here: it may have
-    been made by a copy alone.
+    is no other model unless it is one of `others`. `path` is what the files of `entry` merge to, if
+    they are here: it may have been made by a copy alone.
     """
     owners, old = _read()
     own = _owner(entry)
     names = {owners[own]} if own in owners else set()
     if path is not None:
         names.add(path.relative_to(_root()).as_posix())
-    label = Path(own).name
+    kept, label = {_owner(other) for other in others} - {own}, Path(own).name
     owners = {
         owner: name
         for owner, name in owners.items()
-        if owner != own and not (name in names and Path(owner).name == label)
+        if owner in kept
+        or (owner != own and not (name in names and Path(owner).name == label))
     }
     freed_bytes = 0
     for name in sorted(names - {*owners.values()}):

@@ -7,17 +7,17 @@ from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
 from rich.progress import (
-    BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
     TaskID,
-    TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 from rich.spinner import Spinner
 from rich.text import Text
 
+from ..bars import FIGURE, bar_columns, has_room
 from ..units import format_bytes, printable
 from .download import Progress as Report
 
@@ -41,12 +41,11 @@ def progress_bar(console: Console | None = None, *, loading: str = "") -> Iterat
     stdout is not touched.
     """
     console = console or Console(stderr=True)
+    figures: list[ProgressColumn] = [DownloadColumn(table_column=FIGURE)]
+    if has_room(console):
+        figures.append(TransferSpeedColumn(table_column=FIGURE))
     bar = _Bars(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
+        *bar_columns(console, *figures, TimeRemainingColumn(table_column=FIGURE)),
         console=console,
         transient=True,
         disable=not console.is_interactive,

@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from edge_audiokv.bars import FIGURE, bar_columns
 from edge_audiokv.cli import voice
 
 manifest_option = click.option(
@@ -55,10 +56,11 @@ def counted(
         yield _plain_lines(total, console)
         return
     with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        *bar_columns(
+            console,
+            MofNCompleteColumn(table_column=FIGURE),
+            TimeRemainingColumn(table_column=FIGURE),
+        ),
         console=console,
         transient=True,
     ) as bar:

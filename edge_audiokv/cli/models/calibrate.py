@@ -166,10 +166,16 @@ def _command() -> str:
 
 @contextmanager
 def _bars() -> Iterator[Report]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    from edge_audiokv.bars import FIGURE, bar_columns
+
     console = voice.console()
+    columns = bar_columns(
+        console,
+        MofNCompleteColumn(table_column=FIGURE),
+        TimeRemainingColumn(table_column=FIGURE),
+    )
     with Progress(*columns, console=console, disable=not console.is_interactive) as progress:
         tasks = {}
 

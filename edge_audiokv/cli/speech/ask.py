@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
 from edge_audiokv.audio.endpoint import EndpointConfig
 from edge_audiokv.audio.files.file import FileSource
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource
+from edge_audiokv.bars import FIGURE, bar_columns
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.options import (
@@ -122,10 +123,11 @@ def _hear(session: Session, source: AudioSource, console: Console) -> list[Final
     """Listen to all of it. The finals are a file's, so their number is bounded by its length."""
     finals: list[Final] = []
     bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} s"),
-        TimeRemainingColumn(),
+        *bar_columns(
+            console,
+            TextColumn("{task.completed:.0f}/{task.total:.0f} s", table_column=FIGURE),
+            TimeRemainingColumn(table_column=FIGURE),
+        ),
         console=console,
         transient=True,
         disable=not console.is_interactive,

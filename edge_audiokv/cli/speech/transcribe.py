@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
 from edge_audiokv.audio.endpoint import EndpointConfig, Segment
 from edge_audiokv.audio.files.file import FileSource
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource
+from edge_audiokv.bars import FIGURE, Cut, bar_columns
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.ending import Terminated
@@ -226,11 +227,12 @@ def _with_progress(
     on_warning: Callable[[str], None],
 ) -> Iterator[Final]:
     bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}{task.fields[of]} s"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}", style="dim", markup=False),
+        *bar_columns(
+            console,
+            TextColumn("{task.completed:.0f}{task.fields[of]} s", table_column=FIGURE),
+            TimeRemainingColumn(table_column=FIGURE),
+            Cut("{task.fields[text]}", style="dim"),
+        ),
         console=console,
         transient=True,
         disable=not console.is_interactive,
@@ -238,6 +240,8 @@ def _with_progress(
     )
     # Where results go to the same screen they stand above the bar, which makes way for each.
     shared = console.is_interactive and sys.stdout is not None and sys.stdout.isatty()
+    # The newest words, beside a name and figures.
+    text_chars = min(50, max(10, (console.width - 34) // 2))
     with bar:
         # What comes raw does not say how long it is.
         total_s = max(source.duration_s, 0.01) if isinstance(source, FileSource) else None
@@ -248,7 +252,7 @@ def _with_progress(
             bar.update(task, completed=segment.start_s)
 
         def on_text(text: str) -> None:
-            bar.update(task, text=text[-50:])
+            bar.update(task, text=text[-text_chars:])
 
         hear = transcriber.transcribe(
             source,
