@@ -38,7 +38,8 @@ def fold(line: str, columns: int, indent: int | None = None) -> str:
     """`line` broken between words, so that none is cut; the last column stays free.
 
     What goes on below is `indent` columns in; by default as far as the second column of a table.
-    A word that no line holds, such as a path, is left for the terminal to break, and to copy whole.
+    A word that is too long to stand there, such as a path, has a line of its own further left. One
+    that no line holds is left for the terminal to break, and to copy whole.
     """
     most = max(1, columns - 1)
     if _cells(line) <= most:
@@ -47,12 +48,16 @@ def fold(line: str, columns: int, indent: int | None = None) -> str:
         row = _ROW.match(line)
         indent = _cells(row[0]) if row else len(line) - len(line.lstrip(" "))
     indent = indent if indent <= most // 2 else 2
+    lead = len(line) - len(line.lstrip(" "))
     lines, used = [""], 0
     for space, word in re.findall(r"(\s*)(\S+)", line):
         cells = _cells(word)
-        if used > indent and used + len(space) + cells > most and cells <= most - indent:
-            lines.append(" " * indent)
-            space, used = "", indent
+        if used + len(space) + cells > most:
+            places = (place for place in (indent, lead + 2, 0) if place <= indent)
+            start = next((place for place in places if place + cells <= most), None)
+            if start is not None and used > start:
+                lines.append(" " * start)
+                space, used = "", start
         lines[-1] += space + word
         used += len(space) + cells
         if used > columns:  # the terminal has broken it

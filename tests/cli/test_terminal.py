@@ -58,6 +58,16 @@ def test_nothing_moves_where_others_write(spoken, run: str) -> None:
     assert b"\x1b" not in terminal.raw
 
 
+@pytest.mark.parametrize("command", [["models", "show"], ["doctor", "--no-mic", "-m", "none"]])
+def test_rows_with_paths_fit_eighty_columns(command: list[str]) -> None:
+    cache = "/nowhere/" + "c" * 18  # the longest path below it fills a line
+    with Terminal(*command, lines=60, EDGE_AUDIOKV_CACHE=cache) as terminal:
+        terminal.finish()
+        lines = terminal.lines
+    assert any(cache in line for line in lines)
+    assert all(len(line) < 80 for line in lines), lines
+
+
 def test_a_document_is_whole_above_the_bars(spoken) -> None:
     paths = [spoken[name].path for name in ("letter", "garden")]
     with Terminal("transcribe", *paths, "-f", "json", columns=80) as terminal:

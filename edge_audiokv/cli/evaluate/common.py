@@ -90,4 +90,7 @@ def _plain_lines(total: int, console: Console) -> Callable[[str], None]:
 
 def show(document: Any, lines: Sequence[str], *, as_json: bool) -> None:
     """Print the result: the JSON-ready `document`, or `lines` for people."""
-    click.echo(json.dumps(document, ensure_ascii=False) if as_json else "\n".join(lines))
+    if as_json:
+        click.echo(json.dumps(document, ensure_ascii=False))
+    else:
+        voice.tell("\n".join(lines))

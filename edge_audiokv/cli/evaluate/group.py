@@ -123,20 +123,28 @@ def wer_command(
     show([report.to_dict() for report in reports], report_lines(reports), as_json=as_json)
 
 
+# With it a line fits the usual 80 columns.
+_NAME_CELLS = 16
+
+
 def report_lines(reports: Sequence[WerReport]) -> list[str]:
     """The reports side by side, one a line."""
     first = reports[0]
     lines = [
         f"{first.clips} clips, {first.audio_s / 60:.1f} min, {first.words} words",
-        f"{'':<20}{'WER':>7}  {'95 %':>13}  {'loop cut':>8}  {'sub':>5} {'del':>5} {'ins':>5}"
-        f"  {'guarded':>7}  {'RTF':>5}",
+        f"{'':<{_NAME_CELLS}}{'WER':>7} {'95 %':>13} {'loop cut':>8} {'sub':>5} {'del':>5}"
+        f" {'ins':>5} {'guarded':>7} {'RTF':>6}",
     ]
     for report in reports:
+        name = report.name
+        if len(name) >= _NAME_CELLS:  # as of a folder
+            lines.append(name)
+            name = ""
         interval = f"{report.wer_low:.1%}-{report.wer_high:.1%}"
         lines.append(
-            f"{report.name:<20}{report.wer:>7.1%}  {interval:>13}  {report.wer_loop_cut:>8.1%}"
-            f"  {report.substitutions:>5} {report.deletions:>5} {report.insertions:>5}"
-            f"  {report.guarded_clips:>7}  {report.realtime_factor:>5.3f}"
+            f"{name:<{_NAME_CELLS}}{report.wer:>7.1%} {interval:>13} {report.wer_loop_cut:>8.1%}"
+            f" {report.substitutions:>5} {report.deletions:>5} {report.insertions:>5}"
+            f" {report.guarded_clips:>7} {report.realtime_factor:>6.3f}"
         )
     if len(first.by_speaker) > 1:
         for speaker in first.by_speaker:

@@ -138,7 +138,7 @@ def model(facts: dict[str, Any], name: str) -> None:
     for file in entry.files:
         path = download.local_path(entry, file)
         here = "" if path.is_file() else ", not here"
-        facts[file.role] = f"{path} sha256 {(file.sha256 or 'not stated')[:12]}{here}"
+        facts[file.role] = f"sha256 {(file.sha256 or 'not stated')[:12]}, {path}{here}"
     if not download.is_present(entry):
         raise ModelError(
             f"files of {entry.name} are missing or have the wrong size.",

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from edge_audiokv.cli.evaluate.group import evaluate, report_lines
 from edge_audiokv.errors import InputError
 from edge_audiokv.eval import wer
+from edge_audiokv.eval.anchor import NAME as ANCHOR_NAME
 from edge_audiokv.eval.wer import Hypothesis, Utterance
 
 CLIPS = Path(__file__).resolve().parents[2] / "data" / "manifest.jsonl"
@@ -32,6 +33,16 @@ def test_reports_stand_side_by_side_with_a_line_a_speaker() -> None:
     assert lines[2].split()[:2] == ["ours", "20.0%"]
     assert lines[3].split()[:2] == ["other", "60.0%"]
     assert lines[4] == "  ann: ours 25.0%  other 75.0%"
+
+
+@pytest.mark.parametrize("name", ["smollm2-audio", ANCHOR_NAME, "/home/me/models/my-own-model"])
+def test_a_report_fits_eighty_columns(name: str) -> None:
+    worst = report(name, ("ann", "red " * 9999, "a " * 20000))
+    _, head, *rest = report_lines([worst])
+    assert all(len(line) < 80 for line in (head, *rest)), rest
+    assert " ".join(rest).split()[0] == name and rest[-1].endswith("0.000")
+    # Figures stand under what they are.
+    assert len(rest[-1]) == len(head) and head.endswith("RTF")
 
 
 def test_wrong_options_are_usage_errors(tmp_path: Path) -> None:
