@@ -6,6 +6,7 @@ python scripts/assistant.py talk.flac --ask "What was decided?"
 """
 
 import argparse
+import sys
 
 import edge_audiokv
 from edge_audiokv.events import Answer, Final, SessionEnded, Warned
@@ -43,4 +44,5 @@ if __name__ == "__main__":
     try:
         main()
     except edge_audiokv.errors.EdgeAudioKVError as error:
-        raise SystemExit(f"assistant: {error}") from None
+        print(f"assistant: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

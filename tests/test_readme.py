@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import click
@@ -62,6 +63,17 @@ def test_every_command_is_understood(words: list[str]) -> None:
         assert found is not None, words
         command, words = found, words[1:]
     command.make_context("edge-audiokv", list(words))
+
+
+def test_what_installing_takes_is_said_alike() -> None:
+    """In README.md, in the help of scripts/install, and in the package itself."""
+    script = (ROOT / "scripts/install").read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needs = README.partition("## Try it")[2].partition("```")[0]
+    version = project["requires-python"].removeprefix(">=")
+    assert f"Python {version} or newer" in needs and f"({version} or newer)" in script
+    (minutes,) = re.findall(r"about (\w+) minutes", needs)
+    assert re.findall(r"about\n# (\w+) minutes", script) == [minutes]
 
 
 def test_one_form_of_the_command_throughout() -> None:

@@ -96,6 +96,21 @@ class Group(_Ours, click.Group):
     command_class = Command
     group_class = type
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib  # for who mistypes
+
+            names = self.list_commands(ctx)
+            close = difflib.get_close_matches(args[0], names, 1)
+            meant = f" Did you mean {close[0]}?" if close else ""
+            raise click.UsageError(
+                f"{error.message}{meant} The commands are: {', '.join(names)}.", ctx
+            ) from None
+
 
 def heading_of(param: click.Parameter) -> str:
     """Under which heading a help shows it."""

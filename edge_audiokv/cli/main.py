@@ -82,15 +82,6 @@ class LazyGroup(Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, row[2]) for name, row in COMMANDS.items()])
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            names = ", ".join(COMMANDS)
-            raise click.UsageError(f"{error.message} The commands are: {names}.", ctx) from None
-
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if not value or ctx.resilient_parsing:
@@ -137,7 +128,14 @@ def cli() -> None:
 
 def _usage(error: click.ClickException) -> str:
     """A wrong command line in one line, with the way to its help."""
-    message = clipped(printable(error.format_message()), MOST_CHARS)
+    text = error.format_message()
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        import difflib  # for who mistypes
+
+        # click names whatever is a little alike.
+        (close,) = difflib.get_close_matches(error.option_name, error.possibilities, 1)
+        text = f"{error.message} Did you mean {close}?"
+    message = clipped(printable(text), MOST_CHARS)
     message += "" if message.endswith((".", "?")) else "."
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is None:

@@ -87,13 +87,21 @@ def local_path(entry: ModelEntry, file: ModelFile) -> Path:
 
 def is_present(entry: ModelEntry) -> bool:
     """True if every file is here with its stated size. Cheap: nothing is read."""
-    for file in entry.files:
-        path = local_path(entry, file)
-        if not os.path.isfile(path):
-            return False
-        if file.size_bytes is not None and path.stat().st_size != file.size_bytes:
-            return False
-    return True
+    return all(_is_here(entry, file) for file in entry.files)
+
+
+def missing_bytes(entry: ModelEntry) -> int:
+    """Bytes of the files that are still to be fetched."""
+    return sum(
+        file.size_bytes or 0
+        for file in entry.files
+        if file.is_fetched and not _is_here(entry, file)
+    )
+
+
+def _is_here(entry: ModelEntry, file: ModelFile) -> bool:
+    path = local_path(entry, file)
+    return os.path.isfile(path) and file.size_bytes in (None, path.stat().st_size)
 
 
 def ensure(

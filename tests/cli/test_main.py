@@ -40,6 +40,25 @@ def test_an_unknown_command_lists_the_known_ones(capsys: pytest.CaptureFixture[s
     assert "transcribe" in error
 
 
+@pytest.mark.parametrize(
+    ("words", "meant", "other"),
+    [
+        (["transcrbe", "x.flac"], "Did you mean transcribe?", "listen?"),
+        (["models", "lst"], "Did you mean list? The commands are: list, ", "show?"),
+        (["transcribe", "x.flac", "--fromat", "srt"], "Did you mean --format?", "--raw"),
+        (["eval", "wer", "--manifst", "x"], "Did you mean --manifest?", "'"),
+    ],
+)
+def test_what_is_misspelt_has_one_that_is_meant(
+    capsys: pytest.CaptureFixture[str], words: list[str], meant: str, other: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    err = capsys.readouterr().err
+    assert ended.value.code == 2 and err.count("\n") == 1
+    assert meant in err and other not in err.partition("Did you")[2]
+
+
 def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
     code = (
         "import sys\n"

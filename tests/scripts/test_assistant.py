@@ -39,7 +39,8 @@ def test_it_writes_down_what_it_hears_and_answers() -> None:
 
 def test_what_goes_wrong_is_one_line() -> None:
     done = run("missing.wav")
-    assert done.returncode == 1 and done.stdout == ""
+    # The code that the command would end with.
+    assert done.returncode == edge_audiokv.errors.InputError.exit_code and done.stdout == ""
     assert done.stderr.splitlines() == ["assistant: There is no file missing.wav. Check the name."]
 
 

@@ -58,7 +58,10 @@ def list_command(as_json: bool) -> None:
         return
     for entry in entries:
         mark = "*" if entry.name == catalog.DEFAULT_MODEL else " "
-        voice.tell(f"{mark} {entry.name:<20} {_state(entry):<12} {format_bytes(entry.size_bytes)}")
+        size, missing_bytes = format_bytes(entry.size_bytes), download.missing_bytes(entry)
+        if missing_bytes:
+            size += f", {format_bytes(missing_bytes)} of it to fetch"
+        voice.tell(f"{mark} {entry.name:<20} {_state(entry):<12} {size}")
         voice.tell(f"    {entry.summary}")
 
 
@@ -188,6 +191,7 @@ def _summary(entry: ModelEntry) -> dict[str, Any]:
         "state": _state(entry),
         "present": download.is_present(entry),
         "size_bytes": entry.size_bytes,
+        "missing_bytes": download.missing_bytes(entry),
         "languages": list(entry.languages),
         "summary": entry.summary,
     }

