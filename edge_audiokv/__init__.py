@@ -19,6 +19,8 @@ from __future__ import annotations
 import os
 from importlib import import_module
 
+from edge_audiokv.version import __version__
+
 # As in typing, which takes as long to import as all else here: the command can end quietly on a
 # signal only from where it starts.
 TYPE_CHECKING = False
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
     from edge_audiokv.engine.session_settings import SessionSettings
     from edge_audiokv.engine.settings import EngineSettings
     from edge_audiokv.engine.transcriber import Transcriber
-
-__version__ = "0.1.0"
 
 # Official onnxruntime builds (from 1.29) report every model load to their maker, under a lasting
 # device id. What listens in a room tells nobody; who wants that on sets the variable to 0.

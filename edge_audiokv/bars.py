@@ -1,4 +1,4 @@
-"""Bars on a terminal, a row each: what they are of is cut where there is no room, never a figure."""
+"""Bars on a terminal, a row each: where there is no room a name is cut, and never a figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that was fetched or made here, for whichever model or build: how much it is, and away with it.
+"""All that was fetched or made here, for any model or build: how much it is, and away with it.
 
 What is deleted has a place and a name that we give: a cache may lie in a folder with other things.
 """

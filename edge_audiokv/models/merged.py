@@ -64,9 +64,7 @@ def is_sound(
         return False
 
 
-def forget(
-    entry: ModelEntry, path: Path | None = None, others: Collection[ModelEntry] = ()
-) -> int:
+def forget(entry: ModelEntry, path: Path | None = None, others: Collection[ModelEntry] = ()) -> int:
     """Delete the merged file of `entry` unless another model has use for it; the bytes freed.
 
     A copy of the same name that made the same file, such as an installed model's among the sources,
@@ -82,8 +80,7 @@ def forget(
     owners = {
         owner: name
         for owner, name in owners.items()
-        if owner in kept
-        or (owner != own and not (name in names and Path(owner).name == label))
+        if owner in kept or (owner != own and not (name in names and Path(owner).name == label))
     }
     freed_bytes = 0
     for name in sorted(names - {*owners.values()}):

@@ -23,9 +23,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from edge_audiokv import __version__
 from edge_audiokv.errors import NativeError
 from edge_audiokv.native import bindings
+from edge_audiokv.version import __version__
 
 log = logging.getLogger("edge_audiokv.native")
 log.addHandler(logging.NullHandler())

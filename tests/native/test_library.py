@@ -19,7 +19,6 @@ from edge_audiokv.native.stock import has_unpatched
 
 from . import tiny
 
-
 TELL = """
 from edge_audiokv.errors import NativeError
 from edge_audiokv.native import library

@@ -27,9 +27,7 @@ def test_a_table_goes_on_under_its_second_column() -> None:
 def test_a_path_that_fits_no_column_has_a_line_of_its_own() -> None:
     path = "/root/.cache/edge-audiokv/files/b179c9523d0e/" + "b" * 20
     row = f"        llm                     {path} sha256 b179c9523d0e"
-    assert fold(row, 80) == (
-        f"        llm\n          {path}\n{' ' * 32}sha256 b179c9523d0e"
-    )
+    assert fold(row, 80) == (f"        llm\n          {path}\n{' ' * 32}sha256 b179c9523d0e")
     longer = path + "c" * 10
     assert fold(row.replace(path, longer), 80).split("\n")[1] == longer
     # In a sentence it goes on where the sentence does.

@@ -191,7 +191,8 @@ def test_what_a_pipe_gives_to_the_same_screen_meets_no_panel() -> None:
     records = [line for line in lines if line.startswith("{")]
     assert sum(json.loads(record)["type"] == "final" for record in records) == 2
     loading, asking, summary = (line for line in lines if line not in records)
-    assert loading == "loading smollm2-audio ..." and asking.startswith("listening; type a question")
+    assert loading == "loading smollm2-audio ..."
+    assert asking.startswith("listening; type a question")
     assert summary.startswith("2 segments")
 
 
