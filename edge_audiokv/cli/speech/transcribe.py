@@ -141,8 +141,12 @@ def transcribe(
             failed = None
             for name, source, target in zip(names, sources, targets, strict=True):
                 try:
-                    # Whoever finds a file in the folder takes it for finished.
-                    with open_output(target, format_name, whole=True, **writing) as writer:
+                    # Whoever finds a file in the folder takes it for finished: who breaks off is
+                    # told which is not.
+                    with (
+                        open_output(target, format_name, whole=True, **writing) as writer,
+                        _telling_what_is_kept(str(target), writer),
+                    ):
                         hear.into(writer, name, source)
                     voice.note(f"{printable(name)} -> {printable(str(target))}")
                 except InputError as error:

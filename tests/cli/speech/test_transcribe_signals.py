@@ -56,6 +56,25 @@ def test_who_breaks_off_is_told_what_a_file_holds(command, hour, tmp_path) -> No
     assert target.read_text().endswith("\n")
 
 
+def test_who_breaks_off_is_told_which_file_of_a_folder_is_not_finished(
+    command, hour, spoken, tmp_path
+) -> None:
+    short, folder = spoken["letter"].path, tmp_path / "texts"
+    with command.start("transcribe", short, hour, "--output-dir", folder, "-f", "text") as process:
+        assert process.stderr is not None
+        told = process.stderr.readline()
+        deadline = time.monotonic() + 120
+        while not any(path.stat().st_size > 100 for path in folder.iterdir()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        err = process.stderr.read()
+    assert process.returncode == 130
+    assert told.strip().endswith(str(folder / f"{short.stem}.txt"))
+    assert f"broken off: {folder / 'hour.txt'} holds what was said until" in err
+    assert sorted(path.name for path in folder.iterdir()) == ["hour.txt", f"{short.stem}.txt"]
+
+
 @pytest.mark.parametrize(("name", "older"), [("t.srt", None), ("t.json", "older")])
 def test_who_breaks_off_before_the_first_words_is_told_so(
     command, tmp_path, name: str, older: str | None
