@@ -1,0 +1,1 @@
+"""Checkpoints of real audio LLMs into models of this program; needs the `convert` extra."""

@@ -1,0 +1,144 @@
+"""From a checkpoint to a folder that every command takes with -m."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_audiokv.families import checks, export, llm
+from edge_audiokv.families.entry import Written, entry_text
+from edge_audiokv.families.growing import check_room, check_target, growing_folder
+from edge_audiokv.families.llm import Progress
+from edge_audiokv.families.plan import Plan
+from edge_audiokv.models.catalog import TOML_NAME
+from edge_audiokv.models.entry import read_entry
+
+ENCODER, LLM = "encoder.onnx", "llm.{}.gguf"
+# Room for a question of a person's beside what the prompt has anyway.
+_QUESTION_TOKENS, _LEAST_TOKENS = 32, 64
+_KV_BYTES = 2  # f16
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a conversion will cost, about. `kv_bytes_per_second` is of all rows in f16."""
+
+    family: str
+    llm_type: str
+    encoder_type: str
+    llm_bytes: int
+    encoder_bytes: int
+    disk_bytes: int
+    memory_bytes: int
+    kv_bytes_per_second: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was made. `difference` is the graph's to the reference, in deviations of its rows."""
+
+    folder: Path
+    name: str
+    family: str
+    files: tuple[tuple[str, str, int], ...]
+    """Role, name and bytes."""
+    difference: float
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        files = [
+            dict(zip(("role", "name", "size_bytes"), file, strict=True)) for file in self.files
+        ]
+        return {**vars(self), "folder": str(self.folder), "files": files, "notes": list(self.notes)}
+
+
+def estimate(plan: Plan, llm_type: str, encoder_type: str | None) -> Estimate:
+    """Sizes before anything is written. Raises InputError for a type that there is not."""
+    llm_type = llm.check_type(llm_type)
+    encoder_type = export.check_type(encoder_type or export.default_type(plan.tower_count))
+    llm_bytes = llm.estimated_bytes(plan.language, llm_type)
+    encoder_bytes = export.estimated_bytes(plan.tower_count, encoder_type)
+    whole = export.estimated_bytes(plan.tower_count, "f32")
+    on_the_way = 0 if llm_type in llm.DIRECT else llm.estimated_bytes(plan.language, "F16")
+    config = plan.language.config
+    heads = int(config.get("num_key_value_heads") or config["num_attention_heads"])
+    size = int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
+    row_bytes = 2 * int(config["num_hidden_layers"]) * heads * size * _KV_BYTES
+    largest = max(stored.count for stored in plan.language.checkpoint.tensors.values())
+    return Estimate(
+        family=plan.family,
+        llm_type=llm_type,
+        encoder_type=encoder_type,
+        llm_bytes=llm_bytes,
+        encoder_bytes=encoder_bytes,
+        disk_bytes=encoder_bytes + llm_bytes + max(2 * whole, on_the_way),
+        # The tower with its graph and a copy that is written, or the largest tensor thrice.
+        memory_bytes=max(3 * whole, 12 * largest) + (1 << 30),
+        kv_bytes_per_second=round(row_bytes * plan.sound.tokens_per_second),
+    )
+
+
+def convert(
+    plan: Plan,
+    folder: Path,
+    *,
+    llm_type: str = "Q4_K_M",
+    encoder_type: str | None = None,
+    threads: int = 1,
+    progress: Progress = lambda what, done, total: None,
+) -> Converted:
+    """Make `folder`, whole or not at all; without `encoder_type` the tower's size decides.
+
+    Raises InputError for an unknown type, ModelError if what was made is not what the checkpoint
+    says, OutputError if there is no room or something lies there already.
+    """
+    expected = estimate(plan, llm_type, encoder_type)
+    check_target(folder)
+    check_room(folder, expected.disk_bytes)
+    with growing_folder(folder) as part:
+        encoder, difference = _encoder(plan, part, expected.encoder_type, progress)
+        language = part / LLM.format(expected.llm_type)
+        llm.write_llm(
+            plan.language, language, expected.llm_type, threads=threads, progress=progress
+        )
+        progress("check", 0, 1)
+        architecture, prompt_tokens = checks.check_llm(language, plan)
+        files = [
+            Written(role, path, plan.licences["encoder"])
+            for role, path in zip(("encoder", "encoder-data"), encoder, strict=False)
+        ]
+        files.append(Written("llm", language, plan.licences["llm"]))
+        text = entry_text(
+            plan,
+            folder.absolute().name,
+            files,
+            architecture=architecture,
+            max_tokens=max(_LEAST_TOKENS, prompt_tokens + _QUESTION_TOKENS),
+        )
+        (part / TOML_NAME).write_text(text, encoding="utf-8")
+        entry = read_entry(part / TOML_NAME)
+        sizes = tuple((file.role, file.path.name, file.path.stat().st_size) for file in files)
+        progress("check", 1, 1)
+    return Converted(folder, entry.name, plan.family, sizes, difference, plan.notes)
+
+
+def _encoder(
+    plan: Plan, part: Path, type_name: str, progress: Progress
+) -> tuple[tuple[Path, ...], float]:
+    """The encoder's files, and how far its graph is from the tower."""
+    progress("read the audio tower", 0, 3)
+    tower = plan.tower().eval()
+    progress("write the encoder", 1, 3)
+    files = export.write_encoder(tower, part / ENCODER, type_name)
+    progress("compare the encoder", 2, 3)
+    difference = checks.graph_difference(tower, files[0], plan)
+    if type_name == "f32":
+        checks.check_graph(difference, files[0])
+    progress("compare the encoder", 3, 3)
+    return files, difference

@@ -1,0 +1,110 @@
+"""Write the language model of a checkpoint as a GGUF, in a process of its own.
+
+llama.cpp's converter reads the tensors one by one; what it imports and holds is not the caller's:
+
+    python -m edge_audiokv.families.split JOB.json
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+# Pre-tokenizers of byte-level BPE by their own split pattern, under llama.cpp's names. It knows
+# tokenizers by a hash of what they make of a text, which every added token changes.
+PATTERNS = {
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+": "llama-bpe",
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+": "qwen2",
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+": "tekken",
+}
+
+
+class Refused(Exception):
+    """Why the language model cannot be written."""
+
+
+def find_pattern(tokenizer: dict[str, Any]) -> str | None:
+    """llama.cpp's name for the pre-tokenizer in a tokenizer.json, or None."""
+    steps = tokenizer.get("pre_tokenizer") or {}
+    for step in [steps, *(steps.get("pretokenizers") or ())]:
+        pattern = (step.get("pattern") or {}).get("Regex")
+        if pattern is not None:
+            return PATTERNS.get(pattern)
+    return None
+
+
+def renamed(name: str, prefixes: list[list[str]]) -> str | None:
+    """A tensor's name in the plain architecture, or None if it is not the language model's."""
+    for old, new in prefixes:
+        if name.startswith(old):
+            return new + name[len(old) :]
+    return None
+
+
+def _convert(job: dict[str, Any]) -> None:
+    sys.path[:0] = [job["converter"], str(Path(job["converter"]) / "gguf-py")]
+    conversion: Any = importlib.import_module("conversion")
+    gguf: Any = importlib.import_module("gguf")
+    torch: Any = importlib.import_module("torch")
+    folder = Path(job["folder"])
+    tokenizer_path = folder / "tokenizer.json"
+    byte_level, pattern = False, None
+    if tokenizer_path.is_file():
+        tokenizer = json.loads(tokenizer_path.read_text(encoding="utf-8"))
+        model = tokenizer.get("model") or {}
+        byte_level = model.get("type") == "BPE" and not model.get("byte_fallback")
+        pattern = find_pattern(tokenizer)
+    base: Any = conversion.get_model_class(job["architecture"], mmproj=False)
+
+    class Split(base):  # type: ignore[misc]
+        model_arch = base.model_arch
+
+        @classmethod
+        def filter_tensors(cls, item: tuple[str, Any]) -> Any:
+            name = renamed(item[0], job["prefixes"])
+            return None if name is None else super().filter_tensors((name, item[1]))
+
+        def set_vocab(self) -> None:
+            if byte_level:
+                self._set_vocab_gpt2()
+            elif (folder / "tekken.json").is_file() and not tokenizer_path.is_file():
+                super().set_vocab()
+            else:
+                raise Refused("its tokenizer is no byte-level BPE")
+
+        def get_vocab_base_pre(self, tokenizer: Any) -> str:
+            try:
+                return str(super().get_vocab_base_pre(tokenizer))
+            except NotImplementedError:
+                if pattern is None:
+                    raise Refused("llama.cpp does not know its tokenizer") from None
+                return pattern
+
+    kind = gguf.LlamaFileType[job["ftype"]]
+    with torch.inference_mode():
+        Split(folder, kind, Path(job["target"]), hparams=job["config"]).write()
+
+
+def _main(path: str) -> int:
+    try:
+        _convert(json.loads(Path(path).read_text(encoding="utf-8")))
+    except OSError as error:
+        print(f"cannot be written: {error.strerror or error}", file=sys.stderr)
+        return 3
+    except Exception as error:  # the converter raises whatever it likes
+        lines = str(error).strip().splitlines() or [""]
+        kind = "" if isinstance(error, Refused) else f"{type(error).__name__}: "
+        print(f"{kind}{lines[0]}", file=sys.stderr)
+        return 4
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1]))

@@ -1,0 +1,92 @@
+"""Voxtral: Whisper's encoder over whole windows of 30 s, four frames a row, nothing hidden."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from edge_audiokv.families.checkpoint import Checkpoint
+from edge_audiokv.families.language import plain
+from edge_audiokv.families.layers import Stem, check_tower
+from edge_audiokv.families.mel import HOP, RATE_HZ, LogMel
+from edge_audiokv.families.plan import Plan, Sound, Wording
+
+_TOWER = ("model.audio_tower.", "audio_tower.")
+_PROJECTOR = ("model.multi_modal_projector.", "multi_modal_projector.")
+
+
+class Projector(nn.Module):
+    """Frames [1, n, width] -> rows [1, n * width / inner, out]."""
+
+    def __init__(self, inner: int, out: int) -> None:
+        super().__init__()
+        self.inner = inner
+        self.linear_1 = nn.Linear(inner, out, bias=False)
+        self.linear_2 = nn.Linear(out, out, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        stacked = x.reshape(1, -1, self.inner)
+        rows: Tensor = self.linear_2(nn.functional.gelu(self.linear_1(stacked)))
+        return rows
+
+
+class Tower(nn.Module):
+    """Samples [1, S] up to a window -> the rows of a whole one; the rest is silence."""
+
+    def __init__(self, config: dict[str, Any], out: int) -> None:
+        super().__init__()
+        self.samples = 2 * HOP * config["max_source_positions"]
+        self.mel = LogMel(config["num_mel_bins"])
+        self.audio_tower = Stem(config)
+        self.multi_modal_projector = Projector(config["encoder_ffn_dim"], out)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        padded = nn.functional.pad(audio, (0, self.samples))[:, : self.samples]
+        rows: Tensor = self.multi_modal_projector(self.audio_tower(self.mel(padded)))
+        return rows
+
+
+def read(checkpoint: Checkpoint) -> Plan:
+    config = checkpoint.config
+    text = config["text_config"]
+    # Its encoder's configuration has other names for the same.
+    audio = {
+        **config["audio_config"],
+        "d_model": config["audio_config"]["hidden_size"],
+        "encoder_layers": config["audio_config"]["num_hidden_layers"],
+        "encoder_attention_heads": config["audio_config"]["num_attention_heads"],
+        "encoder_ffn_dim": config["audio_config"]["intermediate_size"],
+    }
+    check_tower({**audio, "activation_function": config.get("projector_hidden_act", "gelu")})
+    check_tower(audio)
+    language = plain(checkpoint, text)
+    window_s = 2 * HOP * audio["max_source_positions"] / RATE_HZ
+    rows = audio["max_source_positions"] * audio["d_model"] // audio["encoder_ffn_dim"]
+
+    def tower() -> nn.Module:
+        made = Tower(audio, text["hidden_size"])
+        checkpoint.fill(made.audio_tower, *_TOWER)
+        checkpoint.fill(made.multi_modal_projector, *_PROJECTOR)
+        return made
+
+    return Plan(
+        family="Voxtral",
+        sound=Sound(
+            tokens_per_second=rows / window_s,
+            max_audio_s=window_s,
+            token_rule="windows",
+            block_s=window_s,
+        ),
+        wording=Wording(
+            template="[INST][BEGIN_AUDIO]{audio}{question}[/INST]",
+            end_of_turn="</s>",
+            question="Transcribe the audio.",
+            add_bos=True,
+        ),
+        language=language,
+        tower=tower,
+        tower_count=checkpoint.count(*_TOWER, *_PROJECTOR),
+        licences=dict.fromkeys(("encoder", "llm"), checkpoint.licence),
+        notes=("A short sound costs a whole window of rows, as its makers run it.",),
+    )

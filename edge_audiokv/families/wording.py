@@ -1,0 +1,70 @@
+"""Prompts that a tokenizer's own chat template writes, split where the sound goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edge_audiokv.errors import ModelError
+from edge_audiokv.families.plan import Wording
+
+_ANSWER = "ANSWER"
+# Llama's template writes today's date; what is written down for good says its own default.
+_DATE = "26 Jul 2024"
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder. Raises ModelError."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(
+            str(folder), trust_remote_code=False, local_files_only=True
+        )
+    except Exception as error:  # transformers raises many kinds
+        lines = str(error).strip().splitlines() or ["no reason given"]
+        raise ModelError(
+            f"The tokenizer in {folder} cannot be read: {lines[0].rstrip('.')}.",
+            cure="Download tokenizer.json and tokenizer_config.json of the checkpoint again.",
+        ) from None
+
+
+def from_chat_template(folder: Path, user: str, question: str) -> Wording:
+    """What the chat template makes of one turn whose user says `user`, with its {audio}.
+
+    Raises ModelError if there is no template, or if it changes what the user says.
+    """
+    tokenizer = load_tokenizer(folder)
+    asked = [{"role": "user", "content": user}]
+    answered = [*asked, {"role": "assistant", "content": _ANSWER}]
+    try:
+        opened = _render(tokenizer, asked, True)
+        closed = _render(tokenizer, answered, False)
+    except Exception as error:  # templates are programs of others
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(
+            f"The chat template in {folder} cannot be used: {lines[0].rstrip('.')}.",
+            cure="Take the folder of an instruct model, with its tokenizer_config.json.",
+        ) from None
+    end = closed.rpartition(_ANSWER)[2] if _ANSWER in closed else ""
+    if user not in opened or not end:
+        raise ModelError(
+            f"The chat template in {folder} does not keep what a turn says.",
+            cure="Take the folder of an instruct model, with its tokenizer_config.json.",
+        )
+    bos = tokenizer.bos_token or ""
+    begins = bool(bos) and opened.startswith(bos)
+    return Wording(
+        template=opened.removeprefix(bos) if begins else opened,
+        end_of_turn=end,
+        question=question,
+        add_bos=begins,
+    )
+
+
+def _render(tokenizer: Any, turns: list[dict[str, str]], opening: bool) -> str:
+    return str(
+        tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=opening, date_string=_DATE
+        )
+    )
