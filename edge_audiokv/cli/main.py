@@ -30,7 +30,7 @@ COMMANDS = {
         "Serve OpenAI's HTTP interface to programs on this machine.",
     ),
     "mcp": ("speech.mcp", "command", "Let an assistant look up what was said."),
-    "models": ("models.cached", "models", "List, fetch, inspect and remove models."),
+    "models": ("models.cached", "models", "List, fetch, convert, inspect and remove models."),
     "pull": ("models.cached", "pull", "Fetch a model into the cache."),
     "devices": ("machine.devices", "devices", "List the microphones."),
     "doctor": ("machine.doctor", "doctor", "Look at this machine, and at what it lacks."),

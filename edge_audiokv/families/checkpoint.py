@@ -29,7 +29,7 @@ class Checkpoint:
         if not (folder / "config.json").is_file():
             raise InputError(
                 f"{folder} holds no config.json.",
-                cure="Give the folder of a checkpoint as the hub has it: config, tokenizer, weights.",
+                cure="Give a checkpoint's folder as the hub has it, with its config and tokenizer.",
             )
         self.raw = read_json(folder / "config.json")
 

@@ -23,7 +23,6 @@ _TEXTS = (
     "The quick brown fox, said: \"it's 3.14 or 1,024!\" We're done\n\n  twice  over.",
     "Grüße an Änne — 你好,世界 123456 привет мир 😀 नमस्ते\t(مرحبا)\r\n x_y = [0]*3;",
 )
-_OWN_TOKENS = ("<|", "[INST", "[/INST", "[BEGIN")
 
 
 def graph_difference(tower: nn.Module, path: Path, plan: Plan) -> float:

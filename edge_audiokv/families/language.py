@@ -27,6 +27,9 @@ INSIDE = (
     ("model.language_model.", "model."),
     ("language_model.lm_head.", "lm_head."),
     ("language_model.model.", "model."),
+    ("model.layers.", "model.layers."),
+    ("model.embed_tokens.", "model.embed_tokens."),
+    ("model.norm.", "model.norm."),
     ("lm_head.", "lm_head."),
 )
 ALONE = (("model.", "model."), ("lm_head.", "lm_head."))

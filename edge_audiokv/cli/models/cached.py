@@ -9,7 +9,7 @@ import click
 
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Command, Group
-from edge_audiokv.cli.models import plan
+from edge_audiokv.cli.models import convert, plan
 from edge_audiokv.models import catalog, download, emptying
 from edge_audiokv.models.cache import cache_directory
 from edge_audiokv.models.entry import ModelEntry
@@ -29,13 +29,13 @@ _name_argument = click.argument(
 
 @click.group(cls=Group)
 def models() -> None:
-    """List, fetch, inspect and remove models.
+    """List, fetch, convert, inspect and remove models.
 
     \b
     Examples:
       edge-audiokv models list
       edge-audiokv models pull smollm2-audio
-      edge-audiokv models show ./my-model --json
+      edge-audiokv models convert Qwen3-ASR-0.6B-hf -o qwen3-asr
 
     A MODEL is a name of the list or a directory with a model.toml.
     EDGE_AUDIOKV_CACHE moves the cache; EDGE_AUDIOKV_OFFLINE=1 fetches nothing.
@@ -175,6 +175,7 @@ def rm_command(ctx: click.Context, /, name: str | None, everything: bool, as_jso
         )
 
 
+models.add_command(convert.command)
 models.add_command(plan.command)
 
 

@@ -1,0 +1,178 @@
+"""`edge-audiokv models convert`: a checkpoint of a real audio LLM into a model of this program."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from edge_audiokv.cli import voice
+from edge_audiokv.cli.command import Command
+from edge_audiokv.families import packages
+from edge_audiokv.native.threads import usable_cores
+from edge_audiokv.output.place import check_name
+from edge_audiokv.units import format_bytes, printable
+
+if TYPE_CHECKING:
+    from edge_audiokv.families.convert import Converted, Estimate
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.command("convert", cls=Command)
+@click.argument("folder", metavar="FOLDER", type=_FOLDER)
+@click.option(
+    "-o",
+    "--output-dir",
+    type=_FOLDER,
+    required=True,
+    metavar="DIR",
+    help="The folder to make; its name is the model's.",
+)
+@click.option(
+    "--type",
+    "llm_type",
+    default="Q4_K_M",
+    show_default=True,
+    metavar="TYPE",
+    help="Weights of the LLM: F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q4_0, IQ4_XS.",
+)
+@click.option(
+    "--encoder-type",
+    type=click.Choice(["f32", "fp16", "int8"]),
+    help="Weights of the encoder; default: int8 above 300 million, else f32.",
+)
+@click.option("--llm", type=_FOLDER, metavar="FOLDER", help="The LLM that an Ultravox names.")
+@click.option(
+    "--whisper", type=_FOLDER, metavar="FOLDER", help="The encoder that an old Ultravox names."
+)
+@click.option("--dry-run", is_flag=True, help="Only say how large it would be.")
+@click.option("-t", "--threads", type=click.IntRange(1, 256), help="Threads; default: all cores.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    folder: Path,
+    output_dir: Path,
+    llm_type: str,
+    encoder_type: str | None,
+    llm: Path | None,
+    whisper: Path | None,
+    dry_run: bool,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Convert a checkpoint of a real audio LLM into a folder that every command takes with -m.
+
+    FOLDER is the checkpoint as the hub has it: config.json, the tokenizer, safetensors. Known are
+    Ultravox, Qwen3-ASR (-hf), Qwen2-Audio, Qwen2.5-Omni and Voxtral. No code of a checkpoint is
+    run, nothing is fetched but llama.cpp's own converter, and DIR appears whole or not at all.
+
+    The encoder is compared with the checkpoint's, and the tokens of the LLM with its tokenizer's.
+    Proven on random weights of every family; nobody here has run real ones yet. Needs
+    `pip install 'edge-audiokv[convert]'`, which running the model does not.
+
+    \b
+    Examples:
+      edge-audiokv models convert Qwen3-ASR-0.6B-hf -o qwen3-asr --dry-run
+      edge-audiokv models convert Qwen3-ASR-0.6B-hf -o qwen3-asr
+      edge-audiokv models convert ultravox-v0_5-llama-3_2-1b \\
+        --llm Llama-3.2-1B-Instruct -o ultravox
+    """
+    packages.need()
+    # Imported here: torch and transformers take seconds, and are not always there.
+    from edge_audiokv.families.convert import convert, estimate
+    from edge_audiokv.families.table import read
+
+    check_name(output_dir / "model.toml")
+    with _quiet():
+        plan = read(folder, llm=llm, whisper=whisper)
+        expected = estimate(plan, llm_type, encoder_type)
+        if dry_run:
+            _tell_estimate(expected, as_json)
+            return
+        with _bar() as report:
+            made = convert(
+                plan,
+                output_dir,
+                llm_type=expected.llm_type,
+                encoder_type=expected.encoder_type,
+                threads=threads or usable_cores(),
+                progress=report,
+            )
+    if as_json:
+        click.echo(json.dumps(made.to_dict(), indent=2))
+    else:
+        _tell_made(made)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers neither asks the network nor draws its own bars."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    yield
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar that is renamed from step to step; where nobody watches, a line a step."""
+    console = voice.console()
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    task = bar.add_task("")
+    last = ""
+
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal last
+        if what != last:
+            last = what
+            bar.reset(task, description=what, total=total)
+            if bar.disable:
+                voice.note(what)
+        bar.update(task, completed=done, total=total)
+
+    with bar:
+        yield report
+
+
+def _tell_estimate(expected: Estimate, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(expected.to_dict(), indent=2))
+        return
+    kv_bytes = expected.kv_bytes_per_second
+    for label, value in (
+        ("family", expected.family),
+        (f"LLM, {expected.llm_type}", f"about {format_bytes(expected.llm_bytes)}"),
+        (f"encoder, {expected.encoder_type}", f"about {format_bytes(expected.encoder_bytes)}"),
+        ("disk on the way", f"about {format_bytes(expected.disk_bytes)}"),
+        ("memory on the way", f"about {format_bytes(expected.memory_bytes)}"),
+        ("KV rows, f16", f"{format_bytes(kv_bytes)} for a second of sound, nothing evicted"),
+    ):
+        voice.tell(f"{label:<20} {value}")
+
+
+def _tell_made(made: Converted) -> None:
+    for role, name, size_bytes in made.files:
+        voice.tell(f"{role:<14} {format_bytes(size_bytes):>11}  {name}")
+    voice.tell(
+        f"The encoder's rows differ from the checkpoint's by at most {made.difference:.1e} of their"
+        " deviation."
+    )
+    for note in made.notes:
+        voice.tell(note)
+    voice.tell(f"{made.name} is ready: -m {printable(str(made.folder))}")
