@@ -63,7 +63,7 @@ def _convert(job: dict[str, Any]) -> None:
         pattern = find_pattern(tokenizer)
     base: Any = conversion.get_model_class(job["architecture"], mmproj=False)
 
-    class Split(base):  # type: ignore[misc]
+    class Split(base):
         model_arch = base.model_arch
 
         @classmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 from edge_audiokv.errors import InputError, ModelError
 from edge_audiokv.families import qwen2_5_omni, qwen2_audio, qwen3_asr, ultravox, voxtral
@@ -54,7 +53,7 @@ def read(folder: Path, *, llm: Path | None = None, whisper: Path | None = None) 
             cure="Leave them out.",
         )
     if kind in FAMILIES:
-        return cast(Plan, FAMILIES[kind](checkpoint))
+        return FAMILIES[kind](checkpoint)
     if kind in REASONS:
         raise ModelError(f"{folder} ({kind}) cannot be converted: {REASONS[kind]}.", cure=_CURE)
     if "auto_map" in checkpoint.raw:

@@ -1,0 +1,199 @@
+"""What a converted model computes is what transformers computes with the checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from edge_audiokv.families import layers
+from edge_audiokv.native.context import HeadwiseContext
+from edge_audiokv.native.model import Model
+from edge_audiokv.native.stock import StockContext
+
+from . import tiny
+from .conftest import Case
+
+pytestmark = pytest.mark.integration
+
+CLOSE = 1e-4  # of rows whose deviation is about 1
+STOCK_CLOSE = 2e-4
+OURS_CLOSE = 0.05  # of the logits' deviation: rows in f16
+TOKENS = 24
+
+
+def rows_of(case: Case, audio: tiny.Array) -> tiny.Array:
+    """What the ONNX graph gives, [T, d_model]."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(case.folder / "encoder.onnx"), options)
+    (rows,) = session.run(None, {session.get_inputs()[0].name: audio[None]})
+    return rows[0]
+
+
+def tower_rows(case: Case, audio: tiny.Array) -> tiny.Array:
+    with torch.no_grad():
+        return case.tower(torch.from_numpy(audio)[None])[0].numpy()
+
+
+def test_tower_and_graph_give_the_rows_of_transformers(case: Case) -> None:
+    for seconds in case.tiny.lengths_s:
+        audio = tiny.sound(seconds, seed=round(seconds * 100))
+        expected = case.tiny.rows(audio).numpy()
+        own, graph = tower_rows(case, audio), rows_of(case, audio)
+        assert 0.4 < expected.std() < 2.5, seconds
+        assert own.shape == graph.shape == expected.shape, seconds
+        assert np.abs(own - expected).max() < CLOSE, seconds
+        assert np.abs(graph - expected).max() < CLOSE, seconds
+
+
+def test_rows_are_as_many_as_the_entry_says(case: Case) -> None:
+    sound = case.plan.sound
+    unit_s = sound.block_s or 1 / sound.tokens_per_second
+    rows = round(unit_s * sound.tokens_per_second)
+    longest = round(sound.max_audio_s / unit_s)
+    for units in {1, 2, longest} if sound.token_rule != "windows" else {1}:
+        audio = np.zeros(round(units * unit_s * 16_000), np.float32)
+        assert len(tower_rows(case, audio)) == units * rows
+
+
+class F32Stock(StockContext):
+    """llama.cpp's own cache with f32 rows and plain attention."""
+
+    def context_params(self) -> Any:
+        params = super().context_params()
+        params.flash_attn_type = 0
+        return params
+
+
+def prompt_ids(case: Case, tokenize: Callable[[str], list[int]]) -> tuple[list[int], list[int]]:
+    """Tokens before and after the sound."""
+    wording = case.plan.wording
+    text = wording.template.replace("{question}", "what is said here")
+    before, after = (tokenize(part) for part in text.split("{audio}"))
+    bos = case.tiny.tokenizer.bos_token_id
+    return ([bos] if wording.add_bos else []) + before, after
+
+
+def theirs(case: Case, text: str) -> list[int]:
+    """Tokens as the checkpoint's own tokenizer has them."""
+    return case.tiny.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def follow(
+    decode: Callable[[list[int]], tiny.Array], logits: tiny.Array, count: int = TOKENS
+) -> list[int]:
+    """The likeliest tokens, one after the other."""
+    tokens: list[int] = []
+    for _ in range(count):
+        tokens.append(int(logits.argmax()))
+        logits = decode(tokens[-1:])
+    return tokens
+
+
+def test_logits_and_greedy_tokens_from_the_wave_are_those_of_transformers(case: Case) -> None:
+    # With this seed no two tokens are so near to each other that f16 rows decide between them.
+    audio = tiny.sound(5.37 if case.plan.sound.token_rule == "blocks" else 5.4, seed=5)
+    rows = rows_of(case, audio)
+    before, after = prompt_ids(case, lambda text: theirs(case, text))
+    expected_rows = case.tiny.rows(audio).numpy()
+    expected = case.tiny.logits(before, expected_rows, after)
+    greedy = case.tiny.greedy(before, expected_rows, after, TOKENS)
+    assert len(set(greedy)) >= 3 and expected.std() > 0.2  # or a wrong model would do
+    capacity = len(before) + len(rows) + len(after) + TOKENS + 8
+    with Model(case.llm) as model:
+        assert prompt_ids(case, model.tokenize) == (before, after)
+        with HeadwiseContext(model, capacity, n_threads=1) as ours:
+            ours.decode_tokens(before, logits=False)
+            ours.decode_embeddings(rows)
+            logits = ours.decode_tokens(after)
+            assert np.abs(logits - expected).max() < OURS_CLOSE * expected.std()
+            assert follow(ours.decode_tokens, logits) == greedy
+    with F32Stock(case.llm, 1024, type_k="f32", type_v="f32", n_batch=512) as stock:
+        stock.decode(np.array(before))
+        stock.decode(None, rows)
+        logits = stock.decode(np.array(after))
+        assert np.abs(logits - expected).max() < STOCK_CLOSE
+        assert follow(lambda tokens: stock.decode(np.array(tokens)), logits) == greedy
+
+
+def heads_merged(tower: Any, patch: pytest.MonkeyPatch) -> None:
+    for part in tower.modules():
+        if isinstance(part, layers.Attention):
+            part.heads, part.size = 1, part.heads * part.size
+
+
+def rough_gelu(tower: Any, patch: pytest.MonkeyPatch) -> None:
+    exact = torch.nn.functional.gelu
+    patch.setattr(torch.nn.functional, "gelu", lambda x: exact(x, approximate="tanh"))
+
+
+def norm_of_another_epsilon(tower: Any, patch: pytest.MonkeyPatch) -> None:
+    for part in tower.modules():
+        if isinstance(part, torch.nn.LayerNorm):
+            part.eps = 1e-3
+
+
+def places_one_late(tower: Any, patch: pytest.MonkeyPatch) -> None:
+    encoder = tower.audio_tower
+    table = (
+        encoder.embed_positions.weight if hasattr(encoder, "embed_positions") else encoder.places
+    )
+    with torch.no_grad():
+        table.copy_(table.roll(1, 0))
+
+
+def louder(tower: Any, patch: pytest.MonkeyPatch) -> None:
+    tower.mel.bank *= 1.01
+
+
+@pytest.mark.parametrize(
+    "flip", [heads_merged, rough_gelu, norm_of_another_epsilon, places_one_late, louder]
+)
+def test_a_tower_with_one_thing_wrong_fails(
+    case: Case, flip: Callable[[Any, pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audio = tiny.sound(1.2, seed=7)
+    expected = case.tiny.rows(audio)
+    wrong = copy.deepcopy(case.tower)
+    flip(wrong, monkeypatch)
+    with torch.no_grad():
+        rows = wrong(torch.from_numpy(audio)[None])[0]
+    assert (rows - expected).abs().max() > 5 * CLOSE
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "value"),
+    [
+        ("qwen3_asr", "HIDDEN", 0.0),  # padding is looked at
+        ("qwen3_asr", "_LEAST_SAMPLES", 160),
+        ("qwen2_5_omni", "HIDDEN", 0.0),
+        ("qwen2_5_omni", "_SILENCE_SAMPLES", 320),
+        ("qwen2_audio", "_SILENCE", 0),
+    ],
+    indirect=["case"],
+)
+def test_what_a_family_does_at_the_end_of_a_sound_is_needed(
+    case: Case, name: str, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audio = tiny.sound(0.4, seed=7)
+    expected = case.tiny.rows(audio)
+    family = importlib.import_module(f"edge_audiokv.families.{case.tiny.name}")
+    monkeypatch.setattr(family, name, value)
+    with torch.no_grad():
+        rows = case.tower(torch.from_numpy(audio)[None])[0]
+    same = rows.shape == expected.shape
+    assert not same or (rows - expected).abs().max() > 5 * CLOSE
+
+
+def test_markers_of_the_prompt_are_single_tokens(case: Case) -> None:
+    ids = case.tiny.tokenizer.convert_tokens_to_ids
+    found = set(re.findall(r"<\|\w+\|>|\[/?[A-Z_]+\]", case.plan.wording.template))
+    assert found and all(ids(marker) is not None for marker in found)
