@@ -112,9 +112,7 @@ class Checkpoint:
         named = {kind or "": name.strip() for kind, name in _LICENCE.findall(head)}
         name = named.get("_name") or named.get("")
         name = "".join(letter for letter in name or "" if letter.isprintable())[:200].strip()
-        return (
-            f"{name} (as the checkpoint's card states)" if name else "not stated in the checkpoint"
-        )
+        return f"{name} (as its card states)" if name else "not stated in the checkpoint"
 
 
 def _copy(source: Tensor, target: Tensor, name: str) -> None:

@@ -57,6 +57,8 @@ def entry_text(
     ]
     if wording.question:
         lines.append(f"question = {_text(wording.question)}")
+    if wording.ask:
+        lines.append(f"ask = {_text(wording.ask)}")
     if wording.answer_after:
         lines.append(f"answer_after = {_text(wording.answer_after)}")
     lines.append(f"max_tokens = {max_tokens}")

@@ -30,8 +30,8 @@ class Wording:
     template: str
     end_of_turn: str
     question: str = ""
+    ask: str = ""
     answer_after: str = ""
-    add_bos: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from edge_audiokv.families.plan import Plan, Sound, Wording
 _TOWER = ("thinker.audio_tower.", "model.audio_tower.", "audio_tower.")
 _LONGEST_S = 30
 # Silence follows the sound in the reference; the mel's last frames see some of it.
-_SILENCE_SAMPLES, _SILENCE_FRAMES = 400, 2
+_SILENCE_FRAMES = 2
 
 
 class Encoder(nn.Module):
@@ -60,7 +60,7 @@ class Tower(nn.Module):
         self.audio_tower = Encoder(config)
 
     def forward(self, audio: Tensor) -> Tensor:
-        mel = self.mel(nn.functional.pad(audio, (0, _SILENCE_SAMPLES)))
+        mel = self.mel(nn.functional.pad(audio, (0, _SILENCE_FRAMES * HOP)))
         rows: Tensor = self.audio_tower(mel[:, :, :-_SILENCE_FRAMES])
         return rows
 
@@ -89,6 +89,7 @@ def read(checkpoint: Checkpoint) -> Plan:
             "<|im_start|>assistant\n",
             end_of_turn="<|im_end|>\n",
             question="Transcribe the audio.",
+            ask="<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n",
         ),
         language=language,
         tower=tower,

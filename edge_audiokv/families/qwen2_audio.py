@@ -76,6 +76,7 @@ def read(checkpoint: Checkpoint) -> Plan:
             "<|im_start|>assistant\n",
             end_of_turn="<|im_end|>\n",
             question="Transcribe the audio.",
+            ask="<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n",
         ),
         language=language,
         tower=tower,

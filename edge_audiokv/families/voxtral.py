@@ -79,10 +79,10 @@ def read(checkpoint: Checkpoint) -> Plan:
             block_s=window_s,
         ),
         wording=Wording(
-            template="[INST][BEGIN_AUDIO]{audio}{question}[/INST]",
+            template="<s>[INST][BEGIN_AUDIO]{audio}{question}[/INST]",
             end_of_turn="</s>",
             question="Transcribe the audio.",
-            add_bos=True,
+            ask="[INST]{question}[/INST]",
         ),
         language=language,
         tower=tower,

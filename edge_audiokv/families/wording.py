@@ -8,7 +8,7 @@ from typing import Any
 from edge_audiokv.errors import ModelError
 from edge_audiokv.families.plan import Wording
 
-_ANSWER = "ANSWER"
+_ANSWER = "What was said."
 # Llama's template writes today's date; what is written down for good says its own default.
 _DATE = "26 Jul 2024"
 
@@ -37,9 +37,11 @@ def from_chat_template(folder: Path, user: str, question: str) -> Wording:
     tokenizer = load_tokenizer(folder)
     asked = [{"role": "user", "content": user}]
     answered = [*asked, {"role": "assistant", "content": _ANSWER}]
+    again = [*answered, {"role": "user", "content": "{question}"}]
     try:
         opened = _render(tokenizer, asked, True)
         closed = _render(tokenizer, answered, False)
+        more = _render(tokenizer, again, True)
     except Exception as error:  # templates are programs of others
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
@@ -47,18 +49,13 @@ def from_chat_template(folder: Path, user: str, question: str) -> Wording:
             cure="Take the folder of an instruct model, with its tokenizer_config.json.",
         ) from None
     end = closed.rpartition(_ANSWER)[2] if _ANSWER in closed else ""
-    if user not in opened or not end:
+    if user not in opened or not end or not more.startswith(closed):
         raise ModelError(
             f"The chat template in {folder} does not keep what a turn says.",
             cure="Take the folder of an instruct model, with its tokenizer_config.json.",
         )
-    bos = tokenizer.bos_token or ""
-    begins = bool(bos) and opened.startswith(bos)
     return Wording(
-        template=opened.removeprefix(bos) if begins else opened,
-        end_of_turn=end,
-        question=question,
-        add_bos=begins,
+        template=opened, end_of_turn=end, question=question, ask=more.removeprefix(closed)
     )
 
 

@@ -5,8 +5,9 @@ Each family's tiny checkpoint is made and converted once, in 32 bits, for all te
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,17 +50,25 @@ def quiet() -> None:
     transformers.logging.disable_progress_bar()
 
 
-@pytest.fixture(scope="session", params=FAMILIES)
-def case(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, quiet: None
-) -> Iterator[Case]:
+@pytest.fixture(scope="session")
+def cases(tmp_path_factory: pytest.TempPathFactory, quiet: None) -> Callable[[str], Case]:
+    """Each family's case, made when it is first asked for."""
     from edge_audiokv.families.convert import convert
     from edge_audiokv.families.table import read
 
     from . import tiny
 
-    root = tmp_path_factory.mktemp(request.param)
-    made = next(kind for kind in tiny.ALL if kind.name == request.param)(root / "checkpoint")
-    plan = read(made.folder, **made.parts())
-    convert(plan, root / "model", llm_type="F32", encoder_type="f32")
-    yield Case(made, plan, plan.tower().eval(), root / "model")
+    @cache
+    def make(name: str) -> Case:
+        root = tmp_path_factory.mktemp(name)
+        made = next(kind for kind in tiny.ALL if kind.name == name)(root / "checkpoint")
+        plan = read(made.folder, **made.parts())
+        convert(plan, root / "model", llm_type="F32", encoder_type="f32")
+        return Case(made, plan, plan.tower().eval(), root / "model")
+
+    return make
+
+
+@pytest.fixture(params=FAMILIES)
+def case(request: pytest.FixtureRequest, cases: Callable[[str], Case]) -> Case:
+    return cases(request.param)

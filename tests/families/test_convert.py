@@ -1,0 +1,173 @@
+"""`models convert`: what it makes, says and leaves, and that other commands take it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from edge_audiokv.families import export
+from edge_audiokv.families.table import read
+from edge_audiokv.models.entry import read_entry
+from edge_audiokv.native.context import HeadwiseContext
+from edge_audiokv.native.model import Model
+
+from . import tiny
+from .conftest import Case
+
+pytestmark = pytest.mark.integration
+
+LETTER = Path(__file__).parents[1] / "data" / "letter.flac"
+
+
+@pytest.fixture(scope="module")
+def made(cases: Callable[[str], Case]) -> Case:
+    return cases("qwen2_audio")
+
+
+def test_a_converted_folder_runs_in_a_command(case: Case, call: Any) -> None:
+    done = call("transcribe", LETTER, "-m", case.folder, "--mem", "2GB", "-t", "1", "-v")
+    assert done.code == 0, done.err
+    assert "KV pools" in done.err
+
+
+def test_the_entry_says_what_lies_beside_it(case: Case) -> None:
+    entry = read_entry(case.folder / "model.toml")
+    raw = tomllib.loads((case.folder / "model.toml").read_text())
+    assert entry.status == "unverified" and entry.name == "model"
+    assert entry.d_model == 128 and raw["audio"]["sample_rate_hz"] == 16_000
+    assert {file.role for file in entry.files} == {"encoder", "llm"}
+    assert sorted(path.name for path in case.folder.iterdir()) == sorted(
+        [*(file.name for file in entry.files), "model.toml"]
+    )
+    for file in entry.files:
+        data = (case.folder / file.name).read_bytes()
+        assert file.size_bytes == len(data)
+        assert file.sha256 == hashlib.sha256(data).hexdigest()
+        assert file.licence == "not stated in the checkpoint"
+
+
+def test_the_command_makes_what_its_dry_run_said(made: Case, call: Any, tmp_path: Path) -> None:
+    (made.tiny.folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A model\n")
+    args = ("models", "convert", made.tiny.folder, "--encoder-type", "int8", "-t", "1", "--json")
+    target = tmp_path / "small"
+    dry = call(*args, "-o", target, "--dry-run")
+    assert dry.code == 0 and not list(tmp_path.iterdir())
+    expected = json.loads(dry.out)
+    assert expected["llm_type"] == "Q4_K_M" and expected["family"] == "Qwen2-Audio"
+    # 3 layers of 4 KV heads of 32, keys and values, 2 bytes, 25 rows a second
+    assert expected["kv_bytes_per_second"] == 3 * 4 * 32 * 2 * 2 * 25
+    done = call(*args, "-o", target)
+    assert done.code == 0, done.err
+    assert "quantise to Q4_K_M" in done.err.splitlines()
+    told = json.loads(done.out)
+    assert [file["role"] for file in told["files"]] == ["encoder", "llm"]
+    assert sorted(path.name for path in target.iterdir()) == [
+        "encoder.onnx",
+        "llm.Q4_K_M.gguf",
+        "model.toml",
+    ]
+    entry = read_entry(target / "model.toml")
+    assert set(entry.licences.values()) == {"apache-2.0 (as its card states)"}
+    assert 0 < told["difference"] < 0.5
+    again = call(*args, "-o", target)
+    assert again.code == 10 and "is there already" in again.complaint
+    check_q4(made, target / "llm.Q4_K_M.gguf")
+
+
+def check_q4(made: Case, path: Path) -> None:
+    """Small weights say nearly what those in 32 bits say."""
+    logits = []
+    for file in (made.llm, path):
+        with Model(file) as model, HeadwiseContext(model, 64, n_threads=1) as context:
+            logits.append(context.decode_tokens([5, 6, 7, 8]))
+    assert path.stat().st_size < made.llm.stat().st_size / 2
+    assert np.corrcoef(*logits)[0, 1] > 0.7
+
+
+def numbers(module: torch.nn.Module, *kinds: type[torch.nn.Module]) -> int:
+    """In the matrices of such modules."""
+    weights = [part.weight for part in module.modules() if isinstance(part, kinds)]
+    return sum(weight.numel() for weight in weights if weight.numel() >= 4096)
+
+
+@pytest.mark.parametrize(
+    ("type_name", "least", "saved_bytes", "kinds"),
+    [
+        ("fp16", 0.9999, 2, (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Embedding)),
+        ("int8", 0.99, 3, (torch.nn.Linear,)),
+    ],
+)
+def test_smaller_encoders_give_nearly_the_same_rows(
+    made: Case, tmp_path: Path, type_name: str, least: float, saved_bytes: int, kinds: Any
+) -> None:
+    audio = tiny.sound(2.0, seed=2)
+    path = tmp_path / "encoder.onnx"
+    assert export.write_encoder(made.tower, path, type_name) == (path,)
+    assert sorted(tmp_path.iterdir()) == [path]
+    session = onnxruntime.InferenceSession(str(path))
+    (rows,) = session.run(None, {session.get_inputs()[0].name: audio[None]})
+    with torch.no_grad():
+        wanted = made.tower(torch.from_numpy(audio)[None]).numpy()
+    assert np.corrcoef(rows.ravel(), wanted.ravel())[0, 1] > least
+    saved = (made.folder / "encoder.onnx").stat().st_size - path.stat().st_size
+    assert saved > 0.8 * saved_bytes * numbers(made.tower, *kinds)
+
+
+@pytest.mark.parametrize("type_name", export.TYPES)
+def test_large_weights_lie_beside_the_graph(made: Case, tmp_path: Path, type_name: str) -> None:
+    files = export.write_encoder(
+        made.tower, tmp_path / "encoder.onnx", type_name, outside_from_bytes=1000
+    )
+    assert [path.name for path in files] == ["encoder.onnx", "encoder.onnx.data"]
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+    size = {"f32": 4, "fp16": 2, "int8": 1}[type_name]
+    assert files[1].stat().st_size > size * numbers(made.tower, torch.nn.Linear)
+    session = onnxruntime.InferenceSession(str(files[0]))
+    audio = tiny.sound(1.0)
+    (rows,) = session.run(None, {session.get_inputs()[0].name: audio[None]})
+    assert rows.shape == (1, 25, 128)
+
+
+def test_names_of_the_hub_are_read_too(tmp_path: Path, cases: Callable[[str], Case]) -> None:
+    """The whole Qwen2.5-Omni has its thinker's tensors and configuration one level down."""
+    from safetensors.torch import load_file, save_file
+
+    case = cases("qwen2_5_omni")
+    source, folder = case.tiny.folder, tmp_path / "hub"
+    folder.mkdir()
+    weights = load_file(str(source / "model.safetensors"))
+    save_file({f"thinker.{k}": v for k, v in weights.items()}, str(folder / "model.safetensors"))
+    config = json.loads((source / "config.json").read_text())
+    config = {"model_type": "qwen2_5_omni", "thinker_config": config}
+    (folder / "config.json").write_text(json.dumps(config))
+    plan = read(folder)
+    assert plan.language.count == case.plan.language.count
+    assert plan.language.config["hidden_size"] == 128
+    audio = torch.from_numpy(tiny.sound(1.0))[None]
+    with torch.no_grad():
+        assert torch.equal(plan.tower().eval()(audio), case.tower(audio))
+
+
+def test_an_llm_that_the_cache_cannot_serve_leaves_nothing(
+    made: Case, call: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    for file in made.tiny.folder.iterdir():
+        (folder / file.name).symlink_to(file)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = r"\p{N}+|[^\p{N}]+"
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    done = call("models", "convert", folder, "-o", tmp_path / "new", "--type", "F32")
+    assert done.code == 4 and "llama.cpp does not know its tokenizer" in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
