@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def estimated_bytes(tower_count: int, type_name: str) -> int:
 
 
 def write_encoder(
-    tower: nn.Module,
+    tower: Callable[[], nn.Module],
     target: Path,
     type_name: str,
     *,
@@ -51,7 +52,7 @@ def write_encoder(
 ) -> tuple[Path, ...]:
     """Write the graph to `target`; the files made, `target` first, its weights beside it.
 
-    int8 has a scale for each column of a matrix; what it multiplies is rounded as it comes. Raises
+    What `tower` makes is held only as long as it is traced: quantising needs the memory. int8 has a scale for each column of a matrix; what it multiplies is rounded as it comes. Raises
     OSError.
     """
     import onnx
@@ -59,7 +60,7 @@ def write_encoder(
     scratch = target.with_name("graph")
     scratch.mkdir()
     raw = scratch / "raw.onnx"
-    _trace(tower, raw)
+    _trace(tower(), raw)
     made = raw
     if type_name == "int8":
         made = scratch / "int8.onnx"

@@ -82,6 +82,30 @@ class Stem(nn.Module):
         return x
 
 
+class Perceptron(nn.Module):
+    """Two matrices with a GELU between, the projector of most families."""
+
+    def __init__(self, width: int, inner: int, out: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(width, inner, bias=bias)
+        self.linear_2 = nn.Linear(inner, out, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows: Tensor = self.linear_2(nn.functional.gelu(self.linear_1(x)))
+        return rows
+
+
+def whisper_names(config: dict[str, Any]) -> dict[str, Any]:
+    """An encoder's configuration under Whisper's names, which some families have changed."""
+    names = {
+        "d_model": "hidden_size",
+        "encoder_layers": "num_hidden_layers",
+        "encoder_attention_heads": "num_attention_heads",
+        "encoder_ffn_dim": "intermediate_size",
+    }
+    return {**config, **{whisper: config[name] for whisper, name in names.items()}}
+
+
 def make_layers(config: dict[str, Any], *, key_bias: bool) -> nn.ModuleList:
     width, heads = config["d_model"], config["encoder_attention_heads"]
     inner = config["encoder_ffn_dim"]

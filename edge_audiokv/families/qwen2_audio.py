@@ -12,8 +12,8 @@ from edge_audiokv.families.layers import Stem, check_tower
 from edge_audiokv.families.mel import HOP, RATE_HZ, LogMel
 from edge_audiokv.families.plan import Plan, Sound, Wording
 
-_TOWER = ("model.audio_tower.", "audio_tower.")
-_PROJECTOR = ("model.multi_modal_projector.", "multi_modal_projector.")
+TOWER = ("model.audio_tower.", "audio_tower.")
+PROJECTOR = ("model.multi_modal_projector.", "multi_modal_projector.")
 _POSITIONS_S = 30
 # The reference pads with silence to 30 s and hides it; what the convolutions see of it is enough.
 _SILENCE = 4 * HOP
@@ -43,11 +43,11 @@ class Encoder(Stem):
 class Tower(nn.Module):
     """Samples [1, S] -> rows [1, S / 640, out], S a multiple of 640 up to 30 s."""
 
-    def __init__(self, config: dict[str, Any], out: int) -> None:
+    def __init__(self, config: dict[str, Any], projector: nn.Module) -> None:
         super().__init__()
         self.mel = LogMel(config["num_mel_bins"])
         self.audio_tower = Encoder(config)
-        self.multi_modal_projector = Projector(config["d_model"], out)
+        self.multi_modal_projector = projector
 
     def forward(self, audio: Tensor) -> Tensor:
         frames = audio.shape[1] // (4 * HOP) * 2
@@ -62,9 +62,9 @@ def read(checkpoint: Checkpoint) -> Plan:
     language = plain(checkpoint, text)
 
     def tower() -> nn.Module:
-        made = Tower(audio, text["hidden_size"])
-        checkpoint.fill(made.audio_tower, *_TOWER)
-        checkpoint.fill(made.multi_modal_projector, *_PROJECTOR)
+        made = Tower(audio, Projector(audio["d_model"], text["hidden_size"]))
+        checkpoint.fill(made.audio_tower, *TOWER)
+        checkpoint.fill(made.multi_modal_projector, *PROJECTOR)
         return made
 
     return Plan(
@@ -80,6 +80,6 @@ def read(checkpoint: Checkpoint) -> Plan:
         ),
         language=language,
         tower=tower,
-        tower_count=checkpoint.count(*_TOWER, *_PROJECTOR),
+        tower_count=checkpoint.count(*TOWER, *PROJECTOR),
         licences=dict.fromkeys(("encoder", "llm"), checkpoint.licence),
     )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from edge_audiokv.errors import ModelError
 from edge_audiokv.families.checkpoint import Checkpoint
 from edge_audiokv.families.language import plain
-from edge_audiokv.families.layers import HIDDEN, check_tower, make_layers, positions
+from edge_audiokv.families.layers import HIDDEN, Perceptron, check_tower, make_layers, positions
 from edge_audiokv.families.mel import HOP, RATE_HZ, LogMel
 from edge_audiokv.families.plan import Plan, Sound, Wording
 
@@ -73,19 +73,6 @@ class Encoder(nn.Module):
         return normed
 
 
-class Projector(nn.Module):
-    """Frames [1, T, width] -> rows [1, T, out]."""
-
-    def __init__(self, width: int, out: int) -> None:
-        super().__init__()
-        self.linear_1 = nn.Linear(width, width)
-        self.linear_2 = nn.Linear(width, out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows: Tensor = self.linear_2(nn.functional.gelu(self.linear_1(x)))
-        return rows
-
-
 class Tower(nn.Module):
     """Samples [1, S] -> rows [1, T, out], 13 a second of sound."""
 
@@ -93,7 +80,9 @@ class Tower(nn.Module):
         super().__init__()
         self.mel = LogMel(config["num_mel_bins"])
         self.audio_tower = Encoder(config)
-        self.multi_modal_projector = Projector(config["d_model"], config["output_dim"])
+        self.multi_modal_projector = Perceptron(
+            config["d_model"], config["d_model"], config["output_dim"]
+        )
 
     def forward(self, audio: Tensor) -> Tensor:
         n = audio.shape[1]

@@ -5,12 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_audiokv.errors import InputError, ModelError
-from edge_audiokv.families import qwen2_5_omni, qwen2_audio, qwen3_asr, ultravox, voxtral
+from edge_audiokv.families import (
+    audio_flamingo,
+    glm_asr,
+    qwen2_5_omni,
+    qwen2_audio,
+    qwen3_asr,
+    ultravox,
+    voxtral,
+)
 from edge_audiokv.families.checkpoint import Checkpoint
 from edge_audiokv.families.plan import Plan
 
 # What config.json calls the kind of model -> who reads it.
 FAMILIES = {
+    "audioflamingo3": audio_flamingo.read,
+    "glmasr": glm_asr.read,
     "qwen2_audio": qwen2_audio.read,
     "qwen2_5_omni": qwen2_5_omni.read,
     "qwen2_5_omni_thinker": qwen2_5_omni.read,
@@ -24,9 +34,7 @@ REASONS = {
     "gemma3n": "its language model attends through sliding windows, which the cache does not serve",
     "gemma4": "its language model attends through sliding windows, which the cache does not serve",
     "lfm2_audio": "it mixes recurrent layers with attention, which the cache does not serve",
-    "audioflamingo3": "its tower is not written here yet",
     "musicflamingo": "its tower is not written here yet",
-    "glmasr": "its tower is not written here yet",
     "granite_speech": "its tower is not written here yet",
     "granite_speech_plus": "its tower is not written here yet",
     "moss_transcribe_diarize": "it has times as text between its rows, which no prompt here has",

@@ -8,27 +8,12 @@ from torch import Tensor, nn
 
 from edge_audiokv.families.checkpoint import Checkpoint
 from edge_audiokv.families.language import plain
-from edge_audiokv.families.layers import Stem, check_tower
+from edge_audiokv.families.layers import Perceptron, Stem, check_tower, whisper_names
 from edge_audiokv.families.mel import HOP, RATE_HZ, LogMel
 from edge_audiokv.families.plan import Plan, Sound, Wording
 
 _TOWER = ("model.audio_tower.", "audio_tower.")
 _PROJECTOR = ("model.multi_modal_projector.", "multi_modal_projector.")
-
-
-class Projector(nn.Module):
-    """Frames [1, n, width] -> rows [1, n * width / inner, out]."""
-
-    def __init__(self, inner: int, out: int) -> None:
-        super().__init__()
-        self.inner = inner
-        self.linear_1 = nn.Linear(inner, out, bias=False)
-        self.linear_2 = nn.Linear(out, out, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        stacked = x.reshape(1, -1, self.inner)
-        rows: Tensor = self.linear_2(nn.functional.gelu(self.linear_1(stacked)))
-        return rows
 
 
 class Tower(nn.Module):
@@ -39,25 +24,20 @@ class Tower(nn.Module):
         self.samples = 2 * HOP * config["max_source_positions"]
         self.mel = LogMel(config["num_mel_bins"])
         self.audio_tower = Stem(config)
-        self.multi_modal_projector = Projector(config["encoder_ffn_dim"], out)
+        self.inner = config["encoder_ffn_dim"]
+        self.multi_modal_projector = Perceptron(self.inner, out, out, bias=False)
 
     def forward(self, audio: Tensor) -> Tensor:
         padded = nn.functional.pad(audio, (0, self.samples))[:, : self.samples]
-        rows: Tensor = self.multi_modal_projector(self.audio_tower(self.mel(padded)))
+        frames = self.audio_tower(self.mel(padded)).reshape(1, -1, self.inner)
+        rows: Tensor = self.multi_modal_projector(frames)
         return rows
 
 
 def read(checkpoint: Checkpoint) -> Plan:
     config = checkpoint.config
     text = config["text_config"]
-    # Its encoder's configuration has other names for the same.
-    audio = {
-        **config["audio_config"],
-        "d_model": config["audio_config"]["hidden_size"],
-        "encoder_layers": config["audio_config"]["num_hidden_layers"],
-        "encoder_attention_heads": config["audio_config"]["num_attention_heads"],
-        "encoder_ffn_dim": config["audio_config"]["intermediate_size"],
-    }
+    audio = whisper_names(config["audio_config"])
     check_tower({**audio, "activation_function": config.get("projector_hidden_act", "gelu")})
     check_tower(audio)
     language = plain(checkpoint, text)

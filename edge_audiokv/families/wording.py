@@ -8,6 +8,7 @@ from typing import Any
 from edge_audiokv.errors import ModelError
 from edge_audiokv.families.plan import Wording
 
+AUDIO, QUESTION = "{audio}", "{question}"
 _ANSWER = "What was said."
 # Llama's template writes today's date; what is written down for good says its own default.
 _DATE = "26 Jul 2024"
@@ -29,15 +30,18 @@ def load_tokenizer(folder: Path) -> Any:
         ) from None
 
 
-def from_chat_template(folder: Path, user: str, question: str) -> Wording:
-    """What the chat template makes of one turn whose user says `user`, with its {audio}.
+def from_chat_template(
+    folder: Path, user: str | list[dict[str, str]], question: str, *, placeholder: str = AUDIO
+) -> Wording:
+    """What the chat template makes of one turn, whose user says `user` with the {question} in it.
 
-    Raises ModelError if there is no template, or if it changes what the user says.
+    `user` is a text with its {audio}, or parts of which one is the sound; the template then writes
+    `placeholder` for it. Raises ModelError if there is no template, or if it changes what is said.
     """
     tokenizer = load_tokenizer(folder)
     asked = [{"role": "user", "content": user}]
-    answered = [*asked, {"role": "assistant", "content": _ANSWER}]
-    again = [*answered, {"role": "user", "content": "{question}"}]
+    answered = [*asked, {"role": "assistant", "content": _as_like(user, _ANSWER)}]
+    again = [*answered, {"role": "user", "content": _as_like(user, QUESTION)}]
     try:
         opened = _render(tokenizer, asked, True)
         closed = _render(tokenizer, answered, False)
@@ -46,20 +50,29 @@ def from_chat_template(folder: Path, user: str, question: str) -> Wording:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
             f"The chat template in {folder} cannot be used: {lines[0].rstrip('.')}.",
-            cure="Take the folder of an instruct model, with its tokenizer_config.json.",
+            cure="Take the folder of an instruct model, with its chat template.",
         ) from None
     end = closed.rpartition(_ANSWER)[2] if _ANSWER in closed else ""
-    if user not in opened or not end or not more.startswith(closed):
+    once = all(opened.count(text) == 1 for text in (placeholder, QUESTION))
+    if not once or not end or not more.startswith(closed):
         raise ModelError(
             f"The chat template in {folder} does not keep what a turn says.",
-            cure="Take the folder of an instruct model, with its tokenizer_config.json.",
+            cure="Take the folder of an instruct model, with its chat template.",
         )
     return Wording(
-        template=opened, end_of_turn=end, question=question, ask=more.removeprefix(closed)
+        template=opened.replace(placeholder, AUDIO),
+        end_of_turn=end,
+        question=question,
+        ask=more.removeprefix(closed),
     )
 
 
-def _render(tokenizer: Any, turns: list[dict[str, str]], opening: bool) -> str:
+def _as_like(user: str | list[dict[str, str]], text: str) -> str | list[dict[str, str]]:
+    """`text` in the form that `user` has."""
+    return text if isinstance(user, str) else [{"type": "text", "text": text}]
+
+
+def _render(tokenizer: Any, turns: list[dict[str, Any]], opening: bool) -> str:
     return str(
         tokenizer.apply_chat_template(
             turns, tokenize=False, add_generation_prompt=opening, date_string=_DATE

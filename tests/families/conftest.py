@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
     from .tiny import Tiny
 
-FAMILIES = ("ultravox", "qwen3_asr", "qwen2_audio", "qwen2_5_omni", "voxtral")
+FAMILIES = (
+    *("ultravox", "qwen3_asr", "qwen2_audio", "qwen2_5_omni", "voxtral"),
+    *("audio_flamingo", "glm_asr"),
+)
 
 
 @dataclass

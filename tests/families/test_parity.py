@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from edge_audiokv.engine.prompt import PromptTemplate, Tokenizer
-from edge_audiokv.families import layers
 from edge_audiokv.models.entry import read_entry
 from edge_audiokv.native.context import HeadwiseContext
 from edge_audiokv.native.model import Model
@@ -50,7 +49,7 @@ def test_tower_and_graph_give_the_rows_of_transformers(case: Case) -> None:
         audio = tiny.sound(seconds, seed=round(seconds * 100))
         expected = case.tiny.rows(audio).numpy()
         own, graph = tower_rows(case, audio), rows_of(case, audio)
-        assert 0.4 < expected.std() < 2.5, seconds
+        assert 0.4 < expected.std() < 3, seconds
         assert own.shape == graph.shape == expected.shape, seconds
         assert np.abs(own - expected).max() < CLOSE, seconds
         assert np.abs(graph - expected).max() < CLOSE, seconds
@@ -91,46 +90,46 @@ class Theirs:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def follow(
-    decode: Callable[[list[int]], tiny.Array], logits: tiny.Array, count: int = TOKENS
-) -> list[int]:
+def follow(decode: Callable[[list[int]], tiny.Array], logits: tiny.Array) -> list[int]:
     """The likeliest tokens, one after the other."""
     tokens: list[int] = []
-    for _ in range(count):
+    for _ in range(TOKENS):
         tokens.append(int(logits.argmax()))
         logits = decode(tokens[-1:])
     return tokens
 
 
 def test_logits_and_greedy_tokens_from_the_wave_are_those_of_transformers(case: Case) -> None:
-    # With this seed no two tokens are so near to each other that f16 rows decide between them.
-    audio = tiny.sound(5.37 if case.plan.sound.token_rule == "blocks" else 5.4, seed=5)
+    audio = tiny.sound(5.44 if case.tiny.name == "glm_asr" else 5.4, seed=5)
     rows = rows_of(case, audio)
     before, after = prompt_ids(case, Theirs(case))
     expected_rows = case.tiny.rows(audio).numpy()
-    expected = case.tiny.logits(before, expected_rows, after)
-    greedy = case.tiny.greedy(before, expected_rows, after, TOKENS)
-    assert len(set(greedy)) >= 3 and expected.std() > 0.2  # or a wrong model would do
-    capacity = len(before) + len(rows) + len(after) + TOKENS + 8
-    with Model(case.llm) as model:
-        assert prompt_ids(case, model) == (before, after)
-        with HeadwiseContext(model, capacity, n_threads=1) as ours:
-            ours.decode_tokens(before, logits=False)
-            ours.decode_embeddings(rows)
-            logits = ours.decode_tokens(after)
-            assert np.abs(logits - expected).max() < OURS_CLOSE * expected.std()
-            assert follow(ours.decode_tokens, logits) == greedy
+    greedy, steps = case.tiny.greedy(before, expected_rows, after, TOKENS)
+    spread = steps[0].std()
+    assert len(set(greedy)) >= 3 and spread > 0.2  # or a wrong model would do
     with F32Stock(case.llm, 1024, type_k="f32", type_v="f32", n_batch=512) as stock:
         stock.decode(np.array(before))
         stock.decode(None, rows)
         logits = stock.decode(np.array(after))
-        assert np.abs(logits - expected).max() < STOCK_CLOSE
+        assert np.abs(logits - steps[0]).max() < STOCK_CLOSE
         assert follow(lambda tokens: stock.decode(np.array(tokens)), logits) == greedy
+    capacity = len(before) + len(rows) + len(after) + TOKENS + 8
+    with Model(case.llm) as model, HeadwiseContext(model, capacity, n_threads=1) as ours:
+        assert prompt_ids(case, model) == (before, after)
+        ours.decode_tokens(before, logits=False)
+        ours.decode_embeddings(rows)
+        logits = ours.decode_tokens(after)
+        for token, expected in zip(greedy, steps, strict=True):
+            assert np.abs(logits - expected).max() < OURS_CLOSE * spread
+            first, second = np.sort(expected)[[-1, -2]]
+            # Between two that are nearer to each other than that, f16 rows may choose either.
+            assert logits.argmax() == token or first - second < OURS_CLOSE * spread
+            logits = ours.decode_tokens([token])
 
 
 def heads_merged(tower: Any, patch: pytest.MonkeyPatch) -> None:
     for part in tower.modules():
-        if isinstance(part, layers.Attention):
+        if hasattr(part, "heads"):
             part.heads, part.size = 1, part.heads * part.size
 
 
@@ -145,8 +144,11 @@ def norm_of_another_epsilon(tower: Any, patch: pytest.MonkeyPatch) -> None:
             part.eps = 1e-3
 
 
-def places_one_late(tower: Any, patch: pytest.MonkeyPatch) -> None:
+def places_wrong(tower: Any, patch: pytest.MonkeyPatch) -> None:
     encoder = tower.audio_tower
+    if hasattr(encoder, "sin"):  # positions relative to each other: turned the other way
+        encoder.sin.neg_()
+        return
     table = (
         encoder.embed_positions.weight if hasattr(encoder, "embed_positions") else encoder.places
     )
@@ -159,7 +161,7 @@ def louder(tower: Any, patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "flip", [heads_merged, rough_gelu, norm_of_another_epsilon, places_one_late, louder]
+    "flip", [heads_merged, rough_gelu, norm_of_another_epsilon, places_wrong, louder]
 )
 def test_a_tower_with_one_thing_wrong_fails(
     case: Case, flip: Callable[[Any, pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch

@@ -35,6 +35,14 @@ TOWER = {
     "encoder_ffn_dim": 128,
     "num_mel_bins": 128,
 }
+# The same under the names of newer configurations.
+ENCODER = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 128,
+    "num_mel_bins": 128,
+}
 _WORDS = "the quick brown fox transcribe the audio please user assistant what is said here"
 _PATTERN = {name: pattern for pattern, name in PATTERNS.items()}
 
@@ -98,7 +106,7 @@ def draw(module: nn.Module) -> None:
 
 
 class Tiny:
-    """A checkpoint in `folder` and its reference. `question` is what is asked in `logits`."""
+    """A checkpoint in `folder`, and its reference."""
 
     name: ClassVar[str]
     specials: ClassVar[list[str]]
@@ -120,12 +128,6 @@ class Tiny:
     def rows(self, audio: Array) -> torch.Tensor:
         """Rows [T, d_model] that the reference makes of samples [S]."""
 
-    @property
-    def language_model(self) -> nn.Module:
-        """What takes `inputs_embeds` and gives logits."""
-        model: nn.Module = self.model
-        return model
-
     def parts(self) -> dict[str, Path]:
         """What else the converter is told."""
         return {}
@@ -134,30 +136,23 @@ class Tiny:
         ids = self.tokenizer.convert_tokens_to_ids(list(specials))
         return dict(zip(specials, ids, strict=True))
 
-    def logits(self, before: list[int], rows: Array, after: list[int]) -> Array:
-        """Of the last position, over embeddings; [V]."""
-        with torch.no_grad():
-            out = self.language_model(inputs_embeds=self._embeds(before, rows, after))
-        result: Array = out.logits[0, -1].numpy()
-        return result
-
-    def greedy(self, before: list[int], rows: Array, after: list[int], count: int) -> list[int]:
-        """The likeliest tokens, one after the other, with the reference's own cache."""
-        embeds, cache, tokens = self._embeds(before, rows, after), None, []
+    def greedy(
+        self, before: list[int], rows: Array, after: list[int], count: int
+    ) -> tuple[list[int], list[Array]]:
+        """The likeliest tokens, one after the other, and the logits [V] that each was chosen by."""
         table = self.model.get_input_embeddings()
         with torch.no_grad():
+            parts = [table(torch.tensor([before])), torch.as_tensor(rows)[None]]
+            embeds, cache = torch.cat([*parts, table(torch.tensor([after]))], dim=1), None
+            tokens: list[int] = []
+            steps: list[Array] = []
             for _ in range(count):
-                out = self.language_model(inputs_embeds=embeds, use_cache=True, **_given(cache))
+                out = self.model(inputs_embeds=embeds, use_cache=True, **_given(cache))
                 cache = out.get("cache", out.get("past_key_values"))
-                tokens.append(int(out.logits[0, -1].argmax()))
+                steps.append(out.logits[0, -1].numpy())
+                tokens.append(int(steps[-1].argmax()))
                 embeds = table(torch.tensor([tokens[-1:]]))
-        return tokens
-
-    def _embeds(self, before: list[int], rows: Array, after: list[int]) -> torch.Tensor:
-        table = self.model.get_input_embeddings()
-        with torch.no_grad():
-            first, last = (table(torch.tensor([ids])) for ids in (before, after))
-        return torch.cat([first, torch.as_tensor(rows)[None], last], dim=1)
+        return tokens, steps
 
     model: Any
     tokenizer: PreTrainedTokenizerFast
@@ -459,13 +454,7 @@ class Voxtral(Tiny):
         )
         ids = self.tokens(*self.specials)
         config = VoxtralConfig(
-            audio_config={
-                "hidden_size": 64,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 2,
-                "intermediate_size": 256,
-                "num_mel_bins": 128,
-            },
+            audio_config={**ENCODER, "intermediate_size": 256},
             text_config={
                 **LLM,
                 "model_type": "llama",
@@ -491,4 +480,103 @@ class Voxtral(Tiny):
         return rows
 
 
-ALL: tuple[type[Tiny], ...] = (Ultravox, Qwen3ASR, Qwen2Audio, Qwen25Omni, Voxtral)
+# As the processors' templates have it: parts of a turn in their order.
+PARTS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for part in m.content %}"
+    "{% if part.type == 'audio' %}SOUND{% else %}{{ part.text }}{% endif %}{% endfor %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+class AudioFlamingo(Tiny):
+    name = "audio_flamingo"
+    specials: ClassVar = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<sound>"]
+    lengths_s: ClassVar = (0.04, 1.2, 5.4, 30.0)
+
+    def make(self) -> None:
+        from transformers import AudioFlamingo3Config, AudioFlamingo3ForConditionalGeneration
+
+        self.tokenizer = write_tokenizer(
+            self.folder,
+            self.specials,
+            self.pattern,
+            template=PARTS.replace("SOUND", "<sound>"),
+            eos_token="<|im_end|>",
+        )
+        config = AudioFlamingo3Config(
+            audio_config=ENCODER,
+            text_config={
+                **LLM,
+                "model_type": "qwen2",
+                "vocab_size": padded_size(self.tokenizer),
+            },
+            audio_token_id=self.tokens("<sound>")["<sound>"],
+        )
+        self.model = AudioFlamingo3ForConditionalGeneration(config).eval().float()
+        draw(self.model.model.audio_tower)
+        draw(self.model.model.multi_modal_projector)
+        self.model.save_pretrained(str(self.folder))
+
+    def rows(self, audio: Array) -> torch.Tensor:
+        return masked_rows(self.model, audio)
+
+
+class GlmAsr(Tiny):
+    name = "glm_asr"
+    specials: ClassVar = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"]
+    lengths_s: ClassVar = (0.08, 1.2, 5.44, 29.92)
+
+    def make(self) -> None:
+        from transformers import GlmAsrConfig, GlmAsrForConditionalGeneration
+
+        self.tokenizer = write_tokenizer(
+            self.folder,
+            self.specials,
+            self.pattern,
+            template=PARTS.replace("SOUND", "<|pad|>"),
+            eos_token="<|im_end|>",
+        )
+        config = GlmAsrConfig(
+            audio_config={**ENCODER, "intermediate_size": 256},
+            text_config={
+                **LLM,
+                "model_type": "llama",
+                "head_dim": 32,
+                "vocab_size": padded_size(self.tokenizer),
+                "eos_token_id": [self.tokens("<|im_end|>")["<|im_end|>"]],
+            },
+            audio_token_id=self.tokens("<|pad|>")["<|pad|>"],
+        )
+        self.model = GlmAsrForConditionalGeneration(config).eval().float()
+        draw(self.model.model.audio_tower)
+        draw(self.model.model.multi_modal_projector)
+        self.model.save_pretrained(str(self.folder))
+
+    def rows(self, audio: Array) -> torch.Tensor:
+        return masked_rows(self.model, audio)
+
+
+def masked_rows(model: Any, audio: Array) -> torch.Tensor:
+    """Rows of a sound in a window of 30 s whose rest is masked."""
+    made = WhisperFeatureExtractor(feature_size=128)(
+        audio,
+        sampling_rate=16_000,
+        return_attention_mask=True,
+        padding="max_length",
+        return_tensors="pt",
+    )
+    with torch.no_grad():
+        heard = model.get_audio_features(made["input_features"], made["attention_mask"])
+    rows: torch.Tensor = heard.pooler_output
+    return rows
+
+
+ALL: tuple[type[Tiny], ...] = (
+    Ultravox,
+    Qwen3ASR,
+    Qwen2Audio,
+    Qwen25Omni,
+    Voxtral,
+    AudioFlamingo,
+    GlmAsr,
+)
