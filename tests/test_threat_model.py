@@ -51,6 +51,14 @@ HELD_BY = {
         "tests/models/test_merge.py::test_nothing_is_made_of_what_a_check_refuses",
         "tests/cli/speech/test_transcribe_bad_model.py::test_a_gguf_that_ends_a_process",
     ],
+    "A checkpoint to convert is data: no code of it is run and no pickle is read.": [
+        "tests/families/test_refusals.py::test_code_of_a_checkpoint_is_never_run",
+        "tests/families/test_refusals.py::test_weights_that_are_not_whole",
+    ],
+    "What was made of it is held against its tensors and its tokenizer before it gets its name.": [
+        "tests/families/test_checks.py::test_a_graph_of_another_tower_is_told",
+        "tests/families/test_checks.py::test_a_gguf_that_splits_text_otherwise_is_told",
+    ],
     "A download may be cut short, redirected, too long or another file: it is resumed or "
     "refused.": [
         "tests/models/test_http.py::test_a_broken_connection_is_resumed_where_it_stopped",

@@ -52,8 +52,8 @@ def write_encoder(
 ) -> tuple[Path, ...]:
     """Write the graph to `target`; the files made, `target` first, its weights beside it.
 
-    What `tower` makes is held only as long as it is traced: quantising needs the memory. int8 has a scale for each column of a matrix; what it multiplies is rounded as it comes. Raises
-    OSError.
+    What `tower` makes is held only as long as it is traced: quantising needs the memory. int8 has a
+    scale for each column of a matrix; what it multiplies is rounded as it comes. Raises OSError.
     """
     import onnx
 

@@ -84,42 +84,40 @@ def command(
         --llm Llama-3.2-1B-Instruct -o ultravox
     """
     packages.need()
+    _keep_apart()
     # Imported here: torch and transformers take seconds, and are not always there.
     from edge_audiokv.families.convert import convert, estimate
     from edge_audiokv.families.table import read
 
     check_name(output_dir / "model.toml")
-    with _quiet():
-        plan = read(folder, llm=llm, whisper=whisper)
-        expected = estimate(plan, llm_type, encoder_type)
-        if dry_run:
-            _tell_estimate(expected, as_json)
-            return
-        with _bar() as report:
-            made = convert(
-                plan,
-                output_dir,
-                llm_type=expected.llm_type,
-                encoder_type=expected.encoder_type,
-                threads=threads or usable_cores(),
-                progress=report,
-            )
+    plan = read(folder, llm=llm, whisper=whisper)
+    expected = estimate(plan, llm_type, encoder_type)
+    if dry_run:
+        _tell_estimate(expected, as_json)
+        return
+    with _bar() as report:
+        made = convert(
+            plan,
+            output_dir,
+            llm_type=expected.llm_type,
+            encoder_type=expected.encoder_type,
+            threads=threads or usable_cores(),
+            progress=report,
+        )
     if as_json:
         click.echo(json.dumps(made.to_dict(), indent=2))
     else:
         _tell_made(made)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """transformers neither asks the network nor draws its own bars."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+def _keep_apart() -> None:
+    """transformers, imported from here on, asks no network, draws no bars and says little."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    yield
 
 
 @contextmanager
