@@ -102,4 +102,3 @@ def test_the_prompt_is_that_of_the_reference(made: Case) -> None:
     text = processor.apply_chat_template([asked], add_generation_prompt=True, tokenize=False)
     ours = made.plan.wording.template.replace("{audio}", "<|AUDIO|>")
     assert text == ours.replace("{question}", "What is it?")
-
