@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from edge_audiokv.errors import InputError, ModelError, OutputError
 from edge_audiokv.families.plan import Language
@@ -27,7 +29,9 @@ DIRECT = {
 _BITS = {"F32": 32.0, "F16": 16.0, "BF16": 16.0, "Q8_0": 8.5, "Q6_K": 6.56, "Q5_K_M": 5.69}
 _BITS |= {"Q5_K_S": 5.54, "Q4_K_M": 4.89, "Q4_K_S": 4.58, "Q4_0": 4.55, "IQ4_XS": 4.25}
 _POLL_S = 0.1
-_MOST_LOG_BYTES = 64 << 10
+_MOST_LOG_BYTES, _MOST_LINES = 64 << 10, 20
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """What is done, how far, of how much."""
@@ -86,20 +90,25 @@ def write_llm(
         middle.unlink(missing_ok=True)
 
 
+def make_job(language: Language, target: Path, ftype: str, converter: Path) -> dict[str, Any]:
+    """What the process that writes the GGUF is told; see `split`."""
+    return {
+        "converter": str(converter.resolve()),
+        "folder": str(language.checkpoint.folder.resolve()),
+        "target": str(target.resolve()),
+        "architecture": language.architecture,
+        "config": language.config,
+        "prefixes": language.prefixes,
+        "ftype": ftype,
+    }
+
+
 def _convert(
     language: Language, target: Path, ftype: str, size_bytes: int, progress: Progress
 ) -> None:
     """Run the converter and watch its file grow."""
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        job = {
-            "converter": str(extract_converter(Path(scratch))),
-            "folder": str(language.checkpoint.folder.resolve()),
-            "target": str(target.resolve()),
-            "architecture": language.architecture,
-            "config": language.config,
-            "prefixes": language.prefixes,
-            "ftype": ftype,
-        }
+        job = make_job(language, target, ftype, extract_converter(Path(scratch)))
         job_path, log_path = Path(scratch) / "job.json", Path(scratch) / "log"
         job_path.write_text(json.dumps(job), encoding="utf-8")
         with log_path.open("wb") as log:
@@ -120,7 +129,10 @@ def _convert(
                 child.kill()
                 child.wait()
                 raise
-        why = _last_line(log_path)
+        lines = _last_lines(log_path)
+    why = lines[-1].rstrip(".")
+    if child.returncode != 0:
+        _log.info("the converter said: %s", " | ".join(lines[-_MOST_LINES:]))
     if child.returncode == 3:
         raise OutputError(f"{target.name} {why}.", cure="Free some space, or name another disk.")
     if child.returncode != 0:
@@ -130,8 +142,9 @@ def _convert(
         )
 
 
-def _last_line(log: Path) -> str:
+def _last_lines(log: Path) -> list[str]:
+    """What a child said in the end, at least one line."""
     with log.open("rb") as stream:
         stream.seek(max(0, stream.seek(0, os.SEEK_END) - _MOST_LOG_BYTES))
         lines = stream.read().decode("utf-8", "replace").strip().splitlines()
-    return (lines or ["it ended without a word"])[-1].strip().rstrip(".")
+    return [line.strip() for line in lines] or ["it ended without a word"]

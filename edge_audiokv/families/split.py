@@ -2,7 +2,7 @@
 
 llama.cpp's converter reads the tensors one by one; what it imports and holds is not the caller's:
 
-    python -m edge_audiokv.families.split JOB.json
+    python -m edge_audiokv.families.split JOB.json ...
 """
 
 from __future__ import annotations
@@ -92,9 +92,10 @@ def _convert(job: dict[str, Any]) -> None:
         Split(folder, kind, Path(job["target"]), hparams=job["config"]).write()
 
 
-def _main(path: str) -> int:
+def _main(paths: list[str]) -> int:
     try:
-        _convert(json.loads(Path(path).read_text(encoding="utf-8")))
+        for path in paths:
+            _convert(json.loads(Path(path).read_text(encoding="utf-8")))
     except OSError as error:
         print(f"cannot be written: {error.strerror or error}", file=sys.stderr)
         return 3
@@ -107,4 +108,4 @@ def _main(path: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1]))
+    sys.exit(_main(sys.argv[1:]))

@@ -1,13 +1,14 @@
 """Everything here needs the `convert` extra; without it nothing in this folder is collected.
 
-Each family's tiny checkpoint is made and converted once, in 32 bits, for all tests.
+Each family's tiny checkpoint is made and converted once, in 32 bits, for all tests of a file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import subprocess
+import sys
 from dataclasses import dataclass
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,24 +55,57 @@ def quiet() -> None:
 
 
 @pytest.fixture(scope="session")
-def cases(tmp_path_factory: pytest.TempPathFactory, quiet: None) -> Callable[[str], Case]:
-    """Each family's case, made when it is first asked for."""
+def made(tmp_path_factory: pytest.TempPathFactory, quiet: None) -> Case:
+    """Qwen2-Audio, converted as anybody would; code lies in its checkpoint that must not run."""
     from edge_audiokv.families.convert import convert
     from edge_audiokv.families.table import read
 
     from . import tiny
 
-    @cache
-    def make(name: str) -> Case:
-        root = tmp_path_factory.mktemp(name)
-        made = next(kind for kind in tiny.ALL if kind.name == name)(root / "checkpoint")
-        plan = read(made.folder, **made.parts())
-        convert(plan, root / "model", llm_type="F32", encoder_type="f32")
-        return Case(made, plan, plan.tower().eval(), root / "model")
+    root = tmp_path_factory.mktemp("made")
+    checkpoint = tiny.Qwen2Audio(root / "checkpoint")
+    tiny.plant_code(checkpoint.folder, root / "ran")
+    plan = read(checkpoint.folder)
+    convert(plan, root / "model", llm_type="F32", encoder_type="f32")
+    return Case(checkpoint, plan, plan.tower().eval(), root / "model")
 
-    return make
+
+@pytest.fixture(scope="session")
+def all_made(tmp_path_factory: pytest.TempPathFactory, quiet: None) -> dict[str, Case]:
+    """Every family; one process writes all GGUFs, since its imports take most of the time."""
+    from edge_audiokv.families import llm
+    from edge_audiokv.families.convert import convert
+    from edge_audiokv.families.sdist import extract_converter
+    from edge_audiokv.families.table import read
+
+    from . import tiny
+
+    root = tmp_path_factory.mktemp("families")
+    converter = extract_converter(root / "converter")
+    checkpoints = {kind.name: kind(root / kind.name) for kind in tiny.ALL}
+    plans = {name: read(made.folder, **made.parts()) for name, made in checkpoints.items()}
+    ggufs = {id(plan.language): root / f"{name}.gguf" for name, plan in plans.items()}
+    jobs = []
+    for name, plan in plans.items():
+        jobs.append(root / f"{name}.json")
+        job = llm.make_job(plan.language, ggufs[id(plan.language)], "ALL_F32", converter)
+        jobs[-1].write_text(json.dumps(job))
+    command = [sys.executable, "-P", "-m", "edge_audiokv.families.split", *map(str, jobs)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    cases = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            llm,
+            "write_llm",
+            lambda language, target, *_, **__: ggufs[id(language)].rename(target),
+        )
+        for name, plan in plans.items():
+            folder = root / f"{name}-model"
+            convert(plan, folder, llm_type="F32", encoder_type="f32")
+            cases[name] = Case(checkpoints[name], plan, plan.tower().eval(), folder)
+    return cases
 
 
 @pytest.fixture(params=FAMILIES)
-def case(request: pytest.FixtureRequest, cases: Callable[[str], Case]) -> Case:
-    return cases(request.param)
+def case(request: pytest.FixtureRequest, all_made: dict[str, Case]) -> Case:
+    return all_made[request.param]

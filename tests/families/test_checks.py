@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +18,6 @@ from edge_audiokv.families.split import PATTERNS, find_pattern, renamed
 from .conftest import Case
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def made(cases: Callable[[str], Case]) -> Case:
-    return cases("qwen2_audio")
 
 
 def test_a_graph_of_another_tower_is_told(made: Case) -> None:

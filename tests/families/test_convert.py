@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,6 @@ import pytest
 import torch
 
 from edge_audiokv.families import export
-from edge_audiokv.families.table import read
 from edge_audiokv.models.entry import read_entry
 from edge_audiokv.native.context import HeadwiseContext
 from edge_audiokv.native.model import Model
@@ -24,35 +20,6 @@ from . import tiny
 from .conftest import Case
 
 pytestmark = pytest.mark.integration
-
-LETTER = Path(__file__).parents[1] / "data" / "letter.flac"
-
-
-@pytest.fixture(scope="module")
-def made(cases: Callable[[str], Case]) -> Case:
-    return cases("qwen2_audio")
-
-
-def test_a_converted_folder_runs_in_a_command(case: Case, call: Any) -> None:
-    done = call("transcribe", LETTER, "-m", case.folder, "--mem", "2GB", "-t", "1", "-v")
-    assert done.code == 0, done.err
-    assert "KV pools" in done.err
-
-
-def test_the_entry_says_what_lies_beside_it(case: Case) -> None:
-    entry = read_entry(case.folder / "model.toml")
-    raw = tomllib.loads((case.folder / "model.toml").read_text())
-    assert entry.status == "unverified" and entry.name == "model"
-    assert entry.d_model == 128 and raw["audio"]["sample_rate_hz"] == 16_000
-    assert {file.role for file in entry.files} == {"encoder", "llm"}
-    assert sorted(path.name for path in case.folder.iterdir()) == sorted(
-        [*(file.name for file in entry.files), "model.toml"]
-    )
-    for file in entry.files:
-        data = (case.folder / file.name).read_bytes()
-        assert file.size_bytes == len(data)
-        assert file.sha256 == hashlib.sha256(data).hexdigest()
-        assert file.licence == "not stated in the checkpoint"
 
 
 def test_the_command_makes_what_its_dry_run_said(made: Case, call: Any, tmp_path: Path) -> None:
@@ -135,26 +102,6 @@ def test_large_weights_lie_beside_the_graph(made: Case, tmp_path: Path, type_nam
     audio = tiny.sound(1.0)
     (rows,) = session.run(None, {session.get_inputs()[0].name: audio[None]})
     assert rows.shape == (1, 25, 128)
-
-
-def test_names_of_the_hub_are_read_too(tmp_path: Path, cases: Callable[[str], Case]) -> None:
-    """The whole Qwen2.5-Omni has its thinker's tensors and configuration one level down."""
-    from safetensors.torch import load_file, save_file
-
-    case = cases("qwen2_5_omni")
-    source, folder = case.tiny.folder, tmp_path / "hub"
-    folder.mkdir()
-    weights = load_file(str(source / "model.safetensors"))
-    save_file({f"thinker.{k}": v for k, v in weights.items()}, str(folder / "model.safetensors"))
-    config = json.loads((source / "config.json").read_text())
-    config = {"model_type": "qwen2_5_omni", "thinker_config": config}
-    (folder / "config.json").write_text(json.dumps(config))
-    plan = read(folder)
-    assert plan.language.count == case.plan.language.count
-    assert plan.language.config["hidden_size"] == 128
-    audio = torch.from_numpy(tiny.sound(1.0))[None]
-    with torch.no_grad():
-        assert torch.equal(plan.tower().eval()(audio), case.tower(audio))
 
 
 def test_an_llm_that_the_cache_cannot_serve_leaves_nothing(

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib
+import json
 import re
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +18,7 @@ import pytest
 import torch
 
 from edge_audiokv.engine.prompt import PromptTemplate, Tokenizer
+from edge_audiokv.families.table import read
 from edge_audiokv.models.entry import read_entry
 from edge_audiokv.native.context import HeadwiseContext
 from edge_audiokv.native.model import Model
@@ -24,6 +29,7 @@ from .conftest import Case
 
 pytestmark = pytest.mark.integration
 
+LETTER = Path(__file__).parents[1] / "data" / "letter.flac"
 CLOSE = 1e-4  # of rows whose deviation is about 1
 STOCK_CLOSE = 2e-4
 OURS_CLOSE = 0.05  # of the logits' deviation: rows in f16
@@ -176,22 +182,26 @@ def test_a_tower_with_one_thing_wrong_fails(
 
 
 @pytest.mark.parametrize(
-    ("case", "name", "value"),
+    ("family", "name", "value"),
     [
         ("qwen3_asr", "HIDDEN", 0.0),  # padding is looked at
         ("qwen3_asr", "_LEAST_SAMPLES", 160),
         ("qwen2_5_omni", "HIDDEN", 0.0),
         ("qwen2_audio", "_SILENCE", 0),
     ],
-    indirect=["case"],
 )
 def test_what_a_family_does_at_the_end_of_a_sound_is_needed(
-    case: Case, name: str, value: float, monkeypatch: pytest.MonkeyPatch
+    all_made: dict[str, Case],
+    family: str,
+    name: str,
+    value: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    case = all_made[family]
     audio = tiny.sound(0.4, seed=7)
     expected = case.tiny.rows(audio)
-    family = importlib.import_module(f"edge_audiokv.families.{case.tiny.name}")
-    monkeypatch.setattr(family, name, value)
+    module = importlib.import_module(f"edge_audiokv.families.{family}")
+    monkeypatch.setattr(module, name, value)
     with torch.no_grad():
         rows = case.tower(torch.from_numpy(audio)[None])[0]
     same = rows.shape == expected.shape
@@ -202,3 +212,45 @@ def test_markers_of_the_prompt_are_single_tokens(case: Case) -> None:
     ids = case.tiny.tokenizer.convert_tokens_to_ids
     found = set(re.findall(r"<\|\w+\|>|\[/?[A-Z_]+\]", case.plan.wording.template))
     assert found and all(ids(marker) is not None for marker in found)
+
+
+def test_a_converted_folder_runs_in_a_command(case: Case, call: Any) -> None:
+    done = call("transcribe", LETTER, "-m", case.folder, "--mem", "2GB", "-t", "1", "-v")
+    assert done.code == 0, done.err
+    assert "KV pools" in done.err
+
+
+def test_the_entry_says_what_lies_beside_it(case: Case) -> None:
+    entry = read_entry(case.folder / "model.toml")
+    raw = tomllib.loads((case.folder / "model.toml").read_text())
+    assert entry.status == "unverified" and entry.name == case.folder.name
+    assert entry.d_model == 128 and raw["audio"]["sample_rate_hz"] == 16_000
+    assert {file.role for file in entry.files} == {"encoder", "llm"}
+    assert sorted(path.name for path in case.folder.iterdir()) == sorted(
+        [*(file.name for file in entry.files), "model.toml"]
+    )
+    for file in entry.files:
+        data = (case.folder / file.name).read_bytes()
+        assert file.size_bytes == len(data)
+        assert file.sha256 == hashlib.sha256(data).hexdigest()
+        assert file.licence == "not stated in the checkpoint"
+
+
+def test_names_of_the_hub_are_read_too(tmp_path: Path, all_made: dict[str, Case]) -> None:
+    """The whole Qwen2.5-Omni has its thinker's tensors and configuration one level down."""
+    from safetensors.torch import load_file, save_file
+
+    case = all_made["qwen2_5_omni"]
+    source, folder = case.tiny.folder, tmp_path / "hub"
+    folder.mkdir()
+    weights = load_file(str(source / "model.safetensors"))
+    save_file({f"thinker.{k}": v for k, v in weights.items()}, str(folder / "model.safetensors"))
+    config = json.loads((source / "config.json").read_text())
+    config = {"model_type": "qwen2_5_omni", "thinker_config": config}
+    (folder / "config.json").write_text(json.dumps(config))
+    plan = read(folder)
+    assert plan.language.count == case.plan.language.count
+    assert plan.language.config["hidden_size"] == 128
+    audio = torch.from_numpy(tiny.sound(1.0))[None]
+    with torch.no_grad():
+        assert torch.equal(plan.tower().eval()(audio), case.tower(audio))

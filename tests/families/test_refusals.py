@@ -24,6 +24,7 @@ from edge_audiokv.families.table import read
 from edge_audiokv.families.tensors import find_tensors
 
 from . import tiny
+from .conftest import Case
 
 
 @pytest.fixture(scope="module")
@@ -104,19 +105,14 @@ def test_configurations_that_are_not_served(folder: Path, fields: dict[str, Any]
     assert why in refused(folder)
 
 
-def test_code_of_a_checkpoint_is_never_run(folder: Path, tmp_path: Path) -> None:
-    mark = tmp_path / "ran"
-    (folder / "evil.py").write_text(f"open({str(mark)!r}, 'w')\nclass C: pass\n")
-    change(
-        folder, auto_map={"AutoConfig": "evil.C", "AutoModel": "evil.C", "AutoTokenizer": "evil.C"}
-    )
-    for kind in ("qwen2_audio", "something"):
-        change(folder, model_type=kind)
-        try:
-            convert.convert(read(folder), tmp_path / kind, llm_type="F32")
-        except ModelError as error:
-            assert "never run" in str(error)
-    assert not mark.exists()
+@pytest.mark.integration
+def test_code_of_a_checkpoint_is_never_run(made: Case, folder: Path, tmp_path: Path) -> None:
+    assert (made.tiny.folder / "evil.py").is_file() and made.llm.is_file()
+    assert not (made.tiny.folder.parent / "ran").exists()
+    tiny.plant_code(folder, tmp_path / "ran")
+    change(folder, model_type="something")
+    assert "never run" in refused(folder)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_shard_that_is_missing(folder: Path) -> None:

@@ -5,6 +5,7 @@ Weights are drawn harshly: at a model's own initialisation even a wrong tower is
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
@@ -103,6 +104,15 @@ def draw(module: nn.Module) -> None:
                 weight.normal_(0, 0.12)
             else:
                 weight.normal_(1, 0.2)
+
+
+def plant_code(folder: Path, mark: Path) -> None:
+    """Code in a checkpoint that makes `mark` if anything runs it."""
+    (folder / "evil.py").write_text(f"open({str(mark)!r}, 'w')\nclass C: pass\n")
+    classes = {"AutoConfig": "evil.C", "AutoModel": "evil.C", "AutoTokenizer": ["evil.C", "evil.C"]}
+    for name in ("config.json", "tokenizer_config.json"):
+        content = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**content, "auto_map": classes}))
 
 
 class Tiny:
@@ -230,8 +240,6 @@ class Ultravox(Tiny):
         self.write_config(audio.to_dict())
 
     def write_config(self, audio: dict[str, Any]) -> None:
-        import json
-
         config = {
             "model_type": "ultravox",
             "architectures": ["UltravoxModel"],
