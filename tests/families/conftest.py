@@ -60,11 +60,12 @@ def made(tmp_path_factory: pytest.TempPathFactory, quiet: None) -> Case:
     from edge_audiokv.families.convert import convert
     from edge_audiokv.families.table import read
 
-    from . import tiny
+    from .tiny import plant_code
+    from .windowed import Qwen2Audio
 
     root = tmp_path_factory.mktemp("made")
-    checkpoint = tiny.Qwen2Audio(root / "checkpoint")
-    tiny.plant_code(checkpoint.folder, root / "ran")
+    checkpoint = Qwen2Audio(root / "checkpoint")
+    plant_code(checkpoint.folder, root / "ran")
     plan = read(checkpoint.folder)
     convert(plan, root / "model", llm_type="F32", encoder_type="f32")
     return Case(checkpoint, plan, plan.tower().eval(), root / "model")
@@ -78,11 +79,11 @@ def all_made(tmp_path_factory: pytest.TempPathFactory, quiet: None) -> dict[str,
     from edge_audiokv.families.sdist import extract_converter
     from edge_audiokv.families.table import read
 
-    from . import tiny
+    from . import checkpoints as known
 
     root = tmp_path_factory.mktemp("families")
     converter = extract_converter(root / "converter")
-    checkpoints = {kind.name: kind(root / kind.name) for kind in tiny.ALL}
+    checkpoints = {kind.name: kind(root / kind.name) for kind in known.ALL}
     plans = {name: read(made.folder, **made.parts()) for name, made in checkpoints.items()}
     ggufs = {id(plan.language): root / f"{name}.gguf" for name, plan in plans.items()}
     jobs = []

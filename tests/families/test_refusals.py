@@ -24,13 +24,15 @@ from edge_audiokv.families.table import read
 from edge_audiokv.families.tensors import find_tensors
 
 from . import tiny
+from .chunked import Ultravox
 from .conftest import Case
+from .windowed import Qwen2Audio
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole checkpoint; copies of it are spoilt."""
-    return tiny.Qwen2Audio(tmp_path_factory.mktemp("whole") / "checkpoint").folder
+    return Qwen2Audio(tmp_path_factory.mktemp("whole") / "checkpoint").folder
 
 
 @pytest.fixture
@@ -169,7 +171,7 @@ def test_weights_that_are_not_whole(folder: Path, spoil: Callable[[Path], None],
 
 
 def test_an_ultravox_without_its_llm_or_its_encoder(tmp_path: Path) -> None:
-    made = tiny.Ultravox(tmp_path / "uv")
+    made = Ultravox(tmp_path / "uv")
     assert "--llm FOLDER" in refused(made.folder, InputError)
     change(made.folder, audio_latency_block_size=100)
     assert "audio_latency_block_size" in refused(made.folder, **made.parts())

@@ -1,0 +1,17 @@
+"""Every family's tiny checkpoint."""
+
+from __future__ import annotations
+
+from .chunked import Qwen3ASR, Qwen25Omni, Ultravox
+from .tiny import Tiny
+from .windowed import AudioFlamingo, GlmAsr, Qwen2Audio, Voxtral
+
+ALL: tuple[type[Tiny], ...] = (
+    Ultravox,
+    Qwen3ASR,
+    Qwen2Audio,
+    Qwen25Omni,
+    Voxtral,
+    AudioFlamingo,
+    GlmAsr,
+)

@@ -1,0 +1,193 @@
+"""Checkpoints whose sound comes in windows of 30 s."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from transformers import WhisperFeatureExtractor
+
+from .tiny import ENCODER, LLM, TOWER, Array, Tiny, draw, padded_size, write_tokenizer
+
+
+class Qwen2Audio(Tiny):
+    name = "qwen2_audio"
+    specials: ClassVar = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>"]
+    specials += ["<|audio_bos|>", "<|audio_eos|>"]
+    lengths_s: ClassVar = (0.04, 0.08, 1.2, 5.4, 29.96, 30.0)
+
+    def make(self) -> None:
+        from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
+
+        self.tokenizer = write_tokenizer(
+            self.folder, self.specials, self.pattern, eos_token="<|im_end|>"
+        )
+        ids = self.tokens(*self.specials)
+        config = Qwen2AudioConfig(
+            audio_config={**TOWER, "model_type": "qwen2_audio_encoder"},
+            text_config={
+                **LLM,
+                "model_type": "qwen2",
+                "num_key_value_heads": 4,
+                "vocab_size": padded_size(self.tokenizer),
+                "tie_word_embeddings": False,
+            },
+            audio_token_index=ids["<|AUDIO|>"],
+        )
+        self.model = Qwen2AudioForConditionalGeneration(config).eval().float()
+        draw(self.model.model.audio_tower)
+        draw(self.model.model.multi_modal_projector)
+        self.model.save_pretrained(str(self.folder))
+
+    def rows(self, audio: Array) -> torch.Tensor:
+        from transformers.masking_utils import create_bidirectional_mask
+
+        made = WhisperFeatureExtractor(feature_size=128)(
+            audio,
+            sampling_rate=16_000,
+            return_attention_mask=True,
+            padding="max_length",
+            return_tensors="pt",
+        )
+        tower = self.model.model.audio_tower
+        frames, count = tower._get_feat_extract_output_lengths(made["attention_mask"].sum(-1))
+        mask = create_bidirectional_mask(
+            config=tower.config,
+            inputs_embeds=torch.zeros(1, 1500, 1),
+            attention_mask=(torch.arange(1500)[None] < frames[:, None]).long(),
+        )
+        with torch.no_grad():
+            heard = tower(made["input_features"], attention_mask=mask).last_hidden_state
+            rows: torch.Tensor = self.model.model.multi_modal_projector(heard)[0, : int(count[0])]
+        return rows
+
+
+class Voxtral(Tiny):
+    name, pattern = "voxtral", "tekken"
+    specials: ClassVar = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AUDIO]"]
+    specials += ["[BEGIN_AUDIO]", "[TRANSCRIBE]"]
+    lengths_s: ClassVar = (0.02, 1.2, 5.37, 29.96, 30.0)
+
+    def make(self) -> None:
+        from transformers import VoxtralConfig, VoxtralForConditionalGeneration
+
+        self.tokenizer = write_tokenizer(
+            self.folder, self.specials, self.pattern, bos_token="<s>", eos_token="</s>"
+        )
+        ids = self.tokens(*self.specials)
+        config = VoxtralConfig(
+            audio_config={**ENCODER, "intermediate_size": 256},
+            text_config={
+                **LLM,
+                "model_type": "llama",
+                "head_dim": 64,
+                "vocab_size": padded_size(self.tokenizer),
+                "rope_theta": 1e6,
+                "bos_token_id": ids["<s>"],
+                "eos_token_id": ids["</s>"],
+            },
+            audio_token_id=ids["[AUDIO]"],
+        )
+        self.model = VoxtralForConditionalGeneration(config).eval().float()
+        draw(self.model.model.audio_tower)
+        draw(self.model.model.multi_modal_projector)
+        self.model.save_pretrained(str(self.folder))
+
+    def rows(self, audio: Array) -> torch.Tensor:
+        made = WhisperFeatureExtractor(feature_size=128)(
+            audio, sampling_rate=16_000, padding="max_length", return_tensors="pt"
+        )
+        with torch.no_grad():
+            rows: torch.Tensor = self.model.get_audio_features(made["input_features"]).pooler_output
+        return rows
+
+
+# As the processors' templates have it: parts of a turn in their order.
+PARTS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for part in m.content %}"
+    "{% if part.type == 'audio' %}SOUND{% else %}{{ part.text }}{% endif %}{% endfor %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+class AudioFlamingo(Tiny):
+    name = "audio_flamingo"
+    specials: ClassVar = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<sound>"]
+    lengths_s: ClassVar = (0.04, 1.2, 5.4, 30.0)
+
+    def make(self) -> None:
+        from transformers import AudioFlamingo3Config, AudioFlamingo3ForConditionalGeneration
+
+        self.tokenizer = write_tokenizer(
+            self.folder,
+            self.specials,
+            self.pattern,
+            template=PARTS.replace("SOUND", "<sound>"),
+            eos_token="<|im_end|>",
+        )
+        config = AudioFlamingo3Config(
+            audio_config=ENCODER,
+            text_config={
+                **LLM,
+                "model_type": "qwen2",
+                "vocab_size": padded_size(self.tokenizer),
+            },
+            audio_token_id=self.tokens("<sound>")["<sound>"],
+        )
+        self.model = AudioFlamingo3ForConditionalGeneration(config).eval().float()
+        draw(self.model.model.audio_tower)
+        draw(self.model.model.multi_modal_projector)
+        self.model.save_pretrained(str(self.folder))
+
+    def rows(self, audio: Array) -> torch.Tensor:
+        return masked_rows(self.model, audio)
+
+
+class GlmAsr(Tiny):
+    name = "glm_asr"
+    specials: ClassVar = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"]
+    lengths_s: ClassVar = (0.08, 1.2, 5.44, 29.92)
+
+    def make(self) -> None:
+        from transformers import GlmAsrConfig, GlmAsrForConditionalGeneration
+
+        self.tokenizer = write_tokenizer(
+            self.folder,
+            self.specials,
+            self.pattern,
+            template=PARTS.replace("SOUND", "<|pad|>"),
+            eos_token="<|im_end|>",
+        )
+        config = GlmAsrConfig(
+            audio_config={**ENCODER, "intermediate_size": 256},
+            text_config={
+                **LLM,
+                "model_type": "llama",
+                "head_dim": 32,
+                "vocab_size": padded_size(self.tokenizer),
+                "eos_token_id": [self.tokens("<|im_end|>")["<|im_end|>"]],
+            },
+            audio_token_id=self.tokens("<|pad|>")["<|pad|>"],
+        )
+        self.model = GlmAsrForConditionalGeneration(config).eval().float()
+        draw(self.model.model.audio_tower)
+        draw(self.model.model.multi_modal_projector)
+        self.model.save_pretrained(str(self.folder))
+
+    def rows(self, audio: Array) -> torch.Tensor:
+        return masked_rows(self.model, audio)
+
+
+def masked_rows(model: Any, audio: Array) -> torch.Tensor:
+    """Rows of a sound in a window of 30 s whose rest is masked."""
+    made = WhisperFeatureExtractor(feature_size=128)(
+        audio,
+        sampling_rate=16_000,
+        return_attention_mask=True,
+        padding="max_length",
+        return_tensors="pt",
+    )
+    with torch.no_grad():
+        heard = model.get_audio_features(made["input_features"], made["attention_mask"])
+    rows: torch.Tensor = heard.pooler_output
+    return rows
