@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge_audiokv.families import checks, export, llm
+from edge_audiokv.families import checks, export, llm, tekken
 from edge_audiokv.families.entry import Written, entry_text
 from edge_audiokv.families.growing import check_room, check_target, growing_folder
 from edge_audiokv.families.llm import Progress
-from edge_audiokv.families.plan import Plan
+from edge_audiokv.families.plan import Language, Plan
 from edge_audiokv.models.catalog import TOML_NAME
 from edge_audiokv.models.entry import read_entry
 
 ENCODER, LLM = "encoder.onnx", "llm.{}.gguf"
+# Of a checkpoint without tokenizer.json, while its GGUF is made.
+TOKENIZER = "tokenizer"
 # Room for a question of a person's beside what the prompt has anyway.
 _QUESTION_TOKENS, _LEAST_TOKENS = 32, 64
 _KV_BYTES = 2  # f16
@@ -102,6 +105,7 @@ def convert(
     check_target(folder)
     check_room(folder, expected.disk_bytes)
     with growing_folder(folder) as part:
+        plan = replace(plan, language=with_tokenizer(plan.language, part / TOKENIZER))
         encoder, difference = _encoder(plan, part, expected.encoder_type, progress)
         language = part / LLM.format(expected.llm_type)
         llm.write_llm(
@@ -109,6 +113,7 @@ def convert(
         )
         progress("check", 0, 1)
         architecture, prompt_tokens = checks.check_llm(language, plan)
+        shutil.rmtree(part / TOKENIZER, ignore_errors=True)
         files = [
             Written(role, path, plan.licences["encoder"])
             for role, path in zip(("encoder", "encoder-data"), encoder, strict=False)
@@ -126,6 +131,15 @@ def convert(
         sizes = tuple((file.role, file.path.name, file.path.stat().st_size) for file in files)
         progress("check", 1, 1)
     return Converted(folder, entry.name, plan.family, sizes, difference, plan.notes)
+
+
+def with_tokenizer(language: Language, folder: Path) -> Language:
+    """The same with a tokenizer.json in `folder`, if the checkpoint has only Mistral's own file."""
+    source = language.checkpoint.folder
+    if not tekken.needs_tekken(source):
+        return language
+    tekken.write_tokenizer(source / tekken.NAME, folder)
+    return replace(language, own_tokenizer=folder)
 
 
 def _encoder(

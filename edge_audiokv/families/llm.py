@@ -95,6 +95,7 @@ def make_job(language: Language, target: Path, ftype: str, converter: Path) -> d
     return {
         "converter": str(converter.resolve()),
         "folder": str(language.checkpoint.folder.resolve()),
+        "tokenizer": str(language.tokenizer.resolve()),
         "target": str(target.resolve()),
         "architecture": language.architecture,
         "config": language.config,

@@ -39,17 +39,20 @@ class Language:
     """The language model inside a checkpoint.
 
     `architecture` is the plain one of llama.cpp's converter, `config` its configuration, and
-    `prefixes` what names of tensors begin with -> begin with there. `tokenizer` is its folder.
+    `prefixes` what names of tensors begin with -> begin with there. `own_tokenizer` is the folder
+    of a tokenizer.json that was made for a checkpoint without one.
     """
 
     checkpoint: Checkpoint
     architecture: str
     config: dict[str, Any]
     prefixes: tuple[tuple[str, str], ...]
+    own_tokenizer: Path | None = None
 
     @property
     def tokenizer(self) -> Path:
-        return self.checkpoint.folder
+        """The folder of its tokenizer."""
+        return self.own_tokenizer or self.checkpoint.folder
 
     @property
     def count(self) -> int:

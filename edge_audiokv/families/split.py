@@ -53,8 +53,8 @@ def _convert(job: dict[str, Any]) -> None:
     conversion: Any = importlib.import_module("conversion")
     gguf: Any = importlib.import_module("gguf")
     torch: Any = importlib.import_module("torch")
-    folder = Path(job["folder"])
-    tokenizer_path = folder / "tokenizer.json"
+    folder, tokenizer_folder = Path(job["folder"]), Path(job["tokenizer"])
+    tokenizer_path = tokenizer_folder / "tokenizer.json"
     byte_level, pattern = False, None
     if tokenizer_path.is_file():
         tokenizer = json.loads(tokenizer_path.read_text(encoding="utf-8"))
@@ -72,12 +72,11 @@ def _convert(job: dict[str, Any]) -> None:
             return None if name is None else super().filter_tensors((name, item[1]))
 
         def set_vocab(self) -> None:
-            if byte_level:
-                self._set_vocab_gpt2()
-            elif (folder / "tekken.json").is_file() and not tokenizer_path.is_file():
-                super().set_vocab()
-            else:
+            if not byte_level:
                 raise Refused("its tokenizer is no byte-level BPE")
+            self.dir_model = tokenizer_folder
+            self._set_vocab_gpt2()
+            self.dir_model = folder
 
         def get_vocab_base_pre(self, tokenizer: Any) -> str:
             try:

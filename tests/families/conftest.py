@@ -75,7 +75,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, quiet: None) -> Case:
 def all_made(tmp_path_factory: pytest.TempPathFactory, quiet: None) -> dict[str, Case]:
     """Every family; one process writes all GGUFs, since its imports take most of the time."""
     from edge_audiokv.families import llm
-    from edge_audiokv.families.convert import convert
+    from edge_audiokv.families.convert import convert, with_tokenizer
     from edge_audiokv.families.sdist import extract_converter
     from edge_audiokv.families.table import read
 
@@ -85,11 +85,12 @@ def all_made(tmp_path_factory: pytest.TempPathFactory, quiet: None) -> dict[str,
     converter = extract_converter(root / "converter")
     checkpoints = {kind.name: kind(root / kind.name) for kind in known.ALL}
     plans = {name: read(made.folder, **made.parts()) for name, made in checkpoints.items()}
-    ggufs = {id(plan.language): root / f"{name}.gguf" for name, plan in plans.items()}
+    ggufs = {id(plan.language.checkpoint): root / f"{name}.gguf" for name, plan in plans.items()}
     jobs = []
     for name, plan in plans.items():
         jobs.append(root / f"{name}.json")
-        job = llm.make_job(plan.language, ggufs[id(plan.language)], "ALL_F32", converter)
+        language = with_tokenizer(plan.language, root / f"{name}-tokenizer")
+        job = llm.make_job(language, ggufs[id(language.checkpoint)], "ALL_F32", converter)
         jobs[-1].write_text(json.dumps(job))
     command = [sys.executable, "-P", "-m", "edge_audiokv.families.split", *map(str, jobs)]
     subprocess.run(command, check=True, capture_output=True, text=True)
@@ -98,7 +99,7 @@ def all_made(tmp_path_factory: pytest.TempPathFactory, quiet: None) -> dict[str,
         patch.setattr(
             llm,
             "write_llm",
-            lambda language, target, *_, **__: ggufs[id(language)].rename(target),
+            lambda language, target, *_, **__: ggufs[id(language.checkpoint)].rename(target),
         )
         for name, plan in plans.items():
             folder = root / f"{name}-model"

@@ -125,8 +125,9 @@ def test_logits_and_greedy_tokens_from_the_wave_are_those_of_transformers(case: 
         ours.decode_tokens(before, logits=False)
         ours.decode_embeddings(rows)
         logits = ours.decode_tokens(after)
+        assert np.abs(logits - steps[0]).max() < OURS_CLOSE * spread
         for token, expected in zip(greedy, steps, strict=True):
-            assert np.abs(logits - expected).max() < OURS_CLOSE * spread
+            assert np.sqrt(np.mean((logits - expected) ** 2)) < OURS_CLOSE / 2 * spread
             first, second = np.sort(expected)[[-1, -2]]
             # Between two that are nearer to each other than that, f16 rows may choose either.
             assert logits.argmax() == token or first - second < OURS_CLOSE * spread

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from transformers import WhisperFeatureExtractor
 
+from .tekken_file import TekkenTokenizer
 from .tiny import ENCODER, LLM, TOWER, Array, Tiny, draw, padded_size, write_tokenizer
 
 
@@ -71,9 +72,9 @@ class Voxtral(Tiny):
     def make(self) -> None:
         from transformers import VoxtralConfig, VoxtralForConditionalGeneration
 
-        self.tokenizer = write_tokenizer(
-            self.folder, self.specials, self.pattern, bos_token="<s>", eos_token="</s>"
-        )
+        scratch = self.folder.with_name("voxtral-other")
+        scratch.mkdir()
+        self.tokenizer = TekkenTokenizer(self.folder, self.specials, scratch)
         ids = self.tokens(*self.specials)
         config = VoxtralConfig(
             audio_config={**ENCODER, "intermediate_size": 256},
