@@ -37,6 +37,7 @@ def read(checkpoint: Checkpoint) -> Plan:
 
     return Plan(
         family="Audio Flamingo 3",
+        folder=checkpoint.folder,
         sound=Sound(tokens_per_second=RATE_HZ / (4 * HOP), max_audio_s=_WINDOW_S),
         wording=from_chat_template(
             checkpoint.folder,

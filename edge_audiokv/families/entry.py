@@ -8,8 +8,10 @@ from pathlib import Path
 
 from edge_audiokv.families.plan import Plan
 from edge_audiokv.models.cache import file_sha256
+from edge_audiokv.units import clipped, printable
 
 _RATE_HZ = 16_000
+_MOST_SUMMARY_CHARS = 200
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ def entry_text(
     lines = [
         f"# Made by `edge-audiokv models convert` from a checkpoint of {plan.family}.",
         f"name = {_text(name)}",
-        f"summary = {_text(f'{plan.family}, converted')}",
+        f"summary = {_text(_summary(plan))}",
         f"languages = [{', '.join(map(_text, plan.languages))}]",
         'status = "unverified"',
         "",
@@ -73,6 +75,11 @@ def entry_text(
             f"licence = {_text(file.licence)}",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _summary(plan: Plan) -> str:
+    source = printable(plan.folder.absolute().name)
+    return clipped(f"{plan.family}, converted from {source}", _MOST_SUMMARY_CHARS)
 
 
 def _text(value: str) -> str:

@@ -147,6 +147,7 @@ def read(checkpoint: Checkpoint) -> Plan:
 
     return Plan(
         family="GLM-ASR",
+        folder=checkpoint.folder,
         sound=Sound(tokens_per_second=RATE_HZ / (2 * _FRAMES * HOP), max_audio_s=_WINDOW_S),
         wording=from_chat_template(
             checkpoint.folder,

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from edge_audiokv.errors import OutputError
+from edge_audiokv.models.naming import fault_of_text
 
 fcntl: ModuleType | None
 try:
@@ -24,6 +25,11 @@ _SUFFIX = ".part"
 
 def check_target(folder: Path) -> None:
     """OutputError if a folder cannot be made there, or something lies there already."""
+    fault = fault_of_text(folder.name)
+    if fault is not None:
+        raise OutputError(
+            f"The name of {folder} {fault}.", cure="Give another -o: it is the model's name."
+        )
     if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
         return
     if os.path.lexists(folder):

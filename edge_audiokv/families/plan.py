@@ -62,12 +62,14 @@ class Language:
 
 @dataclass(frozen=True)
 class Plan:
-    """`tower` makes the module samples [1, S] -> rows [1, T, d_model], weights and all.
+    """What becomes of the checkpoint in `folder`.
 
-    `tower_count` is the numbers in it. `notes` are what a person should know of the result.
+    `tower` makes the module samples [1, S] -> rows [1, T, d_model], weights and all; `tower_count`
+    is the numbers in it. `notes` are what a person should know of the result.
     """
 
     family: str
+    folder: Path
     sound: Sound
     wording: Wording
     language: Language

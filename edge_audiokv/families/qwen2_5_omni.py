@@ -78,6 +78,7 @@ def read(checkpoint: Checkpoint) -> Plan:
 
     return Plan(
         family="Qwen2.5-Omni",
+        folder=checkpoint.folder,
         sound=Sound(
             tokens_per_second=RATE_HZ / (4 * HOP),
             max_audio_s=_LONGEST_S,

@@ -69,6 +69,7 @@ def read(checkpoint: Checkpoint) -> Plan:
 
     return Plan(
         family="Qwen2-Audio",
+        folder=checkpoint.folder,
         sound=Sound(tokens_per_second=RATE_HZ / (4 * HOP), max_audio_s=_POSITIONS_S),
         wording=Wording(
             template="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"

@@ -113,6 +113,7 @@ def read(checkpoint: Checkpoint) -> Plan:
 
     return Plan(
         family="Qwen3-ASR",
+        folder=checkpoint.folder,
         sound=Sound(
             tokens_per_second=halved(2 * audio["n_window"]) / chunk_s,
             max_audio_s=_WINDOWS * window_s,

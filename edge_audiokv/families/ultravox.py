@@ -23,6 +23,7 @@ from edge_audiokv.families.wording import from_chat_template
 _TOWER, _PROJECTOR = "audio_tower.", "multi_modal_projector."
 _FRAME_S = 0.02
 _POSITIONS_S = 30.0
+_HEAD_SIZE = 64
 _QUESTION = "Transcribe the audio."
 
 
@@ -107,6 +108,7 @@ def read(checkpoint: Checkpoint, llm: Path | None = None, whisper: Path | None =
     licences = {"encoder": checkpoint.licence, "llm": text.licence}
     return Plan(
         family="Ultravox",
+        folder=checkpoint.folder,
         sound=Sound(
             tokens_per_second=1 / row_s,
             max_audio_s=round(int(_POSITIONS_S / row_s) * row_s, 6),
@@ -127,14 +129,10 @@ def _encoder(
     """Where the encoder's weights are, what their names begin with, and its configuration."""
     from transformers import WhisperConfig
 
-    if checkpoint.under(_TOWER) and whisper is None:
-        given = checkpoint.raw.get("audio_config") or {}
-        if not given:
-            raise ModelError(
-                f"{checkpoint.folder}/config.json does not describe its encoder.",
-                cure="Give the folder of the Whisper that it names: --whisper FOLDER.",
-            )
-        return checkpoint, _TOWER, WhisperConfig(**given).to_dict()
+    given = checkpoint.raw.get("audio_config")
+    if checkpoint.under(_TOWER):
+        config = WhisperConfig(**given).to_dict() if given else _by_shapes(checkpoint)
+        return checkpoint, _TOWER, config
     if whisper is None:
         raise InputError(
             f"{checkpoint.folder} holds no encoder.",
@@ -143,6 +141,25 @@ def _encoder(
         )
     source = Checkpoint(whisper)
     return source, "model.encoder.", source.config
+
+
+def _by_shapes(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The encoder of a checkpoint that only names its Whisper; heads of all of them have 64."""
+    names = checkpoint.under(_TOWER)
+    wanted = ("conv1.weight", "embed_positions.weight", "layers.0.fc1.weight")
+    if not all(name in names for name in wanted):
+        raise ModelError(
+            f"{checkpoint.folder} holds half an encoder.", cure="Download it again, whole."
+        )
+    conv, places, inner = (checkpoint.tensors[names[name]].shape for name in wanted)
+    return {
+        "num_mel_bins": conv[1],
+        "d_model": conv[0],
+        "max_source_positions": places[0],
+        "encoder_ffn_dim": inner[0],
+        "encoder_layers": 1 + max(int(n.split(".")[1]) for n in names if n.startswith("layers.")),
+        "encoder_attention_heads": conv[0] // _HEAD_SIZE,
+    }
 
 
 def _check(config: dict[str, Any]) -> None:

@@ -52,6 +52,7 @@ def read(checkpoint: Checkpoint) -> Plan:
 
     return Plan(
         family="Voxtral",
+        folder=checkpoint.folder,
         sound=Sound(
             tokens_per_second=rows / window_s,
             max_audio_s=window_s,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from edge_audiokv.errors import (
@@ -18,7 +19,7 @@ from edge_audiokv.errors import (
     ModelError,
     OutputError,
 )
-from edge_audiokv.families import convert, packages
+from edge_audiokv.families import convert, llm, packages, split
 from edge_audiokv.families.growing import check_room, growing_folder
 from edge_audiokv.families.table import read
 from edge_audiokv.families.tensors import find_tensors
@@ -191,6 +192,10 @@ def test_an_ultravox_without_its_llm_or_its_encoder(tmp_path: Path) -> None:
     kept = {name: value for name, value in weights.items() if not name.startswith("audio_tower.")}
     save_file(kept, str(made.folder / "model.safetensors"))
     assert "--whisper FOLDER" in refused(made.folder, InputError, **made.parts())
+    half = {name: value for name, value in weights.items() if "fc1" not in name}
+    save_file(half, str(made.folder / "model.safetensors"))
+    change(made.folder, audio_config=None)
+    assert "holds half an encoder" in refused(made.folder, **made.parts())
 
 
 def test_parts_are_for_an_ultravox_alone(folder: Path) -> None:
@@ -244,3 +249,35 @@ def test_a_folder_that_grows_appears_whole_or_not_at_all(tmp_path: Path) -> None
     with growing_folder(tmp_path / "d"):
         assert not left.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.b", "d"]
+
+
+def test_a_name_that_no_model_can_have(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="must be one printable line"):
+        convert.convert(read(folder), tmp_path / "a\nb")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+@pytest.mark.integration
+def test_who_breaks_off_leaves_no_process_and_no_file(folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new"
+    target.mkdir()
+
+    def stop(what: str, done: int, total: int) -> None:
+        assert psutil.Process().children()
+        raise KeyboardInterrupt
+
+    before = psutil.Process().children()
+    with pytest.raises(KeyboardInterrupt):
+        llm.write_llm(read(folder).language, target / "llm.gguf", "Q4_K_M", progress=stop)
+    assert psutil.Process().children() == before
+    assert list(target.iterdir()) == []
+
+
+def test_what_the_process_of_the_converter_says(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert split._main([str(tmp_path / "nowhere.json")]) == 3
+    assert "cannot be written: No such file" in capfd.readouterr().err
+    (tmp_path / "job.json").write_text("{}")
+    assert split._main([str(tmp_path / "job.json")]) == 4
+    assert capfd.readouterr().err == "KeyError: 'converter'\n"
