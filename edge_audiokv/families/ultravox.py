@@ -131,6 +131,10 @@ def _encoder(
 
     given = checkpoint.raw.get("audio_config")
     if checkpoint.under(_TOWER):
+        if whisper is not None:
+            raise InputError(
+                f"{checkpoint.folder} holds an encoder of its own.", cure="Leave --whisper out."
+            )
         config = WhisperConfig(**given).to_dict() if given else _by_shapes(checkpoint)
         return checkpoint, _TOWER, config
     if whisper is None:

@@ -53,8 +53,11 @@ def from_chat_template(
             cure="Take the folder of an instruct model, with its chat template.",
         ) from None
     end = closed.rpartition(_ANSWER)[2] if _ANSWER in closed else ""
+    # What is before an answer may differ with its age: thoughts of old answers are left out.
+    rest = more.rpartition(_ANSWER)[2] if _ANSWER in more else ""
+    ask = rest.removeprefix(end)
     once = all(opened.count(text) == 1 for text in (placeholder, QUESTION))
-    if not once or not end or not more.startswith(closed):
+    if not once or not end or not rest.startswith(end) or ask.count(QUESTION) != 1:
         raise ModelError(
             f"The chat template in {folder} does not keep what a turn says.",
             cure="Take the folder of an instruct model, with its chat template.",
@@ -63,7 +66,7 @@ def from_chat_template(
         template=opened.replace(placeholder, AUDIO),
         end_of_turn=end,
         question=question,
-        ask=more.removeprefix(closed),
+        ask=ask,
     )
 
 
@@ -75,6 +78,10 @@ def _as_like(user: str | list[dict[str, str]], text: str) -> str | list[dict[str
 def _render(tokenizer: Any, turns: list[dict[str, Any]], opening: bool) -> str:
     return str(
         tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=opening, date_string=_DATE
+            turns,
+            tokenize=False,
+            add_generation_prompt=opening,
+            date_string=_DATE,
+            enable_thinking=False,
         )
     )
