@@ -61,7 +61,7 @@ def check_room(folder: Path, needed_bytes: int) -> None:
 def growing_folder(folder: Path) -> Iterator[Path]:
     """A new folder beside `folder`; it takes `folder`'s place when the block ends.
 
-    After an error, or a signal that raises one, it is gone. What a killed run has left of the same
+    What is in it gets the mode that the umask gives to any file. After an error, or a signal that raises one, it is gone. What a killed run has left of the same
     name goes first: a lock tells it from what somebody still writes. Raises OutputError.
     """
     check_target(folder)
@@ -72,7 +72,10 @@ def growing_folder(folder: Path) -> Iterator[Path]:
     handle = _locked(part)
     try:
         yield part
-        os.chmod(part, 0o777 & ~_umask())
+        mask = _umask()
+        for path in part.rglob("*"):
+            os.chmod(path, (0o777 if path.is_dir() else 0o666) & ~mask)
+        os.chmod(part, 0o777 & ~mask)
         os.replace(part, folder)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):

@@ -234,12 +234,16 @@ def test_a_target_that_is_taken(folder: Path, tmp_path: Path) -> None:
 
 def test_a_folder_that_grows_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with growing_folder(tmp_path / "a") as part:
+        (part / "x").touch(0o600)
         (part / "x").write_text("x")
         assert not (tmp_path / "a").exists()
         with growing_folder(tmp_path / "a.b"):  # another's is left alone
             pass
         assert part.is_dir()
     assert (tmp_path / "a" / "x").read_text() == "x"
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "a" / "x").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    (tmp_path / "plain").unlink()
     with pytest.raises(ZeroDivisionError), growing_folder(tmp_path / "c") as part:
         (part / "x").write_text("x")
         raise ZeroDivisionError
