@@ -61,8 +61,9 @@ def check_room(folder: Path, needed_bytes: int) -> None:
 def growing_folder(folder: Path) -> Iterator[Path]:
     """A new folder beside `folder`; it takes `folder`'s place when the block ends.
 
-    What is in it gets the mode that the umask gives to any file. After an error, or a signal that raises one, it is gone. What a killed run has left of the same
-    name goes first: a lock tells it from what somebody still writes. Raises OutputError.
+    What is in it gets the mode that the umask gives to any file. After an error, or a signal that
+    raises one, it is gone. What a killed run has left of the same name goes first: a lock tells it
+    from what somebody still writes. Raises OutputError.
     """
     check_target(folder)
     parent = folder.absolute().parent
