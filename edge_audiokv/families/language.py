@@ -18,6 +18,7 @@ PLAIN = {
     "qwen2": "Qwen2ForCausalLM",
     "qwen2_5_omni_text": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
+    "qwen3_omni_moe_text": "Qwen3MoeForCausalLM",
 }
 # Old and new names of checkpoints, the longest first: of a name the first that fits counts.
 INSIDE = (

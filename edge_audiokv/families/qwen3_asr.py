@@ -30,13 +30,16 @@ def halved(frames: Any) -> Any:
 class Encoder(nn.Module):
     """Log-mel [1, bins, n] -> frames [1, T, width]; T is `rows` a whole chunk, fewer of the last.
 
-    Positions begin anew in each chunk, and attention ends at the windows' ends.
+    Positions begin anew in each chunk, and attention ends at the windows' ends. A last chunk is
+    filled with zeros before the convolutions; with `short` not one that is alone, so that they end
+    where it ends.
     """
 
     places: Tensor
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: dict[str, Any], *, short: bool = False) -> None:
         super().__init__()
+        self.short = short
         self.bins = config["num_mel_bins"]
         self.chunk = 2 * config["n_window"]
         self.window = config["n_window_infer"] // self.chunk
@@ -56,8 +59,13 @@ class Encoder(nn.Module):
         total = (chunks - 1) * self.rows + halved(n - (chunks - 1) * self.chunk)
         padded = nn.functional.pad(mel, (0, self.chunk - 1))[:, :, : chunks * self.chunk]
         x = padded.reshape(self.bins, chunks, self.chunk).permute(1, 0, 2)[:, None]
+        frames = n
         for conv in (self.conv2d1, self.conv2d2, self.conv2d3):
             x = nn.functional.gelu(conv(x))
+            frames = (frames - 1) // 2 + 1
+            if self.short:
+                inside = torch.arange(x.shape[3]) < frames
+                x = x * (inside | torch.as_tensor(chunks > 1))
         x = self.conv_out(x.permute(0, 3, 1, 2).reshape(chunks, self.rows, -1)) + self.places
         # As many whole windows as there is sound in, as a batch; what is no sound is not looked at.
         size = self.window * self.rows

@@ -11,6 +11,7 @@ from edge_audiokv.families import (
     qwen2_5_omni,
     qwen2_audio,
     qwen3_asr,
+    qwen3_omni,
     ultravox,
     voxtral,
 )
@@ -25,6 +26,8 @@ FAMILIES = {
     "qwen2_5_omni": qwen2_5_omni.read,
     "qwen2_5_omni_thinker": qwen2_5_omni.read,
     "qwen3_asr": qwen3_asr.read,
+    "qwen3_omni_moe": qwen3_omni.read,
+    "qwen3_omni_moe_thinker": qwen3_omni.read,
     "voxtral": voxtral.read,
 }
 ULTRAVOX = "ultravox"
@@ -40,8 +43,6 @@ REASONS = {
     "moss_transcribe_diarize": "it has times as text between its rows, which no prompt here has",
     "fun_asr_nano": "its tower is not written here yet",
     "phi4_multimodal": "its adapter for speech would have to be merged into its language model",
-    "qwen3_omni_moe": "its tower is not written here yet",
-    "qwen3_omni_moe_thinker": "its tower is not written here yet",
 }
 _CURE = f"Take one of {', '.join(sorted((*FAMILIES, ULTRAVOX)))}."
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from edge_audiokv.errors import ModelError
 from edge_audiokv.families.plan import Wording
+from edge_audiokv.families.tensors import read_json
 
 AUDIO, QUESTION = "{audio}", "{question}"
+_OLDER = "chat_template.json"  # where processors of transformers 4 have it
 _ANSWER = "What was said."
 # Llama's template writes today's date; what is written down for good says its own default.
 _DATE = "26 Jul 2024"
@@ -39,6 +41,8 @@ def from_chat_template(
     `placeholder` for it. Raises ModelError if there is no template, or if it changes what is said.
     """
     tokenizer = load_tokenizer(folder)
+    if not tokenizer.chat_template and (folder / _OLDER).is_file():
+        tokenizer.chat_template = str(read_json(folder / _OLDER).get("chat_template", ""))
     asked = [{"role": "user", "content": user}]
     answered = [*asked, {"role": "assistant", "content": _as_like(user, _ANSWER)}]
     again = [*answered, {"role": "user", "content": _as_like(user, QUESTION)}]

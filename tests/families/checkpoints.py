@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .chunked import Qwen3ASR, Qwen25Omni, Ultravox
+from .chunked import Qwen3ASR, Qwen3Omni, Qwen25Omni, Ultravox
 from .tiny import Tiny
 from .windowed import AudioFlamingo, GlmAsr, Qwen2Audio, Voxtral
 
@@ -11,6 +11,7 @@ ALL: tuple[type[Tiny], ...] = (
     Qwen3ASR,
     Qwen2Audio,
     Qwen25Omni,
+    Qwen3Omni,
     Voxtral,
     AudioFlamingo,
     GlmAsr,

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import WhisperFeatureExtractor
 
-from .tiny import LLM, TOWER, Array, Tiny, draw, padded_size, write_tokenizer
+from .tiny import LLM, PARTS, TOWER, Array, Tiny, draw, padded_size, write_tokenizer
 
 
 class Ultravox(Tiny):
@@ -166,6 +166,63 @@ class Qwen3ASR(Tiny):
         return rows
 
 
+class Qwen3Omni(Tiny):
+    name = "qwen3_omni"
+    specials: ClassVar = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|audio_start|>"]
+    specials += ["<|audio_end|>", "<|audio_pad|>", "<|vision_start|>", "<|vision_end|>"]
+    specials += ["<|image_pad|>", "<|video_pad|>"]
+    lengths_s: ClassVar = (0.02, 0.43, 1.0, 1.01, 5.37, 8.0, 19.99)
+
+    def make(self) -> None:
+        from transformers import (
+            Qwen3OmniMoeThinkerConfig,
+            Qwen3OmniMoeThinkerForConditionalGeneration,
+        )
+
+        sound = "<|audio_start|><|audio_pad|><|audio_end|>"
+        self.tokenizer = write_tokenizer(
+            self.folder, self.specials, self.pattern, eos_token="<|im_end|>"
+        )
+        # Processors of transformers 4 have their template in a file of this name.
+        template = {"chat_template": PARTS.replace("SOUND", sound)}
+        (self.folder / "chat_template.json").write_text(json.dumps(template))
+        ids = self.tokens(*self.specials)
+        rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 6, 6]}
+        config = Qwen3OmniMoeThinkerConfig(
+            audio_config={**TOWER, "output_dim": 128, "downsample_hidden_size": 8},
+            vision_config={
+                "depth": 1,
+                "hidden_size": 64,
+                "intermediate_size": 64,
+                "num_heads": 2,
+                "out_hidden_size": 128,
+                "deepstack_visual_indexes": [],
+            },
+            text_config={
+                **LLM,
+                "head_dim": 32,
+                "vocab_size": padded_size(self.tokenizer),
+                "moe_intermediate_size": 64,
+                "num_experts": 8,
+                "num_experts_per_tok": 2,
+                "rope_parameters": {**rope, "mrope_interleaved": True},
+            },
+            audio_token_id=ids["<|audio_pad|>"],
+            audio_start_token_id=ids["<|audio_start|>"],
+            image_token_id=ids["<|image_pad|>"],
+            video_token_id=ids["<|video_pad|>"],
+        )
+        config.vision_start_token_id = ids["<|vision_start|>"]
+        config.vision_end_token_id = ids["<|vision_end|>"]
+        self.model = Qwen3OmniMoeThinkerForConditionalGeneration(config).eval().float()
+        draw(self.model.model.audio_tower)
+        torch.nn.init.normal_(self.model.lm_head.weight, 0, 0.15)  # 0.02 whatever is configured
+        self.model.save_pretrained(str(self.folder))
+
+    def rows(self, audio: Array) -> torch.Tensor:
+        return omni_rows(self.model, audio)
+
+
 class Qwen25Omni(Tiny):
     name = "qwen2_5_omni"
     specials: ClassVar = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>"]
@@ -212,19 +269,25 @@ class Qwen25Omni(Tiny):
         )
         self.model = Qwen2_5OmniThinkerForConditionalGeneration(config).eval().float()
         draw(self.model.model.audio_tower)
+        torch.nn.init.normal_(self.model.lm_head.weight, 0, 0.15)  # 0.02 whatever is configured
         self.model.save_pretrained(str(self.folder))
 
     def rows(self, audio: Array) -> torch.Tensor:
-        made = WhisperFeatureExtractor(feature_size=128, chunk_length=60)(
-            audio,
-            sampling_rate=16_000,
-            return_attention_mask=True,
-            padding="max_length",
-            return_tensors="pt",
+        return omni_rows(self.model, audio)
+
+
+def omni_rows(model: Any, audio: Array) -> torch.Tensor:
+    """Rows of a sound in a minute whose rest is masked."""
+    made = WhisperFeatureExtractor(feature_size=128, chunk_length=60)(
+        audio,
+        sampling_rate=16_000,
+        return_attention_mask=True,
+        padding="max_length",
+        return_tensors="pt",
+    )
+    with torch.no_grad():
+        heard = model.get_audio_features(
+            made["input_features"], feature_attention_mask=made["attention_mask"]
         )
-        with torch.no_grad():
-            heard = self.model.get_audio_features(
-                made["input_features"], feature_attention_mask=made["attention_mask"]
-            )
-        rows: torch.Tensor = heard.last_hidden_state
-        return rows
+    rows: torch.Tensor = heard.last_hidden_state
+    return rows

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FAMILIES = (
     *("ultravox", "qwen3_asr", "qwen2_audio", "qwen2_5_omni", "voxtral"),
-    *("audio_flamingo", "glm_asr"),
+    *("qwen3_omni", "audio_flamingo", "glm_asr"),
 )
 
 

@@ -255,3 +255,15 @@ def test_names_of_the_hub_are_read_too(tmp_path: Path, all_made: dict[str, Case]
     audio = torch.from_numpy(tiny.sound(1.0))[None]
     with torch.no_grad():
         assert torch.equal(plan.tower().eval()(audio), case.tower(audio))
+
+
+def test_a_sound_under_a_chunk_ends_where_it_ends(all_made: dict[str, Case]) -> None:
+    """Qwen3-Omni fills a chunk up only where another is before it; Qwen3-ASR always."""
+    case = all_made["qwen3_omni"]
+    wrong = copy.deepcopy(case.tower)
+    wrong.audio_tower.short = False
+    for seconds, differs in ((0.43, True), (1.43, False)):
+        audio = tiny.sound(seconds, seed=7)
+        with torch.no_grad():
+            rows = wrong(torch.from_numpy(audio)[None])[0]
+        assert bool((rows - case.tiny.rows(audio)).abs().max() > 5 * CLOSE) is differs

@@ -13,7 +13,7 @@ from edge_audiokv.errors import ModelError
 from edge_audiokv.families.wording import from_chat_template
 
 from . import tiny
-from .windowed import PARTS
+from .tiny import PARTS
 
 LLAMA = (
     "{{ bos_token }}<|system|>Today Date: {{ date_string or strftime_now('%d %b %Y') }}<|eot|>"

@@ -45,6 +45,12 @@ ENCODER = {
     "intermediate_size": 128,
     "num_mel_bins": 128,
 }
+# As the processors' templates have it: parts of a turn in their order.
+PARTS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for part in m.content %}"
+    "{% if part.type == 'audio' %}SOUND{% else %}{{ part.text }}{% endif %}{% endfor %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 _WORDS = "the quick brown fox transcribe the audio please user assistant what is said here"
 _PATTERN = {name: pattern for pattern, name in PATTERNS.items()}
 

@@ -8,7 +8,7 @@ import torch
 from transformers import WhisperFeatureExtractor
 
 from .tekken_file import TekkenTokenizer
-from .tiny import ENCODER, LLM, TOWER, Array, Tiny, draw, padded_size, write_tokenizer
+from .tiny import ENCODER, LLM, PARTS, TOWER, Array, Tiny, draw, padded_size, write_tokenizer
 
 
 class Qwen2Audio(Tiny):
@@ -101,14 +101,6 @@ class Voxtral(Tiny):
         with torch.no_grad():
             rows: torch.Tensor = self.model.get_audio_features(made["input_features"]).pooler_output
         return rows
-
-
-# As the processors' templates have it: parts of a turn in their order.
-PARTS = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for part in m.content %}"
-    "{% if part.type == 'audio' %}SOUND{% else %}{{ part.text }}{% endif %}{% endfor %}"
-    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 class AudioFlamingo(Tiny):

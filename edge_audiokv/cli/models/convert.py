@@ -69,9 +69,9 @@ def command(
     """Convert a checkpoint of a real audio LLM into a folder that every command takes with -m.
 
     FOLDER is the checkpoint as the hub has it: config.json, the tokenizer, safetensors. Known are
-    Ultravox, Qwen3-ASR (-hf), Qwen2-Audio, Qwen2.5-Omni, Voxtral, Audio Flamingo 3 and GLM-ASR. No
-    code of a checkpoint is run, nothing is fetched but llama.cpp's own converter, and DIR appears
-    whole or not at all.
+    Ultravox, Qwen3-ASR (-hf), Qwen2-Audio, Qwen2.5-Omni, Qwen3-Omni, Voxtral, Audio Flamingo 3 and
+    GLM-ASR. No code of a checkpoint is run, nothing is fetched but llama.cpp's own converter, and
+    DIR appears whole or not at all.
 
     The encoder is compared with the checkpoint's, and the tokens of the LLM with its tokenizer's.
     Proven on random weights of every family; nobody here has run real ones yet. Needs
