@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_audiokv.errors import InputError, ModelError
-from edge_audiokv.families import (
+from edge_audiokv.families.checkpoint import Checkpoint
+from edge_audiokv.families.plan import Plan
+from edge_audiokv.families.towers import (
     audio_flamingo,
     glm_asr,
     qwen2_5_omni,
@@ -15,8 +17,6 @@ from edge_audiokv.families import (
     ultravox,
     voxtral,
 )
-from edge_audiokv.families.checkpoint import Checkpoint
-from edge_audiokv.families.plan import Plan
 
 # What config.json calls the kind of model -> who reads it.
 FAMILIES = {

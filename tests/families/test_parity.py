@@ -201,7 +201,7 @@ def test_what_a_family_does_at_the_end_of_a_sound_is_needed(
     case = all_made[family]
     audio = tiny.sound(0.4, seed=7)
     expected = case.tiny.rows(audio)
-    module = importlib.import_module(f"edge_audiokv.families.{family}")
+    module = importlib.import_module(f"edge_audiokv.families.towers.{family}")
     monkeypatch.setattr(module, name, value)
     with torch.no_grad():
         rows = case.tower(torch.from_numpy(audio)[None])[0]

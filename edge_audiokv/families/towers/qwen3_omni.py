@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from edge_audiokv.families.checkpoint import Checkpoint
 from edge_audiokv.families.language import plain
-from edge_audiokv.families.layers import check_tower
-from edge_audiokv.families.mel import HOP, RATE_HZ, LogMel
 from edge_audiokv.families.plan import Plan, Sound
-from edge_audiokv.families.qwen3_asr import Encoder, halved
+from edge_audiokv.families.towers.layers import check_tower
+from edge_audiokv.families.towers.mel import HOP, RATE_HZ, LogMel
+from edge_audiokv.families.towers.qwen3_asr import Encoder, halved
 from edge_audiokv.families.wording import from_chat_template
 
 _TOWER = ("thinker.audio_tower.", "model.audio_tower.", "audio_tower.")

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from edge_audiokv.errors import InputError, ModelError
 from edge_audiokv.families.checkpoint import Checkpoint
 from edge_audiokv.families.language import ALONE, INSIDE, plain
-from edge_audiokv.families.layers import Stem, check_tower
-from edge_audiokv.families.mel import LogMel
 from edge_audiokv.families.plan import Plan, Sound
+from edge_audiokv.families.towers.layers import Stem, check_tower
+from edge_audiokv.families.towers.mel import LogMel
 from edge_audiokv.families.wording import from_chat_template
 
 _TOWER, _PROJECTOR = "audio_tower.", "multi_modal_projector."

@@ -10,9 +10,15 @@ from torch import Tensor, nn
 from edge_audiokv.errors import ModelError
 from edge_audiokv.families.checkpoint import Checkpoint
 from edge_audiokv.families.language import plain
-from edge_audiokv.families.layers import HIDDEN, Perceptron, check_tower, make_layers, positions
-from edge_audiokv.families.mel import HOP, RATE_HZ, LogMel
 from edge_audiokv.families.plan import Plan, Sound, Wording
+from edge_audiokv.families.towers.layers import (
+    HIDDEN,
+    Perceptron,
+    check_tower,
+    make_layers,
+    positions,
+)
+from edge_audiokv.families.towers.mel import HOP, RATE_HZ, LogMel
 
 _TOWER, _PROJECTOR = "model.audio_tower.", "model.multi_modal_projector."
 # Shorter sound is padded to this length, as the reference does.

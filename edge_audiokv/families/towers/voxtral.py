@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from edge_audiokv.families.checkpoint import Checkpoint
 from edge_audiokv.families.language import plain
-from edge_audiokv.families.layers import Perceptron, Stem, check_tower, whisper_names
-from edge_audiokv.families.mel import HOP, RATE_HZ, LogMel
 from edge_audiokv.families.plan import Plan, Sound, Wording
+from edge_audiokv.families.towers.layers import Perceptron, Stem, check_tower, whisper_names
+from edge_audiokv.families.towers.mel import HOP, RATE_HZ, LogMel
 
 _TOWER = ("model.audio_tower.", "audio_tower.")
 _PROJECTOR = ("model.multi_modal_projector.", "multi_modal_projector.")

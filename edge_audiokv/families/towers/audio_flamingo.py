@@ -7,10 +7,10 @@ from torch import nn
 from edge_audiokv.errors import ModelError
 from edge_audiokv.families.checkpoint import Checkpoint
 from edge_audiokv.families.language import plain
-from edge_audiokv.families.layers import Perceptron, check_tower, whisper_names
-from edge_audiokv.families.mel import HOP, RATE_HZ
 from edge_audiokv.families.plan import Plan, Sound
-from edge_audiokv.families.qwen2_audio import PROJECTOR, TOWER, Tower
+from edge_audiokv.families.towers.layers import Perceptron, check_tower, whisper_names
+from edge_audiokv.families.towers.mel import HOP, RATE_HZ
+from edge_audiokv.families.towers.qwen2_audio import PROJECTOR, TOWER, Tower
 from edge_audiokv.families.wording import from_chat_template
 
 _WINDOW_S = 30

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from edge_audiokv.errors import ModelError
 from edge_audiokv.families.checkpoint import Checkpoint
 from edge_audiokv.families.language import plain
-from edge_audiokv.families.layers import Perceptron
-from edge_audiokv.families.mel import HOP, RATE_HZ, LogMel
 from edge_audiokv.families.plan import Plan, Sound
+from edge_audiokv.families.towers.layers import Perceptron
+from edge_audiokv.families.towers.mel import HOP, RATE_HZ, LogMel
 from edge_audiokv.families.wording import from_chat_template
 
 _TOWER = ("model.audio_tower.", "audio_tower.")

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from edge_audiokv.families.checkpoint import Checkpoint
 from edge_audiokv.families.language import plain
-from edge_audiokv.families.layers import Stem, check_tower
-from edge_audiokv.families.mel import HOP, RATE_HZ, LogMel
 from edge_audiokv.families.plan import Plan, Sound, Wording
+from edge_audiokv.families.towers.layers import Stem, check_tower
+from edge_audiokv.families.towers.mel import HOP, RATE_HZ, LogMel
 
 TOWER = ("model.audio_tower.", "audio_tower.")
 PROJECTOR = ("model.multi_modal_projector.", "multi_modal_projector.")

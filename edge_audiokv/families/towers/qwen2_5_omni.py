@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from edge_audiokv.families.checkpoint import Checkpoint
 from edge_audiokv.families.language import plain
-from edge_audiokv.families.layers import HIDDEN, check_tower, make_layers, positions
-from edge_audiokv.families.mel import HOP, RATE_HZ, LogMel
 from edge_audiokv.families.plan import Plan, Sound, Wording
+from edge_audiokv.families.towers.layers import HIDDEN, check_tower, make_layers, positions
+from edge_audiokv.families.towers.mel import HOP, RATE_HZ, LogMel
 
 _TOWER = ("thinker.audio_tower.", "model.audio_tower.", "audio_tower.")
 _LONGEST_S = 30
