@@ -97,10 +97,7 @@ class PromptTemplate:
 
     def _refuse_questions(self) -> None:
         if self.asking is None:
-            raise InputError(
-                "this model only transcribes; it cannot be asked anything.",
-                cure="Take another: `edge-audiokv models list`.",
-            )
+            raise _only_transcribes()
 
     def _fill(self, tokenizer: Tokenizer, text: str, question: str) -> list[int]:
         if _QUESTION not in text:
@@ -115,3 +112,16 @@ class PromptTemplate:
             *middle,
             *tokenizer.tokenize(tail, special=True),
         ]
+
+
+def check_asks(prompt: Prompt) -> None:
+    """Raise InputError for a model that cannot be asked anything."""
+    if not prompt.asks:
+        raise _only_transcribes()
+
+
+def _only_transcribes() -> InputError:
+    return InputError(
+        "this model only transcribes; it cannot be asked anything.",
+        cure="Take another: `edge-audiokv models list`.",
+    )

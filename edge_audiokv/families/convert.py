@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ from edge_audiokv.families.growing import check_room, check_target, growing_fold
 from edge_audiokv.families.llm import Progress
 from edge_audiokv.families.plan import Language, Plan
 from edge_audiokv.models.catalog import TOML_NAME
-from edge_audiokv.models.entry import read_entry
+from edge_audiokv.models.entry import ModelEntry, read_entry
+
+Measured = tuple[tuple[float, int], ...]
+Measure = Callable[[Path, ModelEntry], Measured]
+"""Called with the graph and its entry: seconds of the longest window, and bytes held with it."""
 
 ENCODER, LLM = "encoder.onnx", "llm.{}.gguf"
 # Of a checkpoint without tokenizer.json, while its GGUF is made.
@@ -96,8 +101,10 @@ def convert(
     encoder_type: str | None = None,
     threads: int = 1,
     progress: Progress = lambda what, done, total: None,
+    measure: Measure | None = None,
 ) -> Converted:
-    """Make `folder`, whole or not at all; without `encoder_type` the tower's size decides.
+    """Make `folder`, whole or not at all; without `encoder_type` the tower's size decides. What
+    `measure` finds that the encoder holds is stated in its entry.
 
     Raises InputError for an unknown type, ModelError if what was made is not what the checkpoint
     says, OutputError if there is no room or something lies there already.
@@ -120,15 +127,23 @@ def convert(
             for role, path in zip(("encoder", "encoder-data"), encoder, strict=False)
         ]
         files.append(Written("llm", language, plan.licences["llm"]))
-        text = entry_text(
-            plan,
-            folder.absolute().name,
-            files,
-            architecture=architecture,
-            max_tokens=max(_LEAST_TOKENS, prompt_tokens + _QUESTION_TOKENS),
-        )
-        (part / TOML_NAME).write_text(text, encoding="utf-8")
-        entry = read_entry(part / TOML_NAME)
+
+        def write_entry(encoder_bytes: Measured = ()) -> ModelEntry:
+            text = entry_text(
+                plan,
+                folder.absolute().name,
+                files,
+                architecture=architecture,
+                max_tokens=max(_LEAST_TOKENS, prompt_tokens + _QUESTION_TOKENS),
+                encoder_bytes=encoder_bytes,
+            )
+            (part / TOML_NAME).write_text(text, encoding="utf-8")
+            return read_entry(part / TOML_NAME)
+
+        entry = write_entry()
+        if measure is not None:
+            progress("measure the encoder", 0, 1)
+            write_entry(measure(encoder[0], entry))
         sizes = tuple((file.role, file.path.name, file.path.stat().st_size) for file in files)
         progress("check", 1, 1)
     return Converted(folder, entry.name, plan.family, sizes, difference, plan.notes)

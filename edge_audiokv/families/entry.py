@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,13 @@ class Written:
 
 
 def entry_text(
-    plan: Plan, name: str, files: list[Written], *, architecture: str, max_tokens: int
+    plan: Plan,
+    name: str,
+    files: list[Written],
+    *,
+    architecture: str,
+    max_tokens: int,
+    encoder_bytes: Sequence[tuple[float, int]] = (),
 ) -> str:
     """The TOML of a model. Raises OSError if a file cannot be read for its hash."""
     sound, wording = plan.sound, plan.wording
@@ -47,6 +54,7 @@ def entry_text(
         lines.append(f"chunk_s = {sound.chunk_s!r}")
     lines += [
         f"max_audio_s = {float(sound.max_audio_s)!r}",
+        *([f"encoder_bytes = {[list(pair) for pair in encoder_bytes]}"] if encoder_bytes else []),
         "",
         "[llm]",
         f"architecture = {_text(architecture)}",

@@ -19,6 +19,7 @@ from edge_audiokv.native.model import Model
 from . import tiny
 from .conftest import Case
 
+LETTER = Path(__file__).parents[1] / "data" / "letter.flac"
 pytestmark = pytest.mark.integration
 
 
@@ -43,6 +44,9 @@ def test_the_command_makes_what_its_dry_run_said(made: Case, call: Any, tmp_path
         "model.toml",
     ]
     entry = read_entry(target / "model.toml")
+    # Measured, so that --mem is not refused by a guess; a longer window takes no less.
+    assert [seconds for seconds, _ in entry.encoder_bytes] == [15.0, 30.0]
+    assert 0 < entry.encoder_bytes[0][1] <= entry.encoder_bytes[1][1] < 200 << 20
     assert set(entry.licences.values()) == {"apache-2.0 (as its card states)"}
     assert 0 < told["difference"] < 0.5
     again = call(*args, "-o", target)
@@ -118,3 +122,9 @@ def test_an_llm_that_the_cache_cannot_serve_leaves_nothing(
     done = call("models", "convert", folder, "-o", tmp_path / "new", "--type", "F32")
     assert done.code == 4 and "llama.cpp does not know its tokenizer" in done.err
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_who_only_transcribes_is_not_asked_and_says_so_at_once(all_made: Any, call: Any) -> None:
+    made = all_made["qwen3_asr"]
+    done = call("ask", LETTER, "Who wrote?", "-m", made.folder)
+    assert done.code == 3 and "only transcribes" in done.complaint

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TimeRemainingColumn
 
+from edge_audiokv.bars import FIGURE, bar_columns
 from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Command
+from edge_audiokv.encoder.resident import measured_bytes
 from edge_audiokv.families import packages
 from edge_audiokv.native.threads import usable_cores
 from edge_audiokv.output.place import check_name
@@ -21,6 +23,7 @@ from edge_audiokv.units import format_bytes, printable
 
 if TYPE_CHECKING:
     from edge_audiokv.families.convert import Converted, Estimate
+    from edge_audiokv.models.entry import ModelEntry
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -104,11 +107,18 @@ def command(
             encoder_type=expected.encoder_type,
             threads=threads or usable_cores(),
             progress=report,
+            measure=_measure,
         )
     if as_json:
         click.echo(json.dumps(made.to_dict(), indent=2))
     else:
         _tell_made(made)
+
+
+def _measure(path: Path, entry: ModelEntry) -> tuple[tuple[float, int], ...]:
+    return measured_bytes(
+        path, d_model=entry.d_model, rule=entry.rule, max_window_s=entry.max_audio_s
+    )
 
 
 def _keep_apart() -> None:
@@ -126,12 +136,10 @@ def _bar() -> Iterator[Callable[[str, int, int], None]]:
     """A bar that is renamed from step to step; where nobody watches, a line a step."""
     console = voice.console()
     bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TimeRemainingColumn(),
+        *bar_columns(console, TimeRemainingColumn(table_column=FIGURE)),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not console.is_interactive,
     )
     task = bar.add_task("")
     last = ""

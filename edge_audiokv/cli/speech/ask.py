@@ -26,10 +26,12 @@ from edge_audiokv.cli.options import (
 )
 from edge_audiokv.cli.results import model_facts, tell_loaded
 from edge_audiokv.cli.waiting import waiting
+from edge_audiokv.engine.prompt import check_asks
 from edge_audiokv.engine.session import Session
 from edge_audiokv.engine.session_settings import SessionSettings
 from edge_audiokv.errors import InputError
 from edge_audiokv.events import Answer, Event, Final, Warned
+from edge_audiokv.models import catalog
 from edge_audiokv.models.progress import progress_bar
 from edge_audiokv.units import printable
 
@@ -91,6 +93,8 @@ def ask(
         archive=archive_path,
     )
     engine = settings_from(values)
+    # Before the recording is heard.
+    check_asks(catalog.resolve(engine.model).prompt)
     source = make_source(file)
     if file != "-":
         # A wrong path is told before seconds are spent on loading a model.
