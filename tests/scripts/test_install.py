@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,62 @@ def test_it_says_what_it_does_and_shows_the_end_of_what_failed(tmp_path: Path, c
     else:
         assert (done.returncode, done.stderr, logs) == (0, "", [])
         assert "done in" in done.stdout
+
+
+@pytest.mark.parametrize("argument", ["--foo", "help"])
+def test_what_it_does_not_know_is_told_before_anything_is_done(argument: str) -> None:
+    done = subprocess.run(
+        ["bash", str(INSTALL), argument], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert argument in done.stderr and "--help" in done.stderr
+
+
+def test_an_environment_that_was_half_made_is_made_anew(tmp_path: Path) -> None:
+    """Python's own words are not shown to who breaks off, and the next run does not stumble."""
+    venv, asked = tmp_path / "venv", tmp_path / "asked"
+    slow = script(
+        tmp_path / "python",
+        f"""case "$*" in
+*-m\\ venv*)
+    echo "$*" >>{asked}
+    mkdir -p {venv}/bin
+    printf '#!/bin/sh\\n[ -e {tmp_path}/whole ] || exit 3\\n' >{venv}/bin/python
+    chmod +x {venv}/bin/python
+    [ -e {tmp_path}/whole ] && exit 0
+    trap 'echo Traceback >&2; exit 1' INT
+    sleep 30 & wait
+    ;;
+esac""",
+    )
+    environment = {
+        **os.environ,
+        "VENV": str(venv),
+        "PYTHON": slow,
+        "CXX": script(tmp_path / "c++", "exit 0"),
+        "TMPDIR": str(tmp_path),
+    }
+    process = subprocess.Popen(
+        ["bash", str(INSTALL)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 30
+    while not asked.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "")
+    assert not list(tmp_path.glob("edge-audiokv-install.*"))
+    (tmp_path / "whole").touch()
+    again = subprocess.run(
+        ["bash", str(INSTALL)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (again.returncode, again.stderr) == (0, "")
+    first, second = asked.read_text().splitlines()
+    assert "--clear" not in first and "--clear" in second
