@@ -133,7 +133,7 @@ def transcribe(
             )
             transcriber.load()
         tell_loaded(transcriber.runtime)
-        hear = _Hearer(transcriber, console, recording)
+        hear = _Hearer(transcriber, console, recording, several=len(names) > 1)
         if joined is not None:
             for name, source in zip(names, sources, strict=True):
                 hear.into(joined, name, source)
@@ -166,9 +166,15 @@ class _Hearer:
     """Hears one file after another. Those of one result are one timeline and one count."""
 
     def __init__(
-        self, transcriber: Transcriber, console: Console, recording: Recording | None
+        self,
+        transcriber: Transcriber,
+        console: Console,
+        recording: Recording | None,
+        *,
+        several: bool,
     ) -> None:
         self._transcriber, self._console, self._recording = transcriber, console, recording
+        self._several = several
         self._offset_s, self._count = 0.0, 0
         self._facts = model_facts(transcriber.runtime)
 
@@ -186,8 +192,13 @@ class _Hearer:
             self._recording.begin("standard input" if name == "-" else printable(name))
         with source, ExitStack() as at_end:
             at_end.callback(lambda: writer.heard(printable(name), source.clock_s))
+            whose = f"{printable(name)}: " if self._several else ""
             told = _with_progress(
-                self._transcriber, source, printable(Path(name).name), self._console, doubts.append
+                self._transcriber,
+                source,
+                printable(Path(name).name),
+                self._console,
+                lambda doubt: doubts.append(whose + doubt),
             )
             for final in told:
                 complaint = self._recording.keep(final) if self._recording is not None else None

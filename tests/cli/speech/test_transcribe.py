@@ -121,6 +121,16 @@ def test_several_files_are_one_timeline_with_ids_of_its_own(call, spoken) -> Non
         offset_s += clip.duration_s
 
 
+def test_of_several_files_a_warning_says_which_it_is_about(call, spoken) -> None:
+    letter = spoken["letter"].path
+    mandarin = letter.parent / "languages" / "mandarin.ogg"
+    ran = call("transcribe", letter, mandarin)
+    warnings = [line for line in ran.err.splitlines() if line.startswith("warning: ")]
+    assert warnings and all(line.startswith(f"warning: {mandarin}: ") for line in warnings)
+    alone = call("transcribe", mandarin)
+    assert "warning: " in alone.err and f"{mandarin}:" not in alone.err
+
+
 @pytest.mark.parametrize(
     ("name", "rate_hz", "channels"),
     [("8 kHz, telephone.wav", 8000, 1), ("Größe 東京 ☕.flac", 48000, 2)],
