@@ -140,10 +140,11 @@ def pull(name: str, as_json: bool) -> None:
 @_json_option
 @click.pass_context
 def rm_command(ctx: click.Context, /, name: str | None, everything: bool, as_json: bool) -> None:
-    """Delete what was fetched and made for a model, or with --all for every one.
+    """Delete what was fetched and made for a model.
 
-    Files that ship with edge-audiokv, lie in your own directory or serve another model stay. --all
-    deletes what the build of edge-audiokv has fetched, too: the sources of llama.cpp.
+    Files that ship with edge-audiokv, lie in your own directory or serve another model stay. With
+    --all everything goes that was fetched or made for any model, and what the build of edge-audiokv
+    has fetched, too: the sources of llama.cpp.
 
     \b
     Examples:

@@ -69,7 +69,9 @@ def command(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Convert a checkpoint of a real audio LLM into a folder that every command takes with -m.
+    """Convert a checkpoint of a real audio LLM into a model.
+
+    What it makes is a folder that every command takes with -m.
 
     FOLDER is the checkpoint as the hub has it: config.json, the tokenizer, safetensors. Known are
     Ultravox, Qwen3-ASR (-hf), Qwen2-Audio, Qwen2.5-Omni, Qwen3-Omni, Voxtral, Audio Flamingo 3 and

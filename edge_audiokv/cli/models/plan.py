@@ -39,10 +39,11 @@ _CELL = 12
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(names: tuple[str, ...], mem: str, share: float, kv_type: str, as_json: bool) -> None:
-    """Say how many minutes of speech are remembered under --mem, before anything is loaded.
+    """Say how many minutes of speech fit under --mem.
 
-    MODEL is one of `edge-audiokv models list` or a folder, whose files are here; without one the
-    public audio LLMs that `models convert` knows are looked at, at Q4_K_M with an encoder of int8.
+    Nothing is loaded for it. MODEL is one of `edge-audiokv models list` or a folder, whose files
+    are here; without one the public audio LLMs that `models convert` knows are looked at, at Q4_K_M
+    with an encoder of int8.
     Minutes are of speech with its text: with all rows kept, and with the share of --kv-budget.
     Estimates: what is measured after loading decides.
 
@@ -77,7 +78,7 @@ def command(names: tuple[str, ...], mem: str, share: float, kv_type: str, as_jso
         return
     head = [f"{part.strip():>{_CELL}}" for part in mem.split(",")]
     voice.tell(f"Minutes of speech remembered: all rows / {share:.0%} of them.")
-    voice.tell(f"{'':<23} {'weights':>9}{''.join(head)}")
+    voice.tell(f"{'':<23} {'loaded':>9}{''.join(head)}")
     for model, cells in rows:
         size = format_bytes(sum(model.parts.values()))
         voice.tell(f"{model.name[:23]:<23} {size:>9}{''.join(map(_cell, cells))}".rstrip())

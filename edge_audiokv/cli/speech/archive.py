@@ -220,7 +220,7 @@ def export_command(file: Path, session: int | None, output: str, format_name: st
 def forget_command(
     file: Path, session: int | None, before: datetime | None, everything: bool, yes: bool
 ) -> None:
-    """Delete a session, what was said before a day, or everything; for good.
+    """Delete a session, what is older than a day, or all; for good.
 
     What is deleted is overwritten in the file, and the file shrinks.
 
@@ -275,10 +275,9 @@ def _line(item: StoredSession) -> str:
         began = datetime.fromtimestamp(item.began_s).strftime("%Y-%m-%d %H:%M")
     except (ValueError, OverflowError, OSError):  # a number that is no time, in a file from outside
         began = "?"
-    return (
-        f"{item.id:>4}  {began:<16}  {format_clock(item.end_s)[:8]}  {item.turns:>6} turns  "
-        f"{printable(item.source)}"
-    )
+    turns = _count(item.turns, "turn")
+    clock = format_clock(item.end_s)[:8]
+    return f"{item.id:>4}  {began:<16}  {clock}  {turns:>12}  {printable(item.source)}"
 
 
 def _final(number: int, turn: Turn) -> Final:
