@@ -57,6 +57,7 @@ def ours(example: str) -> list[list[str]]:
 def test_help_fits_and_ends_with_examples_that_parse(name, tmp_path: Path, monkeypatch) -> None:
     text = help_of(COMMANDS[name])
     assert max(map(len, text.splitlines())) <= 80
+    assert not re.search(r"\w-$", text, re.MULTILINE), "no name is broken at its hyphen"
     _, _, commands = text.partition("\nCommands:\n")
     assert "..." not in commands.partition("\n\n")[0], "no summary is cut"
     examples = examples_of(text)

@@ -44,7 +44,7 @@ def command(names: tuple[str, ...], mem: str, share: float, kv_type: str, as_jso
     Nothing is loaded for it. MODEL is one of `edge-audiokv models list` or a folder, whose files
     are here; without one the public audio LLMs that `models convert` knows are looked at, at Q4_K_M
     with an encoder of int8.
-    Minutes are of speech with its text: with all rows kept, and with the share of --kv-budget.
+    Minutes are of speech with its text, with all rows kept and with --kv-budget.
     Estimates: what is measured after loading decides.
 
     \b

@@ -164,7 +164,11 @@ def listen(
 
 def _source(name: str | None, device: str | None, raw: str | None, realtime: bool) -> AudioSource:
     if name is not None:
+        if device is not None:
+            raise click.UsageError(f"--device is for the microphone, and SOURCE is {name}.")
         return make_source(name, raw=raw, realtime=realtime, live=True)
+    if raw is not None:
+        raise click.UsageError("--raw needs a SOURCE: - for standard input, or a file.")
     # Imported when it is wanted: files and pipes work without PortAudio.
     microphone = import_module("edge_audiokv.audio.live.microphone")
     number = int(device) if device is not None and device.isdigit() else device

@@ -101,6 +101,8 @@ def test_a_signal_ends_the_open_segment_and_tells_what_it_was(
     [
         (["nothing-here.wav"], 3, "nothing-here.wav"),
         ([str(TALK), "--raw", "u7:1"], 3, "s16le"),
+        (["--raw", "s16le:16000"], 2, "--raw needs a SOURCE: - for standard input"),
+        ([str(TALK), "--device", "1"], 2, "--device is for the microphone"),
         ([str(TALK), "--mem", "20MB"], 6, "Use --mem"),
         ([str(TALK), "--save-audio", "/nowhere/x.flac"], 10, "/nowhere/x.flac"),
         ([str(TALK), "--kv-policy", "luck"], 9, "audiokv-edge"),
