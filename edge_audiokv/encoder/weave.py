@@ -1,0 +1,103 @@
+"""What was read in order, laid over what was heard row by row.
+
+Each word that was read takes a row of the sound: the one where the encoder heard the same word, if
+that is near, or else the middle of the frames that the reader looked at. The two beliefs are mixed,
+so that what the reader left out or misread is still there to be found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .reading import Step
+from .sound import Sound
+
+# Rows to either side in which the encoder may have heard the same word, and its least belief in it.
+_NEAR_ROWS, _HEARD = 3, 0.1
+# Belief in words in the rows near a word that was read, below which it was made up: readers write
+# even where nobody speaks.
+_SPOKEN = 0.2
+# Silence is never ruled out.
+_MOST = 0.98
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A word that was read: texts and beliefs of all ways to write it, and rows [first, last]."""
+
+    ways: dict[str, float]
+    first: int
+    last: int
+
+    @property
+    def text(self) -> str:
+        return max(self.ways, key=lambda way: self.ways[way])
+
+
+def spots(
+    steps: Sequence[Step],
+    words: Sequence[str],
+    frames: tuple[NDArray[np.int32], NDArray[np.int32]],
+    frames_per_row: float,
+) -> list[Spot]:
+    """The words among `steps`; `words` says what each token writes, `frames` where it lies."""
+    found = []
+    for step, first, last in zip(steps, *frames, strict=False):
+        if not words[step.token]:
+            continue
+        ways: dict[str, float] = {}
+        for token, belief in zip(step.tokens.tolist(), step.beliefs.tolist(), strict=True):
+            if words[token]:
+                ways[words[token]] = ways.get(words[token], 0.0) + belief
+        total = sum(ways.values())
+        # Where no mark is written, a word is: what marks were believed goes to the words.
+        ways = {way: _MOST * belief / total for way, belief in ways.items()}
+        found.append(Spot(ways, int(first / frames_per_row), int(last / frames_per_row)))
+    return found
+
+
+def weave(
+    sound: Sound, heard: Sequence[str], read: Sequence[Spot], names: dict[str, int], *, share: float
+) -> Sound:
+    """`sound` with the words that were `read` believed by `share`, those heard by the rest.
+
+    `heard` is the encoder's vocabulary, `names` the index of every text that can be read. After the
+    last word that was read, only what was heard counts.
+    """
+    n_rows = len(sound)
+    rows = [
+        {heard[w]: b for w, b in zip(ws, bs, strict=True) if b > 0}
+        for ws, bs in zip(sound.words.tolist(), sound.beliefs.tolist(), strict=True)
+    ]
+    spoken = np.append(0.0, np.cumsum(sound.beliefs.sum(axis=1)))
+    placed: dict[int, dict[str, float]] = {}
+    row, before = -1, ""
+    for spot in read:
+        near = range(max(row + 1, spot.first - _NEAR_ROWS), min(n_rows, spot.last + _NEAR_ROWS + 1))
+        same = [(rows[at].get(spot.text, 0.0), -at) for at in near]
+        belief, at = max(same, default=(0.0, 0))
+        chosen = -at if belief > _HEARD else (spot.first + spot.last) // 2
+        # A word that is said again needs silence before it.
+        chosen = max(chosen, row + 1 + (spot.text == before))
+        if chosen >= n_rows:
+            break
+        row, before = chosen, spot.text
+        low, high = max(0, spot.first - _NEAR_ROWS), min(n_rows, spot.last + _NEAR_ROWS + 1)
+        sure = min(1.0, float(spoken[high] - spoken[low]) / _SPOKEN)
+        placed[row] = {way: belief * sure for way, belief in spot.ways.items()}
+    width = sound.words.shape[1] + max((len(ways) for ways in placed.values()), default=0)
+    words = np.zeros((n_rows, width), np.int32)
+    beliefs = np.zeros((n_rows, width), np.float32)
+    for at in range(n_rows):
+        kept = 1.0 - share if at <= row else 1.0
+        mixed = {text: belief * kept for text, belief in rows[at].items()}
+        for text, belief in placed.get(at, {}).items():
+            mixed[text] = mixed.get(text, 0.0) + share * belief
+        ranked = sorted(mixed.items(), key=lambda item: -item[1])
+        for k, (text, belief) in enumerate(ranked):
+            words[at, k], beliefs[at, k] = names[text], belief
+    return Sound(sound.embeddings, words, beliefs)
