@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Speech has hardly more tokens than this.
-_MAX_TOKENS_PER_S, _SLACK_TOKENS = 8.0, 16
+MAX_TOKENS_PER_S, SLACK_TOKENS = 8.0, 16
 _REPEATED = 4
 # A round that is said again is looked for so much later, at least.
 _LATER_S = 0.2
@@ -67,7 +67,7 @@ def read(
         reader.step(token)
     steps: list[Step] = []
     places: list[float] = []
-    most = min(max_tokens, int(duration_s * _MAX_TOKENS_PER_S) + _SLACK_TOKENS)
+    most = min(max_tokens, int(duration_s * MAX_TOKENS_PER_S) + SLACK_TOKENS)
     token = prompt[-1]
     while len(steps) < most:
         step = reader.step(token)

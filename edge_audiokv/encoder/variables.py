@@ -6,6 +6,7 @@ Nothing is taken on trust: sizes and names come from outside.
 from __future__ import annotations
 
 import math
+import mmap
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,12 @@ class Variables:
                 f"{path} holds no CTranslate2 weights: {error}.",
                 cure="Fetch it again or check the path.",
             ) from None
+
+    def drop_pages(self) -> None:
+        """Let the kernel have the pages back that were read; what is needed comes again."""
+        mapped = getattr(self._data, "_mmap", None)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
     def __contains__(self, name: str) -> bool:
         return name in self._found

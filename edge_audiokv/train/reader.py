@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +42,8 @@ SPELT = re.compile(r"^( ?[A-Za-z']+|[,.?!;:-])$")
 PROMPT, END = (50257, 50362), 50256
 NEVER = -1e4
 
+LayerOut = tuple[Tensor, Tensor, Tensor, Tensor]
+
 _ENCODER = {
     "attention_norm": "self_attention/layer_norm",
     "qkv": "self_attention/linear_0",
@@ -66,10 +66,13 @@ _DECODER = {
 
 
 class ReaderAudio(nn.Module):
-    """Samples [1, N] -> keys and values [layers, 2, heads, frames, width / heads].
+    """Samples [1, N] -> for each layer keys and values [heads, frames, width / heads] of the text
+    decoder's cross-attention.
 
     Frames are 20 ms; those of the silence behind the sound come last, 30 s in all at most.
     """
+
+    quiet: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,14 +81,13 @@ class ReaderAudio(nn.Module):
         self.key_values = nn.ModuleList(nn.Linear(WIDTH, 2 * WIDTH) for _ in range(LAYERS))
         self.register_buffer("quiet", torch.zeros(1, int(QUIET_S * RATE_HZ)), False)
 
-    def forward(self, samples: Tensor) -> Tensor:
+    def forward(self, samples: Tensor) -> tuple[Tensor, ...]:
         padded = torch.cat([samples, self.quiet], -1)[:, : int(WINDOW_S * RATE_HZ)]
         features = self.encoder(self.mel(padded))
-        return torch.stack(
-            [
-                torch.cat([_split(part, HEADS) for part in layer(features).chunk(2, -1)])
-                for layer in self.key_values
-            ]
+        return tuple(
+            _split(part, HEADS)[0]
+            for layer in self.key_values
+            for part in layer(features).chunk(2, -1)
         )
 
 
@@ -104,26 +106,26 @@ class ReaderLayer(nn.Module):
         self.ffn_in = nn.Linear(WIDTH, 4 * WIDTH)
         self.ffn_out = nn.Linear(4 * WIDTH, WIDTH)
 
-    def forward(self, x: Tensor, past: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x [1, 1, D], past [2, H, n, d], memory [2, H, F, d] -> x, past with this token, and
-        what the heads look at [H, F].
+    def forward(self, x: Tensor, past: Sequence[Tensor], memory: Sequence[Tensor]) -> LayerOut:
+        """x [1, 1, D], keys and values [H, n, d] of the past and [H, F, d] of the sound -> x, both
+        of the past with this token, and what the heads look at [H, F].
         """
         scale = (WIDTH // HEADS) ** -0.5
-        q, k, v = (_split(part, HEADS) for part in self.qkv(self.self_norm(x)).chunk(3, -1))
-        past = torch.cat([past, torch.cat([k, v])], 2)
-        seen = ((q * scale) @ past[:1].transpose(-1, -2)).softmax(-1)
-        x = x + self.self_out(_join(seen @ past[1:]))
-        q = _split(self.query(self.cross_norm(x)), HEADS)
-        seen = ((q * scale) @ memory[:1].transpose(-1, -2)).softmax(-1)
-        x = x + self.cross_out(_join(seen @ memory[1:]))
+        q, k, v = (_split(part, HEADS)[0] for part in self.qkv(self.self_norm(x)).chunk(3, -1))
+        keys, values = torch.cat([past[0], k], 1), torch.cat([past[1], v], 1)
+        seen = ((q * scale) @ keys.transpose(-1, -2)).softmax(-1)
+        x = x + self.self_out(_join((seen @ values)[None]))
+        q = _split(self.query(self.cross_norm(x)), HEADS)[0]
+        seen = ((q * scale) @ memory[0].transpose(-1, -2)).softmax(-1)
+        x = x + self.cross_out(_join((seen @ memory[1])[None]))
         x = x + self.ffn_out(F.gelu(self.ffn_in(self.ffn_norm(x))))
-        return x, past, seen[0, :, 0]
+        return x, keys, values, seen[:, 0]
 
 
 class ReaderText(nn.Module):
-    """One step: an embedded token [1, 1, D], `past` [layers, 2, H, n, d] and `memory` as
-    `ReaderAudio` gives it -> the likeliest tokens int32 [K], beliefs in them [K], what the aligned
-    heads look at [A, F], and `past` with this token.
+    """One step: an embedded token [1, 1, D], keys and values of each layer's past [H, n, d] and of
+    the sound, as `ReaderAudio` gives them -> the likeliest tokens int32 [K], beliefs in them [K],
+    what the aligned heads look at [A, F], and the past with this token.
     """
 
     bias: Tensor
@@ -137,17 +139,17 @@ class ReaderText(nn.Module):
         self.register_buffer("bias", torch.from_numpy(bias), False)
         self.aligned = aligned
 
-    def forward(
-        self, embedded: Tensor, past: Tensor, memory: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        x, kept, looks = embedded, [], []
+    def forward(self, embedded: Tensor, *kept: Tensor) -> tuple[Tensor, ...]:
+        past, memory = kept[: 2 * LAYERS], kept[2 * LAYERS :]
+        x, present, looks = embedded, [], []
         for i, layer in enumerate(self.layers):
-            x, own, seen = layer(x, past[i], memory[i])
-            kept.append(own)
+            own = slice(2 * i, 2 * i + 2)
+            x, keys, values, seen = layer(x, past[own], memory[own])
+            present += [keys, values]
             looks += [seen[head] for at, head in self.aligned if at == i]
         logits = F.linear(self.norm(x), self.table) + self.bias
         beliefs, tokens = logits[0, 0].softmax(-1).topk(LIKELIEST)
-        return tokens.int(), beliefs, torch.stack(looks), torch.stack(kept)
+        return tokens.int(), beliefs, torch.stack(looks), *present
 
 
 def variable_of(name: str) -> str | None:
