@@ -13,8 +13,6 @@ With onnxruntime's own defaults it went on growing, to 199 MB at 15 s.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import sys
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,7 +24,7 @@ from ..errors import ModelError
 from ..models.token_rule import TokenRule
 from .base import Encoder
 from .outside import check_outside_data
-from .session import first_line, open_session
+from .session import first_line, open_session, trim_heap
 from .sound import Sound
 
 # Windows that are encoded in `load()`, as shares of the longest. Shorter ones cut the arena up in
@@ -81,7 +79,7 @@ class OnnxEncoder(Encoder):
         before_bytes = _rss_bytes()
         try:
             self._session = self._open_session()
-            _trim_heap()
+            trim_heap()
             try:
                 self._input = self._checked_input()
                 self._words = self._vocabulary()
@@ -103,7 +101,7 @@ class OnnxEncoder(Encoder):
             self._shrink_arena()
         self._session = None
         self._nbytes = 0
-        _trim_heap()
+        trim_heap()
 
     def _shrink_arena(self) -> None:
         """Let the process's arena give back the longest window's memory."""
@@ -207,10 +205,3 @@ class OnnxEncoder(Encoder):
 
 def _rss_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
-
-
-def _trim_heap() -> None:
-    """Return to the kernel what unpacking f16 weights left behind; glibc only."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)

@@ -19,7 +19,7 @@ from ..lifetime import Loadable
 from .filling import fill
 from .outside import outside_places
 from .reading import MAX_TOKENS_PER_S, SLACK_TOKENS, Step, read
-from .session import first_line, open_session
+from .session import first_line, open_session, trim_heap
 from .variables import Variables
 
 _PROMPT, _END = (50257, 50362), 50256  # <|startoftranscript|>, <|notimestamps|>, <|endoftext|>
@@ -66,6 +66,7 @@ class WhisperReader(Loadable):
             self._write = self._open(text, variables)
             self._check_names()
             variables.drop_pages()
+            trim_heap()
             facts = self._write.get_modelmeta().custom_metadata_map
             self.words = tuple(facts.get("words", "").split("\n"))
             if len(self.words) != len(self._table):
@@ -78,6 +79,7 @@ class WhisperReader(Loadable):
     def close(self) -> None:
         self._hear = self._write = None
         self._forget()
+        trim_heap()
         self._table = self._positions = np.empty((0, 0), np.float32)
         self.words = ()
 
@@ -182,8 +184,12 @@ class WhisperReader(Loadable):
                 f"{path} is not a usable ONNX graph: {error}.",
                 cure="Fetch it again or check the path.",
             ) from None
-        weights = {place: fill(variables, place) for place in places}
-        return open_session(path, threads=self.threads, provider=self.provider, weights=weights)
+        return open_session(
+            path,
+            threads=self.threads,
+            provider=self.provider,
+            weights=fill(variables, places),
+        )
 
     def _misfit(self, what: str) -> ModelError:
         return ModelError(

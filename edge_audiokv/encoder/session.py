@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -92,3 +94,10 @@ def _register_arena() -> None:
     # A program around us may have registered its own: then that one serves.
     with contextlib.suppress(Exception):
         ort.create_and_register_allocator(info, ort.OrtArenaCfg(config))
+
+
+def trim_heap() -> None:
+    """Return to the kernel what unpacking f16 weights left behind; glibc only."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .dtw import token_frames
+from .reader import FRAME_S, MAX_S, RATE_HZ, WhisperReader
 from .reading import Step
 from .sound import Sound
 
@@ -100,4 +102,28 @@ def weave(
         ranked = sorted(mixed.items(), key=lambda item: -item[1])
         for k, (text, belief) in enumerate(ranked):
             words[at, k], beliefs[at, k] = names[text], belief
-    return Sound(sound.embeddings, words, beliefs)
+    return Sound(sound.embeddings, words, beliefs, in_order=True)
+
+
+class OrderedWords:
+    """Lays what `reader` reads over what an encoder with the vocabulary `heard` names."""
+
+    def __init__(self, reader: WhisperReader, heard: Sequence[str], *, share: float) -> None:
+        self.reader, self.share = reader, share
+        # One vocabulary for both: the encoder's own words keep their indices.
+        self.words = (*heard, *reader.words)
+        self._heard = heard
+        self._names = {word: at for at, word in reversed(list(enumerate(self.words)))}
+
+    def amend(self, audio: NDArray[np.float32], sound: Sound) -> Sound:
+        """`sound`, which the encoder made of `audio` [S], with the words that are read in it.
+
+        What is longer than a reader takes stays as it is.
+        """
+        if not len(sound) or len(audio) > MAX_S * RATE_HZ:
+            return sound
+        steps = self.reader.read(audio)
+        frames = token_frames(np.stack([step.looks for step in steps]))
+        frames_per_row = len(audio) / RATE_HZ / FRAME_S / len(sound)
+        read = spots(steps, self.reader.words, frames, frames_per_row)
+        return weave(sound, self._heard, read, self._names, share=self.share)

@@ -103,7 +103,7 @@ class Hybrid:
         likeliest = likeliest[np.argsort(-logits[likeliest], kind="stable")]
         ranked = self._ranked(logits, likeliest.tolist(), [])
         if ranked[0][0] - logits[ranked[0][1]] < -self.weight * _LOST:
-            # Nothing that the LLM would write was heard: what was heard may be written all the same.
+            # Nothing that the LLM would write was heard; what was may be written all the same.
             ranked = self._ranked(logits, self._heard_next(logits), ranked)
         highest, chosen = ranked[0]
         self._picked = chosen, self.score, None
@@ -223,9 +223,21 @@ def log_sum(logits: FloatArray) -> float:
     return highest + float(np.log(np.exp(logits - highest).sum(dtype=np.float64)))
 
 
-class WordsHeard:
-    """Makes the chooser for each sound. `weight` 0, or an encoder without words: the LLM alone.
+@dataclass(frozen=True)
+class Trust:
+    """How much an encoder's words count against the LLM: `weight`, and the belief `floor` in what
+    it did not name.
+    """
 
+    weight: float
+    floor: float
+
+
+class WordsHeard:
+    """Makes the chooser for each sound. Weight 0, or an encoder without words: the LLM alone.
+
+    Words that were read in order are trusted by `ordered`, those of single rows by `weight` and
+    `floor`.
     `branches` is how many close calls of a text its chooser remembers.
     """
 
@@ -236,27 +248,34 @@ class WordsHeard:
         *,
         weight: float,
         floor: float,
+        ordered: Trust | None = None,
         branches: int = 0,
     ) -> None:
-        self.weight, self.floor, self.branches = weight if words else 0.0, floor, branches
+        self.trust = Trust(weight, floor)
+        self.ordered, self.branches = ordered or self.trust, branches
         self._words, self._vocabulary = words, vocabulary
 
     @property
     def words(self) -> Sequence[str]:
         """The encoder's vocabulary; empty if its words do not count."""
-        return self._words if self.weight else ()
+        return self._words if self.trust.weight else ()
+
+    @property
+    def floor(self) -> float:
+        return self.trust.floor
 
     def chooser(self, sound: Sound) -> Chooser:
         """For writing down `sound`, from its beginning."""
-        return self._hybrid(sound, 1.0) if self.weight else Likeliest()
+        return self._hybrid(sound, 1.0) if self.words else Likeliest()
 
     def strict(self, sound: Sound) -> Chooser | None:
         """For another try: what was not heard costs twice as much. None if nothing was heard that
         could make a difference.
         """
-        return self._hybrid(sound, _STRICTNESS) if self.weight else None
+        return self._hybrid(sound, _STRICTNESS) if self.words else None
 
     def _hybrid(self, sound: Sound, strictness: float) -> Hybrid:
-        prefixes = CtcPrefix(sound, self._words, floor=self.floor / strictness)
-        weight = strictness * self.weight
+        trust = self.ordered if sound.in_order else self.trust
+        prefixes = CtcPrefix(sound, self._words, floor=trust.floor / strictness)
+        weight = strictness * trust.weight
         return Hybrid(prefixes, self._vocabulary, weight=weight, max_choices=self.branches)

@@ -22,10 +22,8 @@ from edge_audiokv.train.frame_decoder import _join, _split
 from edge_audiokv.train.spelling import load_whisper_tokenizer
 from edge_audiokv.train.whisper import (
     RATE_HZ,
-    EncoderLayer,
     LogMel,
     WhisperEncoder,
-    load_tiny_en,
     tiny_en_folder,
     tiny_en_weights,
 )

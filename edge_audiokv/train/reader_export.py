@@ -15,14 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edge_audiokv.encoder.filling import FLOAT, INT8, SCALE, fill
+from edge_audiokv.encoder.filling import FLOAT, INT8, SCALE, fill, int8
 from edge_audiokv.encoder.variables import Variables
 from edge_audiokv.train.reader import (
     HEADS,
     LAYERS,
     WIDTH,
-    ReaderAudio,
-    ReaderText,
     load_reader,
     spoken_words,
     variable_of,
@@ -160,10 +158,8 @@ def parity(folder: Path, seconds: float = 3.0, n_tokens: int = 6) -> float:
     with torch.no_grad():
         for name, parameter in text.named_parameters():
             if parameter.ndim == 2:
-                variable = variable_of(name)
-                rows = fill(variables, f"{variable}|{INT8}").T.astype(np.float32)
-                scale = fill(variables, f"{variable}|{SCALE}")[:, None].astype(np.float32)
-                parameter.copy_(torch.from_numpy(rows * scale))
+                rows, scale = int8(variables[str(variable_of(name))])
+                parameter.copy_(torch.from_numpy(rows.T * scale[:, None]))
     hear, write = (_session(ort, folder / name, variables) for name in (AUDIO_NAME, TEXT_NAME))
     rng = np.random.default_rng(0)
     samples = (rng.standard_normal((1, int(seconds * 16_000))) * 0.1).astype(np.float32)
@@ -194,6 +190,7 @@ def _session(ort: Any, graph: Path, variables: Variables) -> Any:
     # By default onnxruntime multiplies in int8; what is checked here is the graph.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "0")
     places = outside_places(graph)
-    values = [ort.OrtValue.ortvalue_from_numpy(fill(variables, place)) for place in places]
-    options.add_external_initializers(places, values)
+    weights = fill(variables, places)
+    values = [ort.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
+    options.add_external_initializers(list(weights), values)
     return ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
