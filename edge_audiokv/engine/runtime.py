@@ -177,7 +177,7 @@ class Runtime(Loadable):
         self._reader = reader = WhisperReader(
             *local.reader_paths, threads=settings.n_threads, provider=settings.provider
         ).load()
-        reader.warm_up(int(min(self.max_window_s, entry.max_audio_s) * entry.sample_rate_hz))
+        reader.warm_up(int(min(self.max_window_s, entry.max_audio_s) * entry.rule.sample_rate_hz))
         return OrderedWords(reader, self.encoder.words, share=entry.read_share)
 
     def hear(self, samples: FloatArray, *, final: bool) -> Sound:
