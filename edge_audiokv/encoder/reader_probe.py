@@ -10,14 +10,14 @@ from pathlib import Path
 
 from ..models.fingerprint import fingerprint
 from ..models.tried import answer, has_passed, remember, run_child
-from .probe import _reason, _runtime
+from .probe import reason_of, runtime_name
 
 _HEARD_S = 2.0
 
 
 def check_reader_in_child(paths: tuple[Path, Path, Path]) -> None:
     """Raise ModelError if reading ends a process, hangs, or is refused."""
-    name = ":".join([_runtime(), "reader", *map(fingerprint, paths)])
+    name = ":".join([runtime_name(), "reader", *map(fingerprint, paths)])
     if has_passed(name):
         return
     run_child(
@@ -25,7 +25,7 @@ def check_reader_in_child(paths: tuple[Path, Path, Path]) -> None:
         [str(path) for path in paths],
         paths[1],
         kind="reader",
-        reason=_reason,
+        reason=reason_of,
     )
     remember(name)
 

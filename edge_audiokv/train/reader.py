@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge_audiokv.train.frame_decoder import _join, _split
+from edge_audiokv.train.frame_decoder import join_heads, split_heads
 from edge_audiokv.train.spelling import load_whisper_tokenizer
 from edge_audiokv.train.whisper import (
     RATE_HZ,
@@ -83,7 +83,7 @@ class ReaderAudio(nn.Module):
         padded = torch.cat([samples, self.quiet], -1)[:, : int(WINDOW_S * RATE_HZ)]
         features = self.encoder(self.mel(padded))
         return tuple(
-            _split(part, HEADS)[0]
+            split_heads(part, HEADS)[0]
             for layer in self.key_values
             for part in layer(features).chunk(2, -1)
         )
@@ -109,13 +109,13 @@ class ReaderLayer(nn.Module):
         of the past with this token, and what the heads look at [H, F].
         """
         scale = (WIDTH // HEADS) ** -0.5
-        q, k, v = (_split(part, HEADS)[0] for part in self.qkv(self.self_norm(x)).chunk(3, -1))
+        q, k, v = (split_heads(part, HEADS)[0] for part in self.qkv(self.self_norm(x)).chunk(3, -1))
         keys, values = torch.cat([past[0], k], 1), torch.cat([past[1], v], 1)
         seen = ((q * scale) @ keys.transpose(-1, -2)).softmax(-1)
-        x = x + self.self_out(_join((seen @ values)[None]))
-        q = _split(self.query(self.cross_norm(x)), HEADS)[0]
+        x = x + self.self_out(join_heads((seen @ values)[None]))
+        q = split_heads(self.query(self.cross_norm(x)), HEADS)[0]
         seen = ((q * scale) @ memory[0].transpose(-1, -2)).softmax(-1)
-        x = x + self.cross_out(_join((seen @ memory[1])[None]))
+        x = x + self.cross_out(join_heads((seen @ memory[1])[None]))
         x = x + self.ffn_out(F.gelu(self.ffn_in(self.ffn_norm(x))))
         return x, keys, values, seen[:, 0]
 
