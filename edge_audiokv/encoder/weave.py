@@ -20,20 +20,24 @@ from .sound import Sound
 
 # Rows to either side in which the encoder may have heard the same word, and its least belief in it.
 _NEAR_ROWS, _HEARD = 3, 0.1
-# Belief in words in the rows near a word that was read, below which it was made up: readers write
-# even where nobody speaks.
-_SPOKEN = 0.2
+# Readers write even where nobody speaks. So a word is borne out by the belief that the encoder has
+# in any words near it, all of it from `_SPOKEN` on; and a reading by the mean of its words, each as
+# surely read as it was: speech has 0.6 and more, sounds without it seldom 0.4.
+_SPOKEN, _BORNE_OUT = 1.0, 0.5
 # Silence is never ruled out.
 _MOST = 0.98
 
 
 @dataclass(frozen=True)
 class Spot:
-    """A word that was read: texts and beliefs of all ways to write it, and rows [first, last]."""
+    """A word that was read: texts and beliefs of all ways to write it, rows [first, last], and how
+    surely it was read there, be it against a mark or the end.
+    """
 
     ways: dict[str, float]
     first: int
     last: int
+    belief: float
 
     @property
     def text(self) -> str:
@@ -58,7 +62,8 @@ def spots(
         total = sum(ways.values())
         # Where no mark is written, a word is: what marks were believed goes to the words.
         ways = {way: _MOST * belief / total for way, belief in ways.items()}
-        found.append(Spot(ways, int(first / frames_per_row), int(last / frames_per_row)))
+        rows = int(first / frames_per_row), int(last / frames_per_row)
+        found.append(Spot(ways, *rows, float(step.beliefs[0])))
     return found
 
 
@@ -68,17 +73,21 @@ def weave(
     """`sound` with the words that were `read` believed by `share`, those heard by the rest.
 
     `heard` is the encoder's vocabulary, `names` the index of every text that can be read. After the
-    last word that was read, only what was heard counts.
+    last word that was read, only what was heard counts; and in all of a sound that does not bear
+    the reading out.
     """
+    sure = _borne_out(sound, read)
+    weights = [trust * spot.belief for trust, spot in zip(sure, read, strict=True)]
+    if not read or np.mean(weights) < _BORNE_OUT:
+        return sound
     n_rows = len(sound)
     rows = [
         {heard[w]: b for w, b in zip(ws, bs, strict=True) if b > 0}
         for ws, bs in zip(sound.words.tolist(), sound.beliefs.tolist(), strict=True)
     ]
-    spoken = np.append(0.0, np.cumsum(sound.beliefs.sum(axis=1)))
     placed: dict[int, dict[str, float]] = {}
     row, before = -1, ""
-    for spot in read:
+    for spot, trust in zip(read, sure, strict=True):
         near = range(max(row + 1, spot.first - _NEAR_ROWS), min(n_rows, spot.last + _NEAR_ROWS + 1))
         same = [(rows[at].get(spot.text, 0.0), -at) for at in near]
         belief, at = max(same, default=(0.0, 0))
@@ -88,9 +97,7 @@ def weave(
         if chosen >= n_rows:
             break
         row, before = chosen, spot.text
-        low, high = max(0, spot.first - _NEAR_ROWS), min(n_rows, spot.last + _NEAR_ROWS + 1)
-        sure = min(1.0, float(spoken[high] - spoken[low]) / _SPOKEN)
-        placed[row] = {way: belief * sure for way, belief in spot.ways.items()}
+        placed[row] = {way: belief * trust for way, belief in spot.ways.items()}
     width = sound.words.shape[1] + max((len(ways) for ways in placed.values()), default=0)
     words = np.zeros((n_rows, width), np.int32)
     beliefs = np.zeros((n_rows, width), np.float32)
@@ -103,6 +110,18 @@ def weave(
         for k, (text, belief) in enumerate(ranked):
             words[at, k], beliefs[at, k] = names[text], belief
     return Sound(sound.embeddings, words, beliefs, in_order=True)
+
+
+def _borne_out(sound: Sound, read: Sequence[Spot]) -> list[float]:
+    """How far what was heard bears out that a word is said, for each that was read, in [0, 1]."""
+    spoken = np.append(0.0, np.cumsum(sound.beliefs.sum(axis=1)))
+    last = len(sound)
+    found = []
+    for spot in read:
+        after = spoken[min(last, spot.last + _NEAR_ROWS + 1)]
+        before = spoken[min(last, max(0, spot.first - _NEAR_ROWS))]
+        found.append(min(1.0, float(after - before) / _SPOKEN))
+    return found
 
 
 class OrderedWords:
