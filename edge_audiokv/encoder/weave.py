@@ -24,6 +24,9 @@ _NEAR_ROWS, _HEARD = 3, 0.1
 # in any words near it, all of it from `_SPOKEN` on; and a reading by the mean of its words, each as
 # surely read as it was: speech has 0.6 and more, sounds without it seldom 0.4.
 _SPOKEN, _BORNE_OUT = 1.0, 0.5
+# Rows so far from every word that was read are as they were heard: readers leave out what is said
+# again and again, and the end of what they lost.
+_UNREAD_ROWS = 10
 # Silence is never ruled out.
 _MOST = 0.98
 
@@ -72,9 +75,9 @@ def weave(
 ) -> Sound:
     """`sound` with the words that were `read` believed by `share`, those heard by the rest.
 
-    `heard` is the encoder's vocabulary, `names` the index of every text that can be read. After the
-    last word that was read, only what was heard counts; and in all of a sound that does not bear
-    the reading out.
+    `heard` is the encoder's vocabulary, `names` the index of every text that can be read. Far from
+    all words that were read only what was heard counts, as in a sound that does not bear the
+    reading out.
     """
     sure = _borne_out(sound, read)
     weights = [trust * spot.belief for trust, spot in zip(sure, read, strict=True)]
@@ -101,8 +104,9 @@ def weave(
     width = sound.words.shape[1] + max((len(ways) for ways in placed.values()), default=0)
     words = np.zeros((n_rows, width), np.int32)
     beliefs = np.zeros((n_rows, width), np.float32)
+    taken = np.array([-n_rows, *placed, 2 * n_rows])
     for at in range(n_rows):
-        kept = 1.0 - share if at <= row else 1.0
+        kept = 1.0 - share if np.abs(taken - at).min() <= _UNREAD_ROWS else 1.0
         mixed = {text: belief * kept for text, belief in rows[at].items()}
         for text, belief in placed.get(at, {}).items():
             mixed[text] = mixed.get(text, 0.0) + share * belief
