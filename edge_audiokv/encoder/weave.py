@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,10 @@ _NEAR_ROWS, _HEARD = 3, 0.1
 # in any words near it, all of it from `_SPOKEN` on; and a reading by the mean of its words, each as
 # surely read as it was: speech has 0.6 and more, sounds without it seldom 0.4.
 _SPOKEN, _BORNE_OUT = 1.0, 0.5
-# Rows so far from every word that was read are as they were heard: readers leave out what is said
-# again and again, and the end of what they lost.
-_UNREAD_ROWS = 10
+# Between two words that lie so many rows apart something was passed over, if anything was said:
+# readers leave out what is said again and again, and the end of what they lost. There the rows are
+# as they were heard, but for those next to the two words.
+_PASSED_ROWS = 20
 # Silence is never ruled out.
 _MOST = 0.98
 
@@ -75,19 +77,16 @@ def weave(
 ) -> Sound:
     """`sound` with the words that were `read` believed by `share`, those heard by the rest.
 
-    `heard` is the encoder's vocabulary, `names` the index of every text that can be read. Far from
-    all words that were read only what was heard counts, as in a sound that does not bear the
-    reading out.
+    `heard` is the encoder's vocabulary, `names` the index of every text that can be read. Where the
+    reader passed over what was said, only what was heard counts, as in a sound that does not bear
+    the reading out.
     """
     sure = _borne_out(sound, read)
     weights = [trust * spot.belief for trust, spot in zip(sure, read, strict=True)]
     if not read or np.mean(weights) < _BORNE_OUT:
         return sound
     n_rows = len(sound)
-    rows = [
-        {heard[w]: b for w, b in zip(ws, bs, strict=True) if b > 0}
-        for ws, bs in zip(sound.words.tolist(), sound.beliefs.tolist(), strict=True)
-    ]
+    rows = _rows(sound, heard)
     placed: dict[int, dict[str, float]] = {}
     row, before = -1, ""
     for spot, trust in zip(read, sure, strict=True):
@@ -104,9 +103,9 @@ def weave(
     width = sound.words.shape[1] + max((len(ways) for ways in placed.values()), default=0)
     words = np.zeros((n_rows, width), np.int32)
     beliefs = np.zeros((n_rows, width), np.float32)
-    taken = np.array([-n_rows, *placed, 2 * n_rows])
+    passed = _passed_over(list(placed), n_rows)
     for at in range(n_rows):
-        kept = 1.0 - share if np.abs(taken - at).min() <= _UNREAD_ROWS else 1.0
+        kept = 1.0 if passed[at] else 1.0 - share
         mixed = {text: belief * kept for text, belief in rows[at].items()}
         for text, belief in placed.get(at, {}).items():
             mixed[text] = mixed.get(text, 0.0) + share * belief
@@ -114,6 +113,29 @@ def weave(
         for k, (text, belief) in enumerate(ranked):
             words[at, k], beliefs[at, k] = names[text], belief
     return Sound(sound.embeddings, words, beliefs, in_order=True)
+
+
+def _rows(sound: Sound, heard: Sequence[str]) -> list[dict[str, float]]:
+    """Belief by text in each row; a word that stands there in two cases is one word."""
+    rows = []
+    for words, beliefs in zip(sound.words.tolist(), sound.beliefs.tolist(), strict=True):
+        row: dict[str, float] = {}
+        for word, belief in zip(words, beliefs, strict=True):
+            if belief > 0:
+                row[heard[word]] = row.get(heard[word], 0.0) + belief
+        rows.append(row)
+    return rows
+
+
+def _passed_over(placed: Sequence[int], n_rows: int) -> NDArray[np.bool_]:
+    """Rows [T] that lie between words that are far apart; `placed` are their rows, ascending."""
+    passed = np.zeros(n_rows, np.bool_)
+    # Half of such a stretch is enough before the first word and after the last.
+    ends = [-_PASSED_ROWS // 2, *placed, n_rows + _PASSED_ROWS // 2]
+    for before, after in pairwise(ends):
+        if after - before > _PASSED_ROWS:
+            passed[max(0, before + _NEAR_ROWS + 1) : max(0, after - _NEAR_ROWS)] = True
+    return passed
 
 
 def _borne_out(sound: Sound, read: Sequence[Spot]) -> list[float]:

@@ -53,9 +53,24 @@ def test_a_word_that_only_one_names_shares_its_belief() -> None:
 def test_what_is_far_from_all_that_was_read_is_as_it_was_heard() -> None:
     rounds = sound(*[{0: 0.9}, {}, {1: 0.8}, {}] * 8)
     woven = weave(rounds, HEARD, [spot(" the", 1, 1), spot(" castle", 2, 2)], NAMES, share=1.0)
-    assert said(woven, 8) == {} and said(woven, 2) == {" castle": pytest.approx(0.9)}
-    for row in range(13, 32):
+    assert said(woven, 4) == {} and said(woven, 2) == {" castle": pytest.approx(0.9)}
+    for row in range(6, 32):
         assert said(woven, row) == said(rounds, row)
+
+
+def test_a_round_that_was_passed_over_is_as_it_was_heard() -> None:
+    rounds = sound(*[{0: 0.9}, {}, {1: 0.8}, {}] * 8)
+    woven = weave(rounds, HEARD, [spot(" the", 0, 0), spot(" cat", 30, 30)], NAMES, share=1.0)
+    assert said(woven, 2) == {} and said(woven, 30) == {" cat": pytest.approx(0.9)}
+    for row in range(4, 27):
+        assert said(woven, row) == said(rounds, row)
+
+
+def test_one_word_in_two_cases_is_one_word() -> None:
+    cased = (" the", " cat", " cat")
+    twice = sound(*[{1: 0.5, 2: 0.3}] * 40)
+    woven = weave(twice, cased, [spot(" the", 2, 2)], NAMES, share=1.0)
+    assert said(woven, 20) == {" cat": pytest.approx(0.8)}
 
 
 def test_words_keep_their_order_and_one_that_is_repeated_has_silence_before_it() -> None:
