@@ -33,14 +33,17 @@ def test_list_marks_the_default_and_says_what_is_here() -> None:
 
 @pytest.mark.integration
 def test_list_says_how_much_is_still_to_fetch(empty_cache: Path, local_model) -> None:
-    """Only the base LLM: all else ships with the package."""
-    size_bytes = local_model.gguf_path.stat().st_size
-    assert f"146.4 MiB, {size_bytes / 2**20:.1f} MiB of it to fetch" in run("list")
+    """The base LLM and Whisper's weights: all else ships with the package."""
+    fetched = {"llm": local_model.gguf_path, "reader-weights": local_model.reader_paths[2]}
+    size_bytes = sum(path.stat().st_size for path in fetched.values())
+    assert f"220.1 MiB, {size_bytes / 2**20:.1f} MiB of it to fetch" in run("list")
     (entry,) = json.loads(run("list", "--json"))
     assert entry["missing_bytes"] == size_bytes
-    path = Path(json.loads(run("show", "--json"))["files"][1]["path"])
-    path.parent.mkdir(parents=True)
-    path.symlink_to(local_model.gguf_path)
+    for file in json.loads(run("show", "--json"))["files"]:
+        if file["role"] in fetched:
+            path = Path(file["path"])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(fetched[file["role"]])
     assert "to fetch" not in run("list")
     assert json.loads(run("list", "--json"))[0]["missing_bytes"] == 0
 
