@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -44,8 +45,33 @@ _EXAMPLES = re.compile(r"\n*^\x08\nExamples:\n((?:[ ].*\n?)+)", re.M)
 _HEADING_OF = {option: heading for heading, options in HEADINGS.items() for option in options}
 
 
+_NO_BREAK = "\u2011"  # a hyphen that ends no line
+
+
+class _Formatter(click.HelpFormatter):
+    """Breaks no name at its hyphen, so that options and defaults can be copied."""
+
+    def write_text(self, text: str) -> None:
+        super().write_text(text.replace("-", _NO_BREAK))
+
+    def write_dl(
+        self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+    ) -> None:
+        kept = [(name, text.replace("-", _NO_BREAK)) for name, text in rows]
+        super().write_dl(kept, col_max, col_spacing)
+
+    def getvalue(self) -> str:
+        return super().getvalue().replace(_NO_BREAK, "-")
+
+
+class _Context(click.Context):
+    formatter_class = _Formatter
+
+
 class _Ours(click.Command):
     """What commands and groups have in common. `examples` are lines to paste."""
+
+    context_class = _Context
 
     def __init__(self, *args: Any, **attributes: Any) -> None:
         super().__init__(*args, **attributes)

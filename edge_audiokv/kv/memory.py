@@ -86,7 +86,7 @@ def plan_memory(
         raise MemoryBudgetError(
             f'mem="{format_cap(cap_bytes)}" cannot hold {listed} + slack '
             f"{format_bytes(slack_bytes)} + KV cache at least {format_bytes(least_bytes)} "
-            f"= {format_bytes(needed_bytes)}.",
+            f"= {format_bytes(needed_bytes)}, and {SPREAD_SHARE:.1%} that starts differ by.",
             cure=f'Use mem="{smallest_mb}MB" or more, {close}or a smaller model.',
             required_bytes=smallest_mb * 1_000_000,
         )

@@ -94,9 +94,9 @@ def is_present(entry: ModelEntry) -> bool:
 
 
 def missing_bytes(entry: ModelEntry) -> int:
-    """Bytes of the files that are still to be fetched."""
+    """Bytes still to be fetched, as they come: packages are smaller than what they hold."""
     return sum(
-        file.size_bytes or 0
+        file.download_bytes or file.size_bytes or 0
         for file in entry.files
         if file.is_fetched and not _is_here(entry, file)
     )

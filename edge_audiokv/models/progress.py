@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,8 @@ from rich.text import Text
 from ..bars import FIGURE, bar_columns, has_room
 from ..units import format_bytes, printable
 from .download import Progress as Report
+
+_log = logging.getLogger("edge_audiokv.models")
 
 
 class _Bars(Progress):
@@ -54,6 +57,7 @@ def progress_bar(console: Console | None = None, *, loading: str = "") -> Iterat
         # Of plain characters: every terminal has them.
         bar.spinner = Spinner("line", Text(f"loading {printable(loading)}"))
     tasks: dict[str, TaskID] = {}
+    done: set[str] = set()
 
     def report(name: str, done_bytes: int, total_bytes: int) -> None:
         if name not in tasks:
@@ -61,6 +65,9 @@ def progress_bar(console: Console | None = None, *, loading: str = "") -> Iterat
             if bar.disable and name.startswith("fetch "):
                 console.print(f"{name} ({format_bytes(total_bytes)})", highlight=False)
         bar.update(tasks[name], completed=done_bytes)
+        if done_bytes >= total_bytes and name not in done:
+            done.add(name)
+            _log.info("%s: %s", name, format_bytes(total_bytes))
 
     with bar:
         yield report

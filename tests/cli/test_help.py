@@ -32,8 +32,9 @@ COMMANDS = dict(walk())
 FOLDERS = ("recordings/", "esc10", "esc10/audio", "sounds/")
 
 
-def help_of(command: click.Command, columns: int = 80) -> str:
-    context = click.Context(command, terminal_width=columns, **cli.context_settings)
+def help_of(command: click.Command, columns: int = 78) -> str:
+    """As a terminal of 80 columns has it: click leaves two free."""
+    context = command.context_class(command, terminal_width=columns, **cli.context_settings)
     return command.get_help(context)
 
 

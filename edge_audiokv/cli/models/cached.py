@@ -60,7 +60,7 @@ def list_command(as_json: bool) -> None:
         mark = "*" if entry.name == catalog.DEFAULT_MODEL else " "
         size, missing_bytes = format_bytes(entry.size_bytes), download.missing_bytes(entry)
         if missing_bytes:
-            size += f", {format_bytes(missing_bytes)} of it to fetch"
+            size += f", {format_bytes(missing_bytes)} to fetch"
         voice.tell(f"{mark} {entry.name:<20} {_state(entry):<12} {size}")
         voice.tell(f"    {entry.summary}")
 

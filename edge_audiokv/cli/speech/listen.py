@@ -6,7 +6,7 @@ import sys
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import click
 
@@ -128,6 +128,7 @@ def listen(
         if recorder is not None:
             recorder.open()
             stack.callback(recorder.close)
+        start = stack.enter_context(_Start())
         make = LiveView if live else PlainView
         view = make(console, finals=shown or output != "-", typing=terminal is not None)
         if not quiet:
@@ -145,6 +146,7 @@ def listen(
         if source is None or source == "-":
             heard = stack.enter_context(Early(heard))
         stack.enter_context(session)
+        start.is_over = True
         tell_loaded(session.runtime)
         if not shown:
             writer = stack.enter_context(open_output(output, format_name, **writing))
@@ -160,6 +162,19 @@ def listen(
     _summary(session, desk.ended)
     if code:
         sys.exit(code)
+
+
+class _Start:
+    """Says, once the screen is the shell's again, that who broke off has missed nothing."""
+
+    is_over = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if not self.is_over and kind is not None and issubclass(kind, KeyboardInterrupt):
+            voice.note("broken off while the model was loading: nothing was written.")
 
 
 def _source(name: str | None, device: str | None, raw: str | None, realtime: bool) -> AudioSource:
