@@ -93,13 +93,13 @@ def ask(
         archive=archive_path,
     )
     engine = settings_from(values)
-    # Before the recording is heard.
-    check_asks(catalog.resolve(engine.model).prompt)
     source = make_source(file)
     if file != "-":
         # A wrong path is told before seconds are spent on loading a model.
         with source:
             pass
+    # Before the recording is heard.
+    check_asks(catalog.resolve(engine.model).prompt)
     console = voice.console()
     with progress_bar(console, loading=engine.model) as report:
         session = Session(engine, settings, progress=report).load()
