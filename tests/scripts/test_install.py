@@ -108,7 +108,7 @@ def test_an_environment_that_was_half_made_is_made_anew(tmp_path: Path) -> None:
     chmod +x {venv}/bin/python
     [ -e {tmp_path}/whole ] && exit 0
     trap 'echo Traceback >&2; exit 1' INT
-    sleep 30 & wait
+    sleep 30 >/dev/null 2>&1 & wait
     ;;
 esac""",
     )
