@@ -96,8 +96,7 @@ class Recognizer:
         `final` text is worth looking for a better one; `on_text` is not told of that.
         """
         duration_s = len(samples) / self.runtime.encoder.sample_rate_hz
-        sound = self.hear(samples, final=final)
-        return self.read(sound, duration_s, draft=draft, final=final, on_text=on_text)
+        return self.read(self.hear(samples), duration_s, draft=draft, final=final, on_text=on_text)
 
     def read(
         self,
@@ -266,12 +265,10 @@ class Recognizer:
         self.cache.append_tokens(self._end, Kind.PROMPT)
         return True
 
-    def hear(self, samples: FloatArray, *, final: bool = True) -> Sound:
-        """What the encoder makes of `samples`, counted by the watch; the words of a `final` text
-        are read in order.
-        """
+    def hear(self, samples: FloatArray) -> Sound:
+        """What the encoder makes of `samples`, counted by the watch."""
         started = time.perf_counter()
-        sound = self.runtime.hear(samples, final=final)
+        sound = self.runtime.encoder.hear(samples)
         self.watch.encode_s += time.perf_counter() - started
         self.watch.audio_s += len(samples) / self.runtime.encoder.sample_rate_hz
         self.watch.audio_tokens += len(sound)
