@@ -27,7 +27,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from edge_audiokv.kv.memory import rss_bytes
 from edge_audiokv.server.limits import Limits
 from scripts.fuzzing import options, run
-from tests.server.house import Running
+from tests.server.house import House
 from tests.server.scripted import ScriptedEngine
 
 FORM = {"rate": 16000, "width": 2, "channels": 1}
@@ -141,7 +141,7 @@ def attack(seeds: range) -> Iterator[int]:
     limits = Limits(send_s=2.0, body_pause_s=2.0)
     with tempfile.TemporaryDirectory() as folder:
         engine = ScriptedEngine()
-        running = Running(engine, Path(folder), limits)
+        running = House(engine, Path(folder), limits)
         running.start()
         try:
             settled_bytes = 0

@@ -1,17 +1,19 @@
-"""A server with a door for Wyoming's satellites and no model behind it, in a thread."""
+"""A server of a scripted engine in a thread, on a port of its own, and Wyoming's door beside it."""
 
 from __future__ import annotations
 
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from edge_audiokv.server.app import Service
 from edge_audiokv.server.guard import Guard
 from edge_audiokv.server.limits import Limits
 from edge_audiokv.server.listening import open_tcp
-from edge_audiokv.server.run import make_server
+from edge_audiokv.server.run import Door, make_server
 from edge_audiokv.server.worker import Worker
 from edge_audiokv.server.wyoming.door import WyomingDoor
 
@@ -19,21 +21,19 @@ from .scripted import ScriptedEngine
 
 
 class Running:
-    """A server with a Wyoming door, in a thread."""
+    """HTTP alone; `port` is where its clients connect."""
 
     def __init__(self, engine: ScriptedEngine, folder: Path, limits: Limits) -> None:
-        sockets = [open_tcp("127.0.0.1", 0), open_tcp("127.0.0.1", 0)]
-        self.ports = [each.getsockname()[1] for each in sockets]
+        self.sockets = [open_tcp("127.0.0.1", 0)]
+        self.port = self.http_port = self.sockets[0].getsockname()[1]
         self.worker = Worker(engine, queue=limits.queue)
-        guard = Guard.loopback(self.ports[0])
+        guard = Guard.loopback(self.port)
         service = Service(engine, self.worker, folder, limits, guard)
-        door = WyomingDoor(service, sockets[1:])
-        self.server = make_server(service, doors=[door])
-        self.thread = threading.Thread(target=lambda: self.server.run(sockets[:1]))
+        self.server = make_server(service, doors=self.doors(service))
+        self.thread = threading.Thread(target=lambda: self.server.run(self.sockets))
 
-    @property
-    def port(self) -> int:
-        return int(self.ports[1])
+    def doors(self, service: Service) -> list[Door]:
+        return []
 
     def start(self) -> None:
         self.worker.start()
@@ -42,15 +42,51 @@ class Running:
         while not self.server.started:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        time.sleep(0.05)
+
+    def stop(self) -> None:
+        self.server.should_exit = True
 
     def end(self) -> None:
-        self.server.should_exit = True
+        self.stop()
         self.thread.join(20)
         assert not self.thread.is_alive()
         self.worker.close()
 
     def connect(self, data: bytes = b"") -> socket.socket:
+        """A bare connection that has sent `data`."""
         opened = socket.create_connection(("127.0.0.1", self.port), timeout=10)
         opened.sendall(data)
         return opened
+
+
+class House(Running):
+    """The same with Wyoming's door, to which `port` leads."""
+
+    def doors(self, service: Service) -> list[Door]:
+        door = open_tcp("127.0.0.1", 0)
+        self.port = door.getsockname()[1]
+        return [WyomingDoor(service, [door])]
+
+    def start(self) -> None:
+        super().start()
+        time.sleep(0.05)
+
+
+def starting(
+    kind: type[Running], engine: ScriptedEngine, folder: Path
+) -> Iterator[Callable[..., Any]]:
+    """For a fixture: makes and starts servers of `kind`, of which nothing stays in the end."""
+    begun: list[Running] = []
+
+    def make(**limits: Any) -> Running:
+        begun.append(kind(engine, folder, Limits(**limits)))
+        begun[-1].start()
+        return begun[-1]
+
+    yield make
+    engine.go.set()
+    for running in begun:
+        running.end()
+        # Nothing of a client stays, however the server was stopped.
+        assert running.worker.taken == 0
+    assert all(file.closed for file in engine.files)

@@ -11,19 +11,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from edge_audiokv.server.app import Service
-from edge_audiokv.server.guard import Guard
 from edge_audiokv.server.limits import MAX_HEADER_BYTES, Limits
-from edge_audiokv.server.listening import open_tcp, open_unix
-from edge_audiokv.server.run import make_server
-from edge_audiokv.server.worker import Worker
-from tests.server.scripted import FINALS, ScriptedEngine
+from edge_audiokv.server.listening import open_unix
+from tests.server import house
+from tests.server.house import starting
+from tests.server.scripted import FINALS
 
 pytestmark = pytest.mark.alone
 
@@ -31,37 +28,8 @@ FORM: dict[str, Any] = {"files": {"file": b"sound"}, "data": {"model": "whisper-
 PATH = "/v1/audio/transcriptions"
 
 
-class Running:
-    """A server in a thread, on a port of its own."""
-
-    def __init__(self, engine: ScriptedEngine, folder: Path, limits: Limits) -> None:
-        self.socket = open_tcp("127.0.0.1", 0)
-        self.port = self.socket.getsockname()[1]
-        self.worker = Worker(engine, queue=limits.queue)
-        guard = Guard.loopback(self.port)
-        self.server = make_server(Service(engine, self.worker, folder, limits, guard))
-        self.sockets = [self.socket]
-        self.thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        self.server.run(self.sockets)
-
-    def start(self) -> None:
-        self.worker.start()
-        self.thread.start()
-        deadline = time.monotonic() + 10
-        while not self.server.started:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        self.server.should_exit = True
-
-    def end(self) -> None:
-        self.stop()
-        self.thread.join(20)
-        assert not self.thread.is_alive()
-        self.worker.close()
+class Running(house.Running):
+    """With what the tests of HTTP use of it."""
 
     @property
     def url(self) -> str:
@@ -69,12 +37,6 @@ class Running:
 
     def client(self, **options: Any) -> httpx.Client:
         return httpx.Client(base_url=self.url, trust_env=False, timeout=10, **options)
-
-    def connect(self, data: bytes = b"") -> socket.socket:
-        """A bare connection that has sent `data`."""
-        opened = socket.create_connection(("127.0.0.1", self.port), timeout=10)
-        opened.sendall(data)
-        return opened
 
 
 def all_of(connection: socket.socket) -> bytes:
@@ -87,26 +49,8 @@ def all_of(connection: socket.socket) -> bytes:
 
 
 @pytest.fixture
-def engine() -> ScriptedEngine:
-    return ScriptedEngine()
-
-
-@pytest.fixture
 def start(engine, tmp_path) -> Iterator[Callable[..., Running]]:
-    begun: list[Running] = []
-
-    def make(**limits: Any) -> Running:
-        begun.append(Running(engine, tmp_path, Limits(**limits)))
-        begun[-1].start()
-        return begun[-1]
-
-    yield make
-    engine.go.set()
-    for running in begun:
-        running.end()
-        # Nothing of a client stays, however the server was stopped.
-        assert running.worker.taken == 0
-    assert all(file.closed for file in engine.files)
+    yield from starting(Running, engine, tmp_path)
 
 
 def test_it_answers_and_keeps_the_connection(start) -> None:

@@ -21,13 +21,12 @@ from wyoming.info import Describe, Info
 from wyoming.ping import Ping
 
 from edge_audiokv.errors import EdgeAudioKVError
-from edge_audiokv.server.limits import REQUESTS_BYTES, Limits
+from edge_audiokv.server.limits import REQUESTS_BYTES
 from edge_audiokv.server.wyoming.address import open_address
 from edge_audiokv.server.wyoming.door import MAX_CONNECTIONS
 from edge_audiokv.server.wyoming.frames import MAX_DATA_BYTES, MAX_LINE_BYTES
 
-from .house import Running
-from .scripted import ScriptedEngine
+from .house import House, starting
 
 FORM = {"rate": 16000, "width": 2, "channels": 1}
 PIECE = AudioChunk(**FORM, audio=bytes(3200))
@@ -35,25 +34,8 @@ TEXT = "first words then more"
 
 
 @pytest.fixture
-def engine() -> ScriptedEngine:
-    return ScriptedEngine()
-
-
-@pytest.fixture
-def start(engine, tmp_path) -> Iterator[Callable[..., Running]]:
-    begun: list[Running] = []
-
-    def make(**limits: Any) -> Running:
-        begun.append(Running(engine, tmp_path, Limits(**limits)))
-        begun[-1].start()
-        return begun[-1]
-
-    yield make
-    engine.go.set()
-    for running in begun:
-        running.end()
-        assert running.worker.taken == 0
-    assert all(file.closed for file in engine.files)
+def start(engine, tmp_path) -> Iterator[Callable[..., House]]:
+    yield from starting(House, engine, tmp_path)
 
 
 def talk(port: int, work: Callable[[AsyncTcpClient], Coroutine[Any, Any, Any]]) -> Any:

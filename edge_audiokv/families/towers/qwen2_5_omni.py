@@ -10,13 +10,11 @@ from torch import Tensor, nn
 from edge_audiokv.families.checkpoint import Checkpoint
 from edge_audiokv.families.language import plain
 from edge_audiokv.families.plan import Plan, Sound, Wording
-from edge_audiokv.families.towers.layers import HIDDEN, check_tower, make_layers, positions
-from edge_audiokv.families.towers.mel import HOP, RATE_HZ, LogMel
+from edge_audiokv.families.towers.layers import HIDDEN, make_layers, positions
+from edge_audiokv.families.towers.mel import HOP, RATE_HZ
+from edge_audiokv.families.towers.thinker import NOTE, TOWER, Tower, configs
 
-_TOWER = ("thinker.audio_tower.", "model.audio_tower.", "audio_tower.")
 _LONGEST_S = 30
-# Silence follows the sound in the reference; the mel's last frames see some of it.
-_SILENCE_FRAMES = 2
 
 
 class Encoder(nn.Module):
@@ -51,29 +49,13 @@ class Encoder(nn.Module):
         return rows
 
 
-class Tower(nn.Module):
-    """Samples [1, S] -> rows [1, S / 640, out], S a multiple of 640."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        super().__init__()
-        self.mel = LogMel(config["num_mel_bins"])
-        self.audio_tower = Encoder(config)
-
-    def forward(self, audio: Tensor) -> Tensor:
-        mel = self.mel(nn.functional.pad(audio, (0, _SILENCE_FRAMES * HOP)))
-        rows: Tensor = self.audio_tower(mel[:, :, :-_SILENCE_FRAMES])
-        return rows
-
-
 def read(checkpoint: Checkpoint) -> Plan:
-    config = checkpoint.config.get("thinker_config") or checkpoint.config
-    audio, text = config["audio_config"], config["text_config"]
-    check_tower(audio)
+    audio, text = configs(checkpoint)
     language = plain(checkpoint, text)
 
     def tower() -> nn.Module:
-        made = Tower(audio)
-        checkpoint.fill(made.audio_tower, *_TOWER)
+        made = Tower(audio["num_mel_bins"], Encoder(audio))
+        checkpoint.fill(made.audio_tower, *TOWER)
         return made
 
     return Plan(
@@ -94,7 +76,7 @@ def read(checkpoint: Checkpoint) -> Plan:
         ),
         language=language,
         tower=tower,
-        tower_count=checkpoint.count(*_TOWER),
+        tower_count=checkpoint.count(*TOWER),
         licences=dict.fromkeys(("encoder", "llm"), checkpoint.licence),
-        notes=("It hears and writes; it neither sees nor speaks here.",),
+        notes=(NOTE,),
     )

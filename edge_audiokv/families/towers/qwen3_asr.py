@@ -106,6 +106,19 @@ class Tower(nn.Module):
         return rows
 
 
+def sound_of(config: dict[str, Any]) -> Sound:
+    """Rows by the chunk; long sound is cut where attention ends anyway."""
+    chunk_s = 2 * config["n_window"] * HOP / RATE_HZ
+    window_s = config["n_window_infer"] * HOP / RATE_HZ
+    return Sound(
+        tokens_per_second=halved(2 * config["n_window"]) / chunk_s,
+        max_audio_s=_WINDOWS * window_s,
+        token_rule="blocks",
+        block_s=chunk_s,
+        chunk_s=window_s,
+    )
+
+
 def read(checkpoint: Checkpoint) -> Plan:
     """Raises ModelError for the older layout of its makers' own program."""
     if "thinker_config" in checkpoint.raw:
@@ -115,8 +128,6 @@ def read(checkpoint: Checkpoint) -> Plan:
         )
     audio, text = checkpoint.config["audio_config"], checkpoint.config["text_config"]
     check_tower(audio)
-    chunk_s = 2 * audio["n_window"] * HOP / RATE_HZ
-    window_s = audio["n_window_infer"] * HOP / RATE_HZ
     language = plain(checkpoint, text)
 
     def tower() -> nn.Module:
@@ -128,13 +139,7 @@ def read(checkpoint: Checkpoint) -> Plan:
     return Plan(
         family="Qwen3-ASR",
         folder=checkpoint.folder,
-        sound=Sound(
-            tokens_per_second=halved(2 * audio["n_window"]) / chunk_s,
-            max_audio_s=_WINDOWS * window_s,
-            token_rule="blocks",
-            block_s=chunk_s,
-            chunk_s=window_s,
-        ),
+        sound=sound_of(audio),
         wording=Wording(
             template="<|im_start|>system\n<|im_end|>\n<|im_start|>user\n<|audio_start|>{audio}"
             "<|audio_end|><|im_end|>\n<|im_start|>assistant\n",
