@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -65,7 +66,9 @@ def test_rows_with_paths_fit_eighty_columns(command: list[str]) -> None:
         terminal.finish()
         lines = terminal.lines
     assert any(cache in line for line in lines)
-    assert all(len(line) < 80 for line in lines), lines
+    # Where this checkout lies may be too long for any row: such a path stands on a row of its own.
+    checkout = str(Path(__file__).parents[2])
+    assert all(len(line) < 80 or line.lstrip().startswith(checkout[:40]) for line in lines), lines
 
 
 def test_a_document_is_whole_above_the_bars(spoken) -> None:
