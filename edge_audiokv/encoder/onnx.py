@@ -13,9 +13,6 @@ With onnxruntime's own defaults it went on growing, to 199 MB at 15 s.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import sys
-from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,11 +20,11 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from ..errors import MissingExtraError, ModelError
+from ..errors import ModelError
 from ..models.token_rule import TokenRule
-from ..noise import caught
 from .base import Encoder
 from .outside import check_outside_data
+from .session import first_line, open_session, trim_heap
 from .sound import Sound
 
 # Windows that are encoded in `load()`, as shares of the longest. Shorter ones cut the arena up in
@@ -35,13 +32,6 @@ from .sound import Sound
 _WARM_UP_SHARES = (1.0, 0.7, 0.4, 0.9, 0.2, 0.55, 0.8, 0.3)
 
 DEFAULT_RULE = TokenRule()
-
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "coreml": "CoreMLExecutionProvider",
-}
 
 
 class OnnxEncoder(Encoder):
@@ -89,7 +79,7 @@ class OnnxEncoder(Encoder):
         before_bytes = _rss_bytes()
         try:
             self._session = self._open_session()
-            _trim_heap()
+            trim_heap()
             try:
                 self._input = self._checked_input()
                 self._words = self._vocabulary()
@@ -111,7 +101,7 @@ class OnnxEncoder(Encoder):
             self._shrink_arena()
         self._session = None
         self._nbytes = 0
-        _trim_heap()
+        trim_heap()
 
     def _shrink_arena(self) -> None:
         """Let the process's arena give back the longest window's memory."""
@@ -138,37 +128,8 @@ class OnnxEncoder(Encoder):
         return self._nbytes
 
     def _open_session(self) -> Any:
-        import onnxruntime as ort
-
-        name = PROVIDERS.get(self.provider)
-        available = ort.get_available_providers()
-        if name not in available:
-            usable = [key for key, value in PROVIDERS.items() if value in available]
-            raise MissingExtraError(
-                f"This onnxruntime cannot run the encoder on {self.provider!r}.",
-                cure=f"Use one of: {', '.join(usable)}; or install the onnxruntime for it.",
-            )
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.enable_mem_pattern = False
-        options.log_severity_level = 4
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        _register_arena()
-        options.add_session_config_entry("session.use_env_allocators", "1")
-        # Whatever its name ends with: nobody has looked at other formats.
-        options.add_session_config_entry("session.load_model_format", "ONNX")
         check_outside_data(self.path)
-        providers = [name] if self.provider == "cpu" else [name, PROVIDERS["cpu"]]
-        try:
-            # It tells of a provider that does not work with print(), and takes the next one.
-            with caught("onnxruntime") as printed, contextlib.redirect_stdout(printed):
-                return ort.InferenceSession(str(self.path), options, providers=providers)
-        except Exception as error:  # onnxruntime's own errors share no usable base class
-            raise ModelError(
-                f"{self.path} is not a usable ONNX encoder: {_first_line(error)}.",
-                cure="Fetch it again or check the path.",
-            ) from None
+        return open_session(self.path, threads=self.threads, provider=self.provider)
 
     def _checked_input(self) -> str:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -204,7 +165,7 @@ class OnnxEncoder(Encoder):
         try:
             output, *others = self._session.run(None, {self._input: audio[None]})
         except Exception as error:  # as above
-            raise self._misfit(f"a graph that failed: {_first_line(error)}") from None
+            raise self._misfit(f"a graph that failed: {first_line(error)}") from None
         for result in (output, *others):
             if not isinstance(result, np.ndarray) or result.dtype.kind not in "fiu":
                 raise self._misfit("outputs that are not numbers")
@@ -242,36 +203,5 @@ class OnnxEncoder(Encoder):
         )
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines() or [type(error).__name__]
-    return text[0].strip().rstrip(".")[:160]
-
-
 def _rss_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
-
-
-@cache
-def _register_arena() -> None:
-    """Give this process's onnxruntime an arena that grows by what is asked, and keeps it."""
-    import onnxruntime as ort
-
-    same_as_requested = 1
-    info = ort.OrtMemoryInfo(
-        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
-    )
-    config = {
-        "arena_extend_strategy": same_as_requested,
-        "initial_chunk_size_bytes": 1 << 20,
-        "max_dead_bytes_per_chunk": 1 << 20,
-    }
-    # A program around us may have registered its own: then that one serves.
-    with contextlib.suppress(Exception):
-        ort.create_and_register_allocator(info, ort.OrtArenaCfg(config))
-
-
-def _trim_heap() -> None:
-    """Return to the kernel what unpacking f16 weights left behind; glibc only."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)

@@ -26,11 +26,11 @@ def check_in_child(path: Path, *, d_model: int, rule: TokenRule) -> None:
     """Raise ModelError if hearing with the encoder ends a process, hangs, or is refused."""
     facts = [str(d_model), json.dumps(asdict(rule))]
     weights = [fingerprint(path.parent / place) for place in _outside(path)]
-    name = ":".join([_runtime(), fingerprint(path), *weights, *facts])
+    name = ":".join([runtime_name(), fingerprint(path), *weights, *facts])
     if has_passed(name):
         return
     run_child(
-        "edge_audiokv.encoder.probe", [str(path), *facts], path, kind="encoder", reason=_reason
+        "edge_audiokv.encoder.probe", [str(path), *facts], path, kind="encoder", reason=reason_of
     )
     remember(name)
 
@@ -57,7 +57,7 @@ def _outside(path: Path) -> list[str]:
     return sorted(set(outside_places(path)))
 
 
-def _runtime() -> str:
+def runtime_name() -> str:
     """Another onnxruntime may have other faults; importing it only to ask would take memory."""
     spec = find_spec("onnxruntime")
     if spec is None or spec.origin is None:
@@ -65,7 +65,7 @@ def _runtime() -> str:
     return f"onnxruntime {spec.origin} {Path(spec.origin).stat().st_mtime_ns}"
 
 
-def _reason(_words: str, code: int) -> str:
+def reason_of(_words: str, code: int) -> str:
     how = f"signal {-code}" if code < 0 else f"code {code}"
     return f"onnxruntime ends with {how} on it"
 

@@ -15,12 +15,14 @@ class Sound:
 
     An encoder with a vocabulary (`Encoder.words`) also tells the K likeliest words of each row, as
     indices int32 [T, K], and how far it believes in them, float32 [T, K] in [0, 1]. What is missing
-    to 1 is the belief that no word is said. K is 0 without a vocabulary.
+    to 1 is the belief that no word is said. K is 0 without a vocabulary. `in_order` if they were
+    read one after the other (`weave.py`), and so are right far more often.
     """
 
     embeddings: NDArray[np.float32]
     words: NDArray[np.int32]
     beliefs: NDArray[np.float32]
+    in_order: bool = False
 
     @classmethod
     def of(cls, embeddings: NDArray[np.float32]) -> Sound:
@@ -37,11 +39,13 @@ class Sound:
             np.concatenate([part.embeddings for part in parts]),
             np.concatenate([part.words for part in parts]),
             np.concatenate([part.beliefs for part in parts]),
+            all(part.in_order for part in parts),
         )
 
     def after(self, row: int) -> Sound:
         """From `row` on; nothing is copied."""
-        return Sound(self.embeddings[row:], self.words[row:], self.beliefs[row:])
+        parts = self.embeddings[row:], self.words[row:], self.beliefs[row:]
+        return Sound(*parts, in_order=self.in_order)
 
     def __len__(self) -> int:
         return len(self.embeddings)

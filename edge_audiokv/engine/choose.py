@@ -16,6 +16,9 @@ from edge_audiokv.kv.shape import FloatArray
 # Tokens that may be chosen: the likeliest so many. Others have no chance against these.
 _CANDIDATES = 64
 _STRICTNESS = 2.0
+# A step that loses more than this of the log probability makes up what was not heard; then so many
+# texts that were heard are tried, too.
+_LOST, _HEARD_NEXT = 1.0, 8
 # A token that was not heard costs the whole of log(floor), one that was heard little. A floor lower
 # than this is none.
 _UNHEARD_SHARE, _LEAST_FLOOR = 0.5, 1e-4
@@ -35,6 +38,8 @@ class Vocabulary(Protocol):
     def piece(self, token: int) -> bytes: ...
 
     def is_end_of_generation(self, token: int) -> bool: ...
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]: ...
 
 
 class Likeliest:
@@ -96,23 +101,42 @@ class Hybrid:
         n = min(_CANDIDATES, len(logits))
         likeliest = np.argpartition(logits, len(logits) - n)[-n:]
         likeliest = likeliest[np.argsort(-logits[likeliest], kind="stable")]
-        ranked: list[tuple[float, int]] = []
-        # Who remembers no close calls need not know the runner-up.
-        slack = self.max_gap if self.max_choices else 0.0
-        for token in likeliest.tolist():
-            # No token gains by CTC: what is behind by its logit alone stays behind.
-            if ranked and logits[token] <= max(
-                ranked[1][0] if len(ranked) > 1 else -np.inf, ranked[0][0] - slack
-            ):
-                break
-            ranked.append((float(logits[token]) + self.weight * self._cost(token), token))
-            ranked = sorted(ranked, key=lambda scored: -scored[0])[:2]
+        ranked = self._ranked(logits, likeliest.tolist(), [])
+        if ranked[0][0] - logits[ranked[0][1]] < -self.weight * _LOST:
+            # Nothing that the LLM would write was heard; what was may be written all the same.
+            ranked = self._ranked(logits, self._heard_next(logits), ranked)
         highest, chosen = ranked[0]
         self._picked = chosen, self.score, None
         if self.max_choices:
             step = self.score + highest - log_sum(logits)
             self._picked = chosen, step, self._close_call(ranked, step)
         return chosen
+
+    def _ranked(
+        self, logits: FloatArray, tokens: Sequence[int], ranked: list[tuple[float, int]]
+    ) -> list[tuple[float, int]]:
+        """The two best of `ranked` and `tokens`, which come likeliest first."""
+        # Who remembers no close calls need not know the runner-up.
+        slack = self.max_gap if self.max_choices else 0.0
+        for token in tokens:
+            # No token gains by CTC: what is behind by its logit alone stays behind.
+            if ranked and logits[token] <= max(
+                ranked[1][0] if len(ranked) > 1 else -np.inf, ranked[0][0] - slack
+            ):
+                break
+            if all(token != known for _, known in ranked):
+                ranked.append((float(logits[token]) + self.weight * self._cost(token), token))
+                ranked = sorted(ranked, key=lambda scored: -scored[0])[:2]
+        return ranked
+
+    def _heard_next(self, logits: FloatArray) -> list[int]:
+        """Tokens that begin what the sound says next, by their logits."""
+        found = set()
+        for text in self._prefixes.goes_on(self._now, _HEARD_NEXT):
+            # The encoder begins every word with a space, the LLM not the first one.
+            more = text if self._now.text else text.strip()
+            found.update(self._vocabulary.tokenize(more, special=False)[:1])
+        return sorted(found, key=lambda token: -logits[token])
 
     def push(self, token: int) -> None:
         picked, score, choice = self._picked
@@ -199,9 +223,21 @@ def log_sum(logits: FloatArray) -> float:
     return highest + float(np.log(np.exp(logits - highest).sum(dtype=np.float64)))
 
 
-class WordsHeard:
-    """Makes the chooser for each sound. `weight` 0, or an encoder without words: the LLM alone.
+@dataclass(frozen=True)
+class Trust:
+    """How much an encoder's words count against the LLM: `weight`, and the belief `floor` in what
+    it did not name.
+    """
 
+    weight: float
+    floor: float
+
+
+class WordsHeard:
+    """Makes the chooser for each sound. Weight 0, or an encoder without words: the LLM alone.
+
+    Words that were read in order are trusted by `ordered`, those of single rows by `weight` and
+    `floor`.
     `branches` is how many close calls of a text its chooser remembers.
     """
 
@@ -212,27 +248,34 @@ class WordsHeard:
         *,
         weight: float,
         floor: float,
+        ordered: Trust | None = None,
         branches: int = 0,
     ) -> None:
-        self.weight, self.floor, self.branches = weight if words else 0.0, floor, branches
+        self.trust = Trust(weight, floor)
+        self.ordered, self.branches = ordered or self.trust, branches
         self._words, self._vocabulary = words, vocabulary
 
     @property
     def words(self) -> Sequence[str]:
         """The encoder's vocabulary; empty if its words do not count."""
-        return self._words if self.weight else ()
+        return self._words if self.trust.weight else ()
+
+    @property
+    def floor(self) -> float:
+        return self.trust.floor
 
     def chooser(self, sound: Sound) -> Chooser:
         """For writing down `sound`, from its beginning."""
-        return self._hybrid(sound, 1.0) if self.weight else Likeliest()
+        return self._hybrid(sound, 1.0) if self.words else Likeliest()
 
     def strict(self, sound: Sound) -> Chooser | None:
         """For another try: what was not heard costs twice as much. None if nothing was heard that
         could make a difference.
         """
-        return self._hybrid(sound, _STRICTNESS) if self.weight else None
+        return self._hybrid(sound, _STRICTNESS) if self.words else None
 
     def _hybrid(self, sound: Sound, strictness: float) -> Hybrid:
-        prefixes = CtcPrefix(sound, self._words, floor=self.floor / strictness)
-        weight = strictness * self.weight
+        trust = self.ordered if sound.in_order else self.trust
+        prefixes = CtcPrefix(sound, self._words, floor=trust.floor / strictness)
+        weight = strictness * trust.weight
         return Hybrid(prefixes, self._vocabulary, weight=weight, max_choices=self.branches)

@@ -124,6 +124,22 @@ class CtcPrefix:
         """Score of the text of `prefix` as all that is said."""
         return float(prefix.columns[len(prefix.text)].best()[-1])
 
+    def goes_on(self, prefix: Prefix, most: int) -> list[str]:
+        """What most likely follows the text of `prefix`, likeliest first: the rest of a word that
+        was heard, or the next one. At most `most` texts.
+        """
+        found: dict[str, float] = {}
+        for start, column in prefix.columns.items():
+            rest = prefix.text[start:]
+            for piece in self._begin_with(rest):
+                if piece == rest:
+                    continue
+                score = self._entered(self._emitted(piece, False), column.best((piece,)))
+                more = piece[len(rest) :]
+                found[more] = max(score, found.get(more, -np.inf))
+        ranked = sorted(found, key=lambda more: -found[more])
+        return [more for more in ranked[:most] if found[more] > -np.inf]
+
     def _begun(self, rest: str, column: Column, *, free: bool) -> float:
         """Best path that goes on from `column` with a piece that is `rest` or begins with it."""
         same = tuple(piece for piece in column.spoken if piece.startswith(rest))

@@ -19,6 +19,9 @@ _ENCODER_UNPACKED, _ENCODER_OPENING = 2.5, 2.8
 # Activations of the longest window, in bytes by its seconds: the arena grows in steps.
 _WINDOW_S = (0.0, 15.0, 20.0, 30.0)
 _WINDOW_BYTES = (31_500_000, 52_000_000, 120_000_000, 152_000_000)
+# A reader's weights as int8 for its text and float32 for its sound, and its longest window, most of
+# which lies where the encoder's was.
+_READER_UNPACKED, _READER_WINDOW_BYTES = 1.1, 50_000_000
 # Vocabulary, tensor tables and the library's own pages beside the weights.
 MODEL_TABLE_BYTES = 17_500_000
 # One context beside its pools and masks: the activations of one micro-batch, and what llama.cpp
@@ -41,6 +44,14 @@ def model_parts(local: LocalModel, window_s: float) -> dict[str, int]:
         "encoder": encoder_bytes,
         "weights": sum(_size_bytes(path) for path in local.llm_paths) + MODEL_TABLE_BYTES,
     }
+
+
+def reader_bytes(local: LocalModel) -> int:
+    """Bytes of a reader beside the encoder; 0 if the model has none."""
+    if not local.reader_paths:
+        return 0
+    weights_bytes = sum(_size_bytes(path) for path in local.reader_paths)
+    return int(weights_bytes * _READER_UNPACKED) + _READER_WINDOW_BYTES
 
 
 def context_bytes() -> int:

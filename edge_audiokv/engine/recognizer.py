@@ -96,7 +96,8 @@ class Recognizer:
         `final` text is worth looking for a better one; `on_text` is not told of that.
         """
         duration_s = len(samples) / self.runtime.encoder.sample_rate_hz
-        return self.read(self.hear(samples), duration_s, draft=draft, final=final, on_text=on_text)
+        sound = self.hear(samples, final=final)
+        return self.read(sound, duration_s, draft=draft, final=final, on_text=on_text)
 
     def read(
         self,
@@ -265,10 +266,12 @@ class Recognizer:
         self.cache.append_tokens(self._end, Kind.PROMPT)
         return True
 
-    def hear(self, samples: FloatArray) -> Sound:
-        """What the encoder makes of `samples`, counted by the watch."""
+    def hear(self, samples: FloatArray, *, final: bool = True) -> Sound:
+        """What the encoder makes of `samples`, counted by the watch; the words of a `final` text
+        are read in order.
+        """
         started = time.perf_counter()
-        sound = self.runtime.encoder.hear(samples)
+        sound = self.runtime.hear(samples, final=final)
         self.watch.encode_s += time.perf_counter() - started
         self.watch.audio_s += len(samples) / self.runtime.encoder.sample_rate_hz
         self.watch.audio_tokens += len(sound)

@@ -8,17 +8,20 @@ from typing import Self, TypeVar
 
 from edge_audiokv.encoder.base import Encoder
 from edge_audiokv.encoder.onnx import OnnxEncoder
-from edge_audiokv.engine.choose import WordsHeard
-from edge_audiokv.engine.estimate import context_bytes, model_parts
+from edge_audiokv.encoder.reader import WhisperReader
+from edge_audiokv.encoder.sound import Sound
+from edge_audiokv.encoder.weave import OrderedWords
+from edge_audiokv.engine.choose import Trust, WordsHeard
+from edge_audiokv.engine.estimate import context_bytes, model_parts, reader_bytes
 from edge_audiokv.engine.finals.language import check_language
 from edge_audiokv.engine.heap import bound_heap
 from edge_audiokv.engine.prompt import PromptTemplate
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.engine.trial import try_files
-from edge_audiokv.errors import ModelError
+from edge_audiokv.errors import MemoryBudgetError, ModelError
 from edge_audiokv.kv.holders import Holding
 from edge_audiokv.kv.memory import INTERPRETER, Ledger, MemoryPlan, plan_memory, rss_bytes
-from edge_audiokv.kv.shape import IntArray, KVShape
+from edge_audiokv.kv.shape import FloatArray, IntArray, KVShape
 from edge_audiokv.lifetime import Loadable
 from edge_audiokv.models import catalog, download
 from edge_audiokv.models.download import LocalModel, Progress
@@ -50,6 +53,9 @@ class Runtime(Loadable):
         self._encoder: Encoder | None = None
         self._model: Model | None = None
         self._template: PromptTemplate | None = None
+        self._reads = False
+        self._reader: WhisperReader | None = None
+        self._ordered: OrderedWords | None = None
         self._words_heard: WordsHeard | None = None
         self.holding = Holding(owner)
         self.ledger = Ledger(0, self.holding)
@@ -93,19 +99,33 @@ class Runtime(Loadable):
         self.ledger = Ledger(settings.cap_bytes, holding)
         self.ledger.add(INTERPRETER, lambda: base_bytes)
         # Refuse on the estimate, before seconds and memory are spent.
-        self.plan = plan_memory(
-            settings.cap_bytes,
-            {
-                INTERPRETER: base_bytes,
-                **holding.others(),
-                **model_parts(local, min(self.max_window_s, entry.max_audio_s)),
-                **(others if others is not None else {"compute": context_bytes()}),
-            },
-            kv_min_bytes=kv_min_bytes,
-            kv_max_bytes=max(kv_min_bytes, settings.cap_bytes),
-            table_share=table_share,
-            others=holding.other_engines(),
-        )
+        parts = {
+            INTERPRETER: base_bytes,
+            **holding.others(),
+            **model_parts(local, min(self.max_window_s, entry.max_audio_s)),
+            **(others if others is not None else {"compute": context_bytes()}),
+        }
+
+        def plan(reader_bytes: int) -> MemoryPlan:
+            """As much as a reader takes must be left for the cache beside it."""
+            least_bytes = kv_min_bytes + reader_bytes
+            return plan_memory(
+                settings.cap_bytes,
+                {**parts, "encoder": parts["encoder"] + reader_bytes},
+                kv_min_bytes=least_bytes,
+                kv_max_bytes=max(least_bytes, settings.cap_bytes),
+                table_share=table_share,
+                others=holding.other_engines(),
+            )
+
+        self._reads = self._may_read(local)
+        try:
+            self.plan = plan(reader_bytes(local) if self._reads else 0)
+        except MemoryBudgetError:
+            if not self._reads:
+                raise
+            # What is asked of memory comes before what it costs in words.
+            self._reads, self.plan = False, plan(0)
         try:
             self._template = PromptTemplate.of(entry.prompt)
             # The encoder first: opening it needs more for a moment than it keeps.
@@ -118,18 +138,20 @@ class Runtime(Loadable):
                     threads=settings.n_threads,
                     provider=settings.provider,
                 ).load()
+                self._ordered = self._open_reader(local)
             with self.ledger.measured("weights"):
                 gguf_path, lora_path = local.llm_paths
                 self._model = model = Model(
                     gguf_path, lora=lora_path, answer_after=entry.prompt.answer_after
                 ).load()
                 self._template.check_length(model)
-                weight = settings.word_weight
+                own, words = settings.word_weight, self._ordered
                 self._words_heard = WordsHeard(
-                    encoder.words,
+                    encoder.words if words is None else words.words,
                     model,
-                    weight=entry.word_weight if weight is None else weight,
+                    weight=entry.word_weight if own is None else own,
                     floor=entry.word_floor,
+                    ordered=Trust(entry.read_weight if own is None else own, entry.read_floor),
                     branches=settings.branches,
                 )
         except BaseException:
@@ -143,6 +165,34 @@ class Runtime(Loadable):
                 cure="Use the encoder and GGUF of one catalog entry.",
             )
         return self
+
+    def _may_read(self, local: LocalModel) -> bool:
+        """Does the model have a reader whose words are to count?"""
+        return bool(local.reader_paths) and self.settings.word_weight != 0
+
+    def _open_reader(self, local: LocalModel) -> OrderedWords | None:
+        if not self._reads or local.reader_paths is None or not self.encoder.words:
+            return None
+        entry, settings = local.entry, self.settings
+        self._reader = reader = WhisperReader(
+            *local.reader_paths, threads=settings.n_threads, provider=settings.provider
+        ).load()
+        reader.warm_up(int(min(self.max_window_s, entry.max_audio_s) * entry.rule.sample_rate_hz))
+        return OrderedWords(reader, self.encoder.words, share=entry.read_share)
+
+    def hear(self, samples: FloatArray, *, final: bool) -> Sound:
+        """What encoder and reader make of `samples` [S]; a text that is not `final` is not worth
+        reading.
+        """
+        sound = self.encoder.hear(samples)
+        if self._ordered is None or not final:
+            return sound
+        return self._ordered.amend(samples, sound)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The vocabulary that the words of `hear` point into."""
+        return self.encoder.words if self._ordered is None else self._ordered.words
 
     @property
     def row_shape(self) -> KVShape:
@@ -189,7 +239,10 @@ class Runtime(Loadable):
             self._model.close()
         if self._encoder is not None:
             self._encoder.close()
+        if self._reader is not None:
+            self._reader.close()
         self._model = self._encoder = self._local = self._words_heard = None
+        self._reader = self._ordered = None
 
     @property
     def local(self) -> LocalModel:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from edge_audiokv.encoder import probe as encoder_probe
+from edge_audiokv.encoder import reader_probe
 from edge_audiokv.models.download import LocalModel
 from edge_audiokv.native import probe as llm_probe
 
 
 def try_files(local: LocalModel) -> None:
-    """Raise ModelError if loading or using the LLM or the encoder ends a process, or is refused.
+    """Raise ModelError if using the LLM, encoder or reader ends a process, or is refused.
 
     A second or two for each, once: what passed is remembered.
     """
@@ -19,3 +20,5 @@ def try_files(local: LocalModel) -> None:
         d_model=entry.d_model,
         rule=entry.rule,
     )
+    if local.reader_paths is not None:
+        reader_probe.check_reader_in_child(local.reader_paths)

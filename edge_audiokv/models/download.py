@@ -14,7 +14,7 @@ from pathlib import Path
 from ..errors import DownloadError, ModelError
 from ..units import format_bytes
 from .cache import alone_in, cached_path, file_sha256, is_offline, is_stamped, stamp
-from .entry import ModelEntry, ModelFile
+from .entry import READER_ROLES, ModelEntry, ModelFile
 from .fingerprint import fingerprint
 from .gguf import GGUFHeader, read_header
 from .http import fetch_url
@@ -33,7 +33,9 @@ SPARE_BYTES = 64 << 20  # left free on the disk beside what is fetched
 
 @dataclass(frozen=True)
 class LocalModel:
-    """A model whose files are all here and verified. `merged_path` holds LLM and adapter in one."""
+    """A model whose files are all here and verified. `merged_path` holds LLM and adapter in one;
+    `reader_paths` are sound, text and weights of a reader.
+    """
 
     entry: ModelEntry
     encoder_path: Path
@@ -41,6 +43,7 @@ class LocalModel:
     lora_path: Path | None
     profile_path: Path | None
     merged_path: Path | None = None
+    reader_paths: tuple[Path, Path, Path] | None = None
     encoder_data_path: Path | None = None
 
     @property
@@ -128,11 +131,19 @@ def ensure(
         lora_path=paths.get("lora"),
         profile_path=paths.get("profile"),
         encoder_data_path=paths.get("encoder-data"),
+        reader_paths=_reader_paths(paths),
     )
     _check_llm(local)
     if entry.merge is None or local.lora_path is None:
         return local
     return replace(local, merged_path=_ensure_merged(local, entry.merge, whole, progress, check))
+
+
+def _reader_paths(paths: dict[str, Path]) -> tuple[Path, Path, Path] | None:
+    audio, text, weights = map(paths.get, READER_ROLES)
+    if audio is None or text is None or weights is None:
+        return None
+    return audio, text, weights
 
 
 def _ensure_merged(

@@ -19,7 +19,8 @@ from .token_rule import KINDS as TOKEN_RULES
 from .token_rule import TokenRule
 
 MAX_TOML_BYTES = 1 << 20
-ROLES = ("encoder", "encoder-data", "llm", "lora", "profile")
+READER_ROLES = ("reader-audio", "reader-text", "reader-weights")
+ROLES = ("encoder", "encoder-data", "llm", "lora", "profile", *READER_ROLES)
 STATUSES = ("ready", "unverified")
 MERGE_TYPES = ("q8_0",)
 # No encoder gives fewer rows than one in ten seconds; a prompt alone takes dozens of positions.
@@ -96,6 +97,12 @@ class ModelEntry:
     """Belief, in any row, in a piece of text that the encoder did not name."""
     encoder_bytes: tuple[tuple[float, int], ...] = ()
     """Longest window in seconds, and what the encoder was measured to hold with it."""
+    read_weight: float = 0.0
+    """`word_weight` for words that a reader has read in order."""
+    read_floor: float = 0.03
+    """`word_floor` for them."""
+    read_share: float = 1.0
+    """How far the reader is believed; the encoder has the rest."""
     merge: str | None = None
     """Type of the weights that the adapter is merged into, or None to apply it as it is."""
 
@@ -227,6 +234,9 @@ class _Fields:
             encoder_bytes=audio.measured("encoder_bytes"),
             word_weight=audio.number("word_weight", 0.0, most=10),
             word_floor=audio.number("word_floor", 0.03, most=1),
+            read_weight=audio.number("read_weight", 0.0, most=10),
+            read_floor=audio.number("read_floor", 0.03, most=1),
+            read_share=audio.number("read_share", 1.0, most=1),
             architecture=llm.name("architecture"),
             d_model=llm.whole("d_model", most=1 << 20),
             context_length_tokens=llm.whole(
@@ -295,6 +305,9 @@ class _Fields:
                 raise self.error("[[file]]", f'with role = "{role}" is missing')
         if len(set(roles)) != len(roles):
             raise self.error("[[file]]", "names one role twice")
+        missing = [role for role in READER_ROLES if role not in roles]
+        if missing and len(missing) < len(READER_ROLES):
+            raise self.error("[[file]]", f"has a part of a reader, but no {', '.join(missing)}")
         return files
 
     def file(self) -> ModelFile:

@@ -26,13 +26,13 @@ WINDOW_FRAMES = 6.0
 Weights = Mapping[str, npt.NDArray[np.generic]]
 
 
-def _split(x: Tensor, heads: int) -> Tensor:
+def split_heads(x: Tensor, heads: int) -> Tensor:
     """[B, T, D] -> [B, H, T, D / H]."""
     b, t, d = x.shape
     return x.view(b, t, heads, d // heads).transpose(1, 2)
 
 
-def _join(x: Tensor) -> Tensor:
+def join_heads(x: Tensor) -> Tensor:
     b, h, t, d = x.shape
     return x.transpose(1, 2).reshape(b, t, h * d)
 
@@ -71,7 +71,7 @@ class FrameDecoderLayer(nn.Module):
         return x + y
 
     def _among_places(self, y: Tensor, places: Tensor, mask: Tensor | None) -> Tensor:
-        q, k, v = (_split(part, self.heads) for part in self.qkv(y).chunk(3, -1))
+        q, k, v = (split_heads(part, self.heads) for part in self.qkv(y).chunk(3, -1))
         scale = q.shape[-1] ** -0.5
         away = places[None, :] - places[:, None]
         bias = self.near_places[:, (away.clamp(-REACH, REACH) + REACH)]
@@ -83,13 +83,13 @@ class FrameDecoderLayer(nn.Module):
         start = (q * scale) @ self.start_key[None, :, :, None].to(q.dtype)
         weights = torch.cat([start, scores], -1).float().softmax(-1).to(v.dtype)
         out = weights[..., 1:] @ v + weights[..., :1] * self.start_value[None, :, None].to(v.dtype)
-        return _join(out)
+        return join_heads(out)
 
     def _among_frames(
         self, y: Tensor, features: Tensor, places: Tensor, seen: Tensor | None
     ) -> Tensor:
-        q = _split(self.query(y), self.heads)
-        k, v = (_split(part, self.heads) for part in self.key_value(features).chunk(2, -1))
+        q = split_heads(self.query(y), self.heads)
+        k, v = (split_heads(part, self.heads) for part in self.key_value(features).chunk(2, -1))
         frames = torch.arange(features.shape[1], device=y.device)
         centre = places * STACK + (STACK - 1) / 2
         away = (frames[None, :] - centre[:, None])[None] - self.shift_frames[:, None, None]
@@ -97,7 +97,7 @@ class FrameDecoderLayer(nn.Module):
         scores = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).float() + bias
         if seen is not None:
             scores = scores.masked_fill(~seen, float("-inf"))
-        return _join(scores.softmax(-1).to(v.dtype) @ v)
+        return join_heads(scores.softmax(-1).to(v.dtype) @ v)
 
 
 class FrameDecoder(nn.Module):
@@ -166,14 +166,16 @@ class FrameDecoder(nn.Module):
             fill(layer.ffn_out, f"{at}/ffn/linear_1")
             # The prompt as Whisper itself runs it, for the start token's key and value.
             own = layer.qkv(layer.self_norm(states)).chunk(3, -1)
-            q, k, v = (_split(part, layer.heads) for part in own)
+            q, k, v = (split_heads(part, layer.heads) for part in own)
             layer.start_key.copy_(k[0, :, 0])
             layer.start_value.copy_(v[0, :, 0])
             heard = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-            states = states + layer.self_out(_join(heard))
-            q = _split(layer.query(layer.cross_norm(states)), layer.heads)
-            k, v = (_split(p, layer.heads) for p in layer.key_value(features[None]).chunk(2, -1))
-            states = states + layer.cross_out(_join(F.scaled_dot_product_attention(q, k, v)))
+            states = states + layer.self_out(join_heads(heard))
+            q = split_heads(layer.query(layer.cross_norm(states)), layer.heads)
+            k, v = (
+                split_heads(p, layer.heads) for p in layer.key_value(features[None]).chunk(2, -1)
+            )
+            states = states + layer.cross_out(join_heads(F.scaled_dot_product_attention(q, k, v)))
             states = states + layer.ffn_out(F.gelu(layer.ffn_in(layer.ffn_norm(states))))
         fill(self.norm, "layer_norm", norm)
 

@@ -6,7 +6,6 @@ Method: Radford et al. 2022, arXiv:2212.04356, section 2.2. Positions are sliced
 
 from __future__ import annotations
 
-import struct
 from functools import cache
 from pathlib import Path
 
@@ -16,46 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge_audiokv.errors import ModelError
+from edge_audiokv.encoder.variables import Variables
 from edge_audiokv.train.packages import package_folder
 
 N_MELS, N_FFT, HOP, RATE_HZ = 80, 400, 160, 16_000
-_DTYPES = {0: "<f4", 1: "i1", 2: "<i2", 3: "<i4", 4: "<f2"}
-
-
-def read_ctranslate2(path: Path) -> dict[str, npt.NDArray[np.generic]]:
-    """Variables of a CTranslate2 `model.bin` (format 4 to 6) by name; aliases are resolved."""
-    data, at = path.read_bytes(), 0
-
-    def number(code: str) -> int:
-        nonlocal at
-        (value,) = struct.unpack_from("<" + code, data, at)
-        at += struct.calcsize(code)
-        return int(value)
-
-    def string() -> str:
-        nonlocal at
-        size = number("H")
-        text = data[at : at + size - 1].decode()
-        at += size
-        return text
-
-    number("I"), string(), number("I")
-    found: dict[str, npt.NDArray[np.generic]] = {}
-    for _ in range(number("I")):
-        name = string()
-        shape = [number("I") for _ in range(number("B"))]
-        kind, size = number("B"), number("I")
-        if kind not in _DTYPES:
-            raise ModelError(f"{path.name}: {name} has an unknown type ({kind}).")
-        found[name] = np.frombuffer(data[at : at + size], _DTYPES[kind]).reshape(shape)
-        at += size
-    if at < len(data):
-        for _ in range(number("I")):
-            alias, name = string(), string()
-            if name in found:
-                found[alias] = found[name]
-    return found
 
 
 def mel_filters() -> npt.NDArray[np.float32]:
@@ -180,7 +143,8 @@ def tiny_en_folder() -> Path:
 @cache
 def tiny_en_weights() -> dict[str, npt.NDArray[np.generic]]:
     """Every variable of Whisper tiny.en by its CTranslate2 name."""
-    return read_ctranslate2(tiny_en_folder() / "model.bin")
+    variables = Variables(tiny_en_folder() / "model.bin")
+    return {name: variables[name] for name in variables}
 
 
 def load_tiny_en() -> WhisperEncoder:

@@ -198,6 +198,8 @@ def scripted_hearing(
         model=Characters(),
         template=template,
         encoder=encoder,
+        words=(),
+        hear=lambda samples, final: encoder.hear(samples),
         words_heard=llm_alone,
         settings=EngineSettings(),
         local=SimpleNamespace(entry=SimpleNamespace(languages=())),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from edge_audiokv.encoder.sound import Sound
-from edge_audiokv.engine.choose import Hybrid, Likeliest, WordsHeard, witness_of
+from edge_audiokv.engine.choose import Hybrid, Likeliest, Trust, WordsHeard, witness_of
 from edge_audiokv.engine.ctc_prefix import CtcPrefix
 
 WORDS = (" rich", "mond", " russia", " is", " far")
@@ -27,6 +28,10 @@ class Pieces:
 
     def answer_start(self, ids: Sequence[int], *, growing: bool = False) -> int:
         return 0
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        fitting = [t for t, piece in enumerate(PIECES) if piece and text.startswith(piece)]
+        return sorted(fitting, key=lambda t: -len(PIECES[t]))[:1]
 
 
 def heard(*rows: dict[int, float]) -> Sound:
@@ -148,3 +153,37 @@ def test_more_text_than_rows_is_not_borne_out() -> None:
     for token in (3, 4, 6):
         chooser.push(token)
     assert not chooser.bears_out(1, 3) and chooser.n_borne_out(0) == 1
+
+
+class Many(Pieces):
+    """So many tokens that what was heard is not among the likeliest."""
+
+    def piece(self, token: int) -> bytes:
+        return PIECES[token].encode() if token < len(PIECES) else f" w{token}".encode()
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        return super().tokenize(text) or super().tokenize(" " + text)
+
+
+def test_what_was_heard_is_written_however_unlikely_where_nothing_likely_was_heard() -> None:
+    chooser = Hybrid(CtcPrefix(RICHMOND, WORDS, floor=1e-4), Many(), weight=3.0)
+    row = np.full(400, 5.0, np.float32)
+    row[: len(PIECES)] = -4.0
+    written = []
+    for _ in range(4):
+        written.append(chooser.pick(row))
+        chooser.push(written[-1])
+    assert "".join(PIECES[token] for token in written) == " richmond is far"
+    row[300] = 60.0
+    assert chooser.pick(row) == 300, "not at any price"
+
+
+def test_words_in_order_are_trusted_in_their_own_way() -> None:
+    words = WordsHeard(WORDS, Pieces(), weight=0.5, floor=0.02, ordered=Trust(3.0, 0.001))
+    ordered = replace(RICHMOND, in_order=True)
+    chooser = words.chooser(ordered)
+    assert isinstance(chooser, Hybrid) and chooser.weight == 3.0
+    rows, single = words.chooser(RICHMOND), logits(t6=9.0, t0=0.0)
+    assert rows.pick(single) == 6 and chooser.pick(single) == 0
+    assert ordered.after(2).in_order and Sound.join([ordered, ordered]).in_order
+    assert not Sound.join([ordered, RICHMOND]).in_order

@@ -117,3 +117,22 @@ def test_no_sound_and_no_text_are_no_trouble() -> None:
     assert reader.extend(reader.start(), " a").score == -np.inf
     empty = reader.start()
     assert reader.extend(empty, "") is empty
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(0, 2))
+def test_what_goes_on_is_what_costs_least(seed: int, n_rows: int, n_written: int) -> None:
+    beliefs = random_beliefs(seed, n_rows)
+    reader = CtcPrefix(sound_of(beliefs), WORDS, floor=0.0)
+    prefix = reader.start()
+    for text in (" a", "b")[:n_written]:
+        prefix = reader.extend(prefix, text)
+    best = reader.goes_on(prefix, 2)
+    if prefix.score == -np.inf:
+        assert best == []
+        return
+    every = reader.goes_on(prefix, 99)
+    assert len(best) <= 2 and best == every[:2]
+    scores = [reader.extend(prefix, more).score for more in every]
+    # One that begins another may borrow its path; none that follows is better than the first.
+    assert all(score <= scores[0] + 1e-9 for score in scores)

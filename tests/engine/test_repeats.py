@@ -54,7 +54,7 @@ def test_a_sentence_said_four_times_is_written_four_times(whole, clips, phrase, 
 def test_a_model_that_loses_its_place_finds_it_again(whole, clips, monkeypatch) -> None:
     # Nearly alone the LLM skips rounds: two are left out at least, or one is told once more.
     runtime, recognizer = whole.runtime, whole.recognizer
-    deaf = WordsHeard(runtime.encoder.words, runtime.model, weight=0.05, floor=0.01)
+    deaf = WordsHeard(runtime.words, runtime.model, weight=0.05, floor=0.01)
     monkeypatch.setattr(runtime, "_words_heard", deaf)
     before = recognizer.watch.flags.get("retried", 0)
     heard = recognizer.recognize(said(clips, "letter", 4, "garden"))

@@ -40,6 +40,10 @@ class Table:
     def answer_start(self, ids: Sequence[int], *, growing: bool = False) -> int:
         return 0
 
+    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        fitting = [t for t, piece in enumerate(PIECES) if piece and text.startswith(piece)]
+        return sorted(fitting, key=lambda t: -len(PIECES[t]))[:1]
+
     def after(self, tokens: Sequence[int]) -> np.ndarray:
         last, before = [5, 5, *tokens][-1], [5, 5, *tokens][-2]
         return self.table[before, last]

@@ -29,7 +29,8 @@ def changed(tmp_path: Path, old: str, new: str) -> Path:
 def test_the_default_entry_is_complete() -> None:
     entry = read_entry(DEFAULT)
     assert (entry.d_model, entry.rule) == (576, TokenRule(16000, 12.5))
-    assert {file.role for file in entry.files} == {"encoder", "llm", "lora", "profile"}
+    reader = {"reader-audio", "reader-text", "reader-weights"}
+    assert {file.role for file in entry.files} == {"encoder", "llm", "lora", "profile"} | reader
     assert all(file.licence and file.sha256 and file.size_bytes for file in entry.files)
     assert entry.prompt.template.startswith("<|im_start|>user\n{audio}\n{question}<|im_end|>")
     assert set(entry.licences) == {file.name for file in entry.files}

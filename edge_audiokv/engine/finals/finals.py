@@ -64,7 +64,7 @@ class Finals:
         runtime, text = self._runtime, heard.decoded.text
         if runtime.encoder.words:
             floor = runtime.words_heard.floor
-            return align(text, heard.sound, runtime.encoder.words, floor=floor)
+            return align(text, heard.sound, runtime.words, floor=floor)
         attention, chances = self._recognizer.read_back(heard, self._heads)
         pieces = pieces_of(runtime.model, heard.decoded.ids)
         return align_by_attention(text, pieces, attention, chances)

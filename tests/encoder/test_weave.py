@@ -1,0 +1,134 @@
+"""Words that were read, laid over words that were heard row by row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_audiokv.encoder.reading import Step
+from edge_audiokv.encoder.sound import Sound
+from edge_audiokv.encoder.weave import Spot, spots, weave
+
+HEARD = (" the", " cat", " hat", "s")
+READ = ("", " the", " cat", " castle", "s")
+WORDS = (*HEARD, *READ)
+NAMES = {word: at for at, word in reversed(list(enumerate(WORDS)))}
+
+
+def sound(*rows: dict[int, float]) -> Sound:
+    words = np.array([[*row, *[0] * (2 - len(row))] for row in rows], np.int32)
+    beliefs = np.array([[*row.values(), *[0.0] * (2 - len(row))] for row in rows], np.float32)
+    return Sound(np.arange(len(rows) * 3, dtype=np.float32).reshape(-1, 3), words, beliefs)
+
+
+def said(woven: Sound, row: int) -> dict[str, float]:
+    pairs = zip(woven.words[row].tolist(), woven.beliefs[row].tolist(), strict=True)
+    return {WORDS[word]: belief for word, belief in pairs if belief > 0}
+
+
+def spot(text: str, first: int, last: int, belief: float = 0.9) -> Spot:
+    return Spot({text: belief}, first, last, belief)
+
+
+SPOKEN = sound({0: 0.9}, {}, {2: 0.7, 1: 0.2}, {}, {}, {})
+
+
+def test_a_word_that_both_name_stands_where_it_was_heard() -> None:
+    woven = weave(SPOKEN, HEARD, [spot(" the", 1, 2)], NAMES, share=0.5)
+    assert said(woven, 0) == {" the": pytest.approx(0.9)}
+    assert woven.in_order and woven.embeddings is SPOKEN.embeddings
+    assert said(woven, 2) == {" hat": pytest.approx(0.35), " cat": pytest.approx(0.1)}
+
+
+def test_a_word_that_only_one_names_shares_its_belief() -> None:
+    read = [spot(" the", 0, 0), spot(" castle", 2, 2), spot("s", 4, 4)]
+    woven = weave(SPOKEN, HEARD, read, NAMES, share=0.75)
+    expected = {" castle": 0.675, " hat": 0.175, " cat": 0.05}
+    assert said(woven, 2) == {text: pytest.approx(p) for text, p in expected.items()}
+    assert list(said(woven, 4)) == ["s"]
+
+
+def test_what_is_far_from_all_that_was_read_is_as_it_was_heard() -> None:
+    rounds = sound(*[{0: 0.9}, {}, {1: 0.8}, {}] * 8)
+    woven = weave(rounds, HEARD, [spot(" the", 1, 1), spot(" castle", 2, 2)], NAMES, share=1.0)
+    assert said(woven, 4) == {} and said(woven, 2) == {" castle": pytest.approx(0.9)}
+    for row in range(6, 32):
+        assert said(woven, row) == said(rounds, row)
+
+
+def test_a_round_that_was_passed_over_is_as_it_was_heard() -> None:
+    rounds = sound(*[{0: 0.9}, {}, {1: 0.8}, {}] * 8)
+    woven = weave(rounds, HEARD, [spot(" the", 0, 0), spot(" cat", 30, 30)], NAMES, share=1.0)
+    assert said(woven, 2) == {} and said(woven, 30) == {" cat": pytest.approx(0.9)}
+    for row in range(4, 27):
+        assert said(woven, row) == said(rounds, row)
+
+
+def test_one_word_in_two_cases_is_one_word() -> None:
+    cased = (" the", " cat", " cat")
+    twice = sound(*[{1: 0.5, 2: 0.3}] * 40)
+    woven = weave(twice, cased, [spot(" the", 2, 2)], NAMES, share=1.0)
+    assert said(woven, 20) == {" cat": pytest.approx(0.8)}
+
+
+def test_words_keep_their_order_and_one_that_is_repeated_has_silence_before_it() -> None:
+    read = [spot(" the", 3, 3), spot(" castle", 0, 0), spot(" castle", 0, 0)]
+    woven = weave(sound(*[{0: 0.5}] * 9), HEARD, read, NAMES, share=1.0)
+    rows = [row for row in range(9) if " castle" in said(woven, row)]
+    assert len(rows) == 2 and rows[1] - rows[0] == 2
+
+
+def test_a_reading_where_nobody_speaks_is_not_believed() -> None:
+    silent = sound(*[{0: 0.02}] * 12)
+    assert weave(silent, HEARD, [spot(" castle", 5, 6)], NAMES, share=0.9) is silent
+    assert weave(silent, HEARD, [], NAMES, share=0.9) is silent
+
+
+def test_a_reading_that_guesses_is_not_believed() -> None:
+    loud = sound(*[{0: 0.9}] * 12)
+    guess = [spot(" castle", at, at, 0.2) for at in (1, 4, 8)]
+    assert weave(loud, HEARD, guess, NAMES, share=0.9) is loud
+    assert weave(loud, HEARD, [spot(" castle", 1, 1), *guess[1:]][:2], NAMES, share=0.9).in_order
+
+
+def test_a_word_beyond_the_speech_is_believed_less() -> None:
+    ends = sound(*[{0: 0.9}] * 6, *[{}] * 14)
+    woven = weave(
+        ends, HEARD, [spot(" the", 1, 1), spot(" cat", 3, 3), spot("s", 15, 16)], NAMES, share=1.0
+    )
+    assert " cat" in said(woven, 3) and not any("s" in said(woven, row) for row in range(20))
+
+
+def test_more_words_than_rows_are_left_out() -> None:
+    woven = weave(sound({0: 0.9}, {0: 0.9}), HEARD, [spot(" the", 0, 0)] * 9, NAMES, share=0.9)
+    assert len(woven) == 2 and (woven.beliefs.sum(axis=1) <= 1.001).all()
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(READ[1:]), st.integers(0, 12), st.integers(0, 3)), max_size=12
+    ),
+    st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1)), min_size=1, max_size=8),
+    st.floats(0.1, 1.0),
+)
+def test_beliefs_stay_beliefs_whatever_is_read(
+    read: list[tuple[str, int, int]], rows: list[tuple[int, float]], share: float
+) -> None:
+    given_sound = sound(*[{word: belief} for word, belief in rows])
+    placed = [spot(text, first, first + more) for text, first, more in read]
+    woven = weave(given_sound, HEARD, placed, NAMES, share=share)
+    assert (woven.beliefs >= 0).all() and (woven.beliefs.sum(axis=1) <= 1.001).all()
+    assert (np.diff(woven.beliefs, axis=1) <= 0).all() or not woven.in_order
+    assert woven.words.max(initial=0) < len(WORDS)
+
+
+def test_marks_are_no_words_and_give_their_belief_to_them() -> None:
+    looks = np.ones((1, 8), np.float32)
+    comma = Step(np.array([0, 2], np.int32), np.array([0.6, 0.4], np.float32), looks)
+    cat = Step(np.array([2, 3, 0], np.int32), np.array([0.5, 0.3, 0.2], np.float32), looks)
+    frames = np.array([0, 4], np.int32), np.array([3, 7], np.int32)
+    (found,) = spots([comma, cat], READ, frames, 4.0)
+    assert (found.text, found.first, found.last, found.belief) == (" cat", 1, 1, 0.5)
+    assert found.ways == {" cat": pytest.approx(0.6125), " castle": pytest.approx(0.3675)}
