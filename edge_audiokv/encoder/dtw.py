@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
 
 _SMOOTHED_FRAMES = 7
 
@@ -54,5 +53,14 @@ def token_frames(looks: NDArray[np.float32]) -> tuple[Frames, Frames]:
         return np.zeros(len(looks), np.int32), np.zeros(len(looks), np.int32)
     deviation = looks.std(axis=0, keepdims=True)
     weights = (looks - looks.mean(axis=0, keepdims=True)) / np.maximum(deviation, 1e-6)
-    smooth = median_filter(weights, size=(1, 1, _SMOOTHED_FRAMES))
+    smooth = _median(weights)
     return warp(-smooth.mean(axis=1))
+
+
+def _median(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Median of every frame and its neighbours, mirrored at the ends."""
+    # scipy.ndimage has it, and takes longer to import than a start should.
+    half = _SMOOTHED_FRAMES // 2
+    mirrored = np.pad(values, ((0, 0), (0, 0), (half, half)), mode="symmetric")
+    windows = np.lib.stride_tricks.sliding_window_view(mirrored, _SMOOTHED_FRAMES, axis=2)
+    return np.asarray(np.median(windows, axis=-1))

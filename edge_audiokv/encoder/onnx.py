@@ -5,9 +5,8 @@ It may also tell the likeliest words of each row: outputs `words` int32 and `bel
 
 The graph holds everything from the waveform to the LLM's embedding space. Its memory is constant
 after `load()`: the arena grows by what is asked and no more, the longest window is encoded once,
-and every later length fits into that. Growth of resident memory with the default model, 1 thread:
-118 MB for windows of 15 s, 214 MB for 30 s, the same after 240 random lengths, 12 MB when closed.
-With onnxruntime's own defaults it went on growing, to 199 MB at 15 s.
+and every later length fits into that, but for some MB that are counted from the start. With
+onnxruntime's own defaults it went on growing, by two thirds at windows of 15 s.
 """
 
 from __future__ import annotations
@@ -28,8 +27,10 @@ from .session import first_line, open_session, trim_heap
 from .sound import Sound
 
 # Windows that are encoded in `load()`, as shares of the longest. Shorter ones cut the arena up in
-# other ways, which costs some MB more.
-_WARM_UP_SHARES = (1.0, 0.7, 0.4, 0.9, 0.2, 0.55, 0.8, 0.3)
+# other ways, which costs some MB more; encoding them all here would be most of every start.
+_WARM_UP_SHARES = (1.0, 0.3, 0.15)
+# What other lengths will cost, as a share of what windows take: 10 of 117 MB (30 s), 10 of 96 (20).
+_CUT_UP_SHARE = 0.1
 
 DEFAULT_RULE = TokenRule()
 
@@ -62,6 +63,7 @@ class OnnxEncoder(Encoder):
         self._input = ""
         self._words: tuple[str, ...] = ()
         self._nbytes = 0
+        self._later_bytes = 0
 
     def load(self) -> Self:
         """Read the graph and check its input, width and token rate.
@@ -86,11 +88,12 @@ class OnnxEncoder(Encoder):
             except UnicodeDecodeError:
                 raise self._misfit("names or metadata that are no UTF-8 text") from None
             self._encode_window(self._silence(0))
-            self._nbytes = max(0, _rss_bytes() - before_bytes)
+            opened_bytes = self._nbytes = max(0, _rss_bytes() - before_bytes)
             if self.warm_up:
                 for share in _WARM_UP_SHARES:
                     self._encode_window(self._silence(share))
                 self._nbytes = max(0, _rss_bytes() - before_bytes)
+                self._later_bytes = int(max(0, self._nbytes - opened_bytes) * _CUT_UP_SHARE)
         except BaseException:
             self.close()
             raise
@@ -100,7 +103,7 @@ class OnnxEncoder(Encoder):
         if self._session is not None and self._nbytes:
             self._shrink_arena()
         self._session = None
-        self._nbytes = 0
+        self._nbytes = self._later_bytes = 0
         trim_heap()
 
     def _shrink_arena(self) -> None:
@@ -126,6 +129,11 @@ class OnnxEncoder(Encoder):
         Opening the graph needs about 110 MB for a moment, less than the windows do later.
         """
         return self._nbytes
+
+    @property
+    def later_bytes(self) -> int:
+        """What windows of other lengths will add to `nbytes`, by experience."""
+        return self._later_bytes
 
     def _open_session(self) -> Any:
         check_outside_data(self.path)

@@ -129,15 +129,16 @@ class Runtime(Loadable):
         try:
             self._template = PromptTemplate.of(entry.prompt)
             # The encoder first: opening it needs more for a moment than it keeps.
-            with self.ledger.measured("encoder"):
-                self._encoder = encoder = OnnxEncoder(
-                    local.encoder_path,
-                    d_model=entry.d_model,
-                    rule=entry.rule,
-                    max_window_s=min(self.max_window_s, entry.max_audio_s),
-                    threads=settings.n_threads,
-                    provider=settings.provider,
-                ).load()
+            self._encoder = encoder = OnnxEncoder(
+                local.encoder_path,
+                d_model=entry.d_model,
+                rule=entry.rule,
+                max_window_s=min(self.max_window_s, entry.max_audio_s),
+                threads=settings.n_threads,
+                provider=settings.provider,
+            )
+            with self.ledger.measured("encoder", lambda: encoder.later_bytes):
+                encoder.load()
                 self._ordered = self._open_reader(local)
             with self.ledger.measured("weights"):
                 gguf_path, lora_path = local.llm_paths

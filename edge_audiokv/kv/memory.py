@@ -115,11 +115,14 @@ class Ledger:
         self._parts[name] = nbytes
 
     @contextmanager
-    def measured(self, name: str) -> Iterator[None]:
-        """What the block adds to resident memory is the part `name`, from now on."""
+    def measured(self, name: str, later_bytes: Callable[[], int] = lambda: 0) -> Iterator[None]:
+        """What the block adds to resident memory is the part `name`, from now on.
+
+        `later_bytes` is asked after the block for what will come on top, and known to.
+        """
         before_bytes = rss_bytes()
         yield
-        grown_bytes = max(0, rss_bytes() - before_bytes)
+        grown_bytes = max(0, rss_bytes() - before_bytes) + later_bytes()
         self.add(name, lambda: grown_bytes)
 
     def parts(self) -> dict[str, int]:
