@@ -61,11 +61,17 @@ def model_facts(runtime: Runtime) -> dict[str, str | None]:
 
 
 def tell_loaded(runtime: Runtime) -> None:
-    """With -v: that the model is there, and what was planned for each part."""
+    """What a small cap costs; with -v that the model is there, and what was planned."""
     voice.detail(f"{runtime.settings.model} is loaded")
     if runtime.plan is not None:
         parts = (" ".join(line.split()) for line in runtime.plan.lines())
         voice.detail(f"memory plan: {', '.join(parts)}")
+    if runtime.reads_from_bytes is not None:
+        # Never above what was asked for, and never kept quiet: it is worth four words in a hundred.
+        voice.note(
+            f"--mem {runtime.settings.mem} leaves no room for the model's reader, and words will be"
+            f" less exact; --mem {runtime.reads_from_bytes // 1_000_000}MB does."
+        )
 
 
 @dataclass(frozen=True)

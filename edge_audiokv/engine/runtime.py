@@ -54,6 +54,7 @@ class Runtime(Loadable):
         self._model: Model | None = None
         self._template: PromptTemplate | None = None
         self._reads = False
+        self._reads_from_bytes: int | None = None
         self._reader: WhisperReader | None = None
         self._ordered: OrderedWords | None = None
         self._words_heard: WordsHeard | None = None
@@ -121,11 +122,12 @@ class Runtime(Loadable):
         self._reads = self._may_read(local)
         try:
             self.plan = plan(reader_bytes(local) if self._reads else 0)
-        except MemoryBudgetError:
+        except MemoryBudgetError as error:
             if not self._reads:
                 raise
             # What is asked of memory comes before what it costs in words.
             self._reads, self.plan = False, plan(0)
+            self._reads_from_bytes = error.required_bytes
         try:
             self._template = PromptTemplate.of(entry.prompt)
             # The encoder first: opening it needs more for a moment than it keeps.
@@ -166,6 +168,11 @@ class Runtime(Loadable):
                 cure="Use the encoder and GGUF of one catalog entry.",
             )
         return self
+
+    @property
+    def reads_from_bytes(self) -> int | None:
+        """The cap from which the model's reader is used; None if it is, or if it has none."""
+        return self._reads_from_bytes
 
     def _may_read(self, local: LocalModel) -> bool:
         """Does the model have a reader whose words are to count?"""

@@ -63,9 +63,15 @@ def test_the_smallest_cap_is_told_and_kept(command, monologue, options) -> None:
     ran = command.python("-c", MEASURE, "transcribe", monologue, "--mem", smallest[1], *options)
     assert ran.code == 0, ran
     assert len(ran.out.split()) > 10
-    (peak_bytes,) = map(int, ran.err.splitlines())
+    note, peak_bytes = ran.err.splitlines()
+    roomy = re.search(r"no room for the model's reader.*; --mem (\d+MB) does\.", note)
+    assert roomy is not None and parse_bytes(roomy[1]) > cap_bytes
     # Kept, and not by asking for twice of what is needed.
-    assert 0.7 * cap_bytes < peak_bytes <= cap_bytes
+    assert 0.7 * cap_bytes < int(peak_bytes) <= cap_bytes
+
+    if not options:
+        plenty = command("transcribe", monologue, "--mem", roomy[1])
+        assert plenty.code == 0 and plenty.err == ""
 
     less = command("transcribe", monologue, "--mem", f"{int(cap_bytes * 0.97)}B", *options)
     assert less.code == 6 and "Use --mem" in less.complaint
