@@ -27,7 +27,7 @@ HEADINGS = {
     ),
     "Output": (
         *("--output-dir", "--overwrite", "--save-audio", "--archive", "--json"),
-        *("--word-timestamps", "--max-line-chars", "--max-lines", "--max-cue-s"),
+        *("--word-timestamps", "--plain-text", "--max-line-chars", "--max-lines", "--max-cue-s"),
         *("--plot", "--report"),
         *("--quiet", "--verbose", "--no-color"),
     ),

@@ -236,6 +236,11 @@ def result_options(command: Command) -> Command:
             help="Each word with its times and confidence, in json and jsonl.",
         ),
         click.option(
+            "--plain-text",
+            is_flag=True,
+            help="Words alone: no capitals and no marks.",
+        ),
+        click.option(
             "--max-line-chars",
             type=click.IntRange(10, 500),
             default=rules.max_line_chars,
@@ -311,6 +316,7 @@ def settings_from(values: dict[str, Any]) -> EngineSettings:
         kv_options=options,
         # Only of commands that write a transcript.
         word_timestamps=values.pop("word_timestamps", False),
+        plain_text=values.pop("plain_text", False),
         **{name: values.pop(name) for name in names},
     )
 

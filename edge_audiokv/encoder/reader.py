@@ -38,6 +38,8 @@ class WhisperReader(Loadable):
     ) -> None:
         self.paths = audio, text, weights
         self.threads, self.provider = threads, provider
+        # What each token writes, and its word: letters in lower case, nothing for marks.
+        self.texts: tuple[str, ...] = ()
         self.words: tuple[str, ...] = ()
         self._hear: Any = None
         self._write: Any = None
@@ -68,7 +70,10 @@ class WhisperReader(Loadable):
             variables.drop_pages()
             trim_heap()
             facts = self._write.get_modelmeta().custom_metadata_map
-            self.words = tuple(facts.get("words", "").split("\n"))
+            self.texts = tuple(facts.get("words", "").split("\n"))
+            self.words = tuple(
+                text.lower() if any(map(str.isalpha, text)) else "" for text in self.texts
+            )
             if len(self.words) != len(self._table):
                 raise self._misfit(f"{len(self.words)} words for {len(self._table)} tokens")
         except BaseException:
@@ -81,7 +86,7 @@ class WhisperReader(Loadable):
         self._forget()
         trim_heap()
         self._table = self._positions = np.empty((0, 0), np.float32)
-        self.words = ()
+        self.texts = self.words = ()
 
     def warm_up(self, max_samples: int) -> None:
         """Touch what the longest window and the longest text need."""

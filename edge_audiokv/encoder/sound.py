@@ -16,13 +16,15 @@ class Sound:
     An encoder with a vocabulary (`Encoder.words`) also tells the K likeliest words of each row, as
     indices int32 [T, K], and how far it believes in them, float32 [T, K] in [0, 1]. What is missing
     to 1 is the belief that no word is said. K is 0 without a vocabulary. `in_order` if they were
-    read one after the other (`weave.py`), and so are right far more often.
+    read one after the other (`weave.py`), and so are right far more often; `reading` is then what
+    was read, with capitals and marks, and empty for a part of a sound.
     """
 
     embeddings: NDArray[np.float32]
     words: NDArray[np.int32]
     beliefs: NDArray[np.float32]
     in_order: bool = False
+    reading: str = ""
 
     @classmethod
     def of(cls, embeddings: NDArray[np.float32]) -> Sound:
@@ -40,6 +42,7 @@ class Sound:
             np.concatenate([part.words for part in parts]),
             np.concatenate([part.beliefs for part in parts]),
             all(part.in_order for part in parts),
+            " ".join(part.reading for part in parts if part.reading),
         )
 
     def after(self, row: int) -> Sound:

@@ -8,7 +8,7 @@ so that what the reader left out or misread is still there to be found.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -171,4 +171,8 @@ class OrderedWords:
         frames = token_frames(np.stack([step.looks for step in steps]))
         frames_per_row = len(audio) / RATE_HZ / FRAME_S / len(sound)
         read = spots(steps, self.reader.words, frames, frames_per_row)
-        return weave(sound, self._heard, read, self._names, share=self.share)
+        woven = weave(sound, self._heard, read, self._names, share=self.share)
+        if not woven.in_order:
+            return woven
+        texts = self.reader.texts
+        return replace(woven, reading="".join(texts[step.token] for step in steps).strip())

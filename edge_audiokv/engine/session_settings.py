@@ -64,6 +64,7 @@ class EngineOptions(TypedDict, total=False):
     provider: str
     language: str | None
     word_timestamps: bool
+    plain_text: bool
 
 
 class SessionOptions(EngineOptions, total=False):

@@ -39,6 +39,8 @@ class EngineSettings:
                 None leaves it to the model, with a warning where the speech sounds like another
     word_timestamps
                 finals tell their words with times, and how sure they are
+    plain_text  finals are words as the LLM writes them, without the capitals and marks that the
+                model's reader knows
     """
 
     model: str = "smollm2-audio"
@@ -54,6 +56,7 @@ class EngineSettings:
     provider: str = "cpu"
     language: str | None = None
     word_timestamps: bool = False
+    plain_text: bool = False
 
     def __post_init__(self) -> None:
         """Raises InputError for what no engine can do; names are looked up by `load()`.
@@ -82,8 +85,9 @@ class EngineSettings:
             raise _wrong("threads", threads, "Use 1 to 64, or None.")
         if not (self.language is None or isinstance(self.language, str)):
             raise _wrong("language", self.language, 'Write a code such as "en", or None.')
-        if not isinstance(self.word_timestamps, bool):
-            raise _wrong("word_timestamps", self.word_timestamps, "Use True or False.")
+        for name in ("word_timestamps", "plain_text"):
+            if not isinstance(getattr(self, name), bool):
+                raise _wrong(name, getattr(self, name), "Use True or False.")
         options: object = self.kv_options
         if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
             raise _wrong("kv_options", self.kv_options, 'Write {"name": value}.')

@@ -174,11 +174,8 @@ def variable_of(name: str) -> str | None:
 
 def load_reader() -> tuple[ReaderAudio, ReaderText]:
     """Both modules with Whisper tiny.en's weights."""
-    words = spoken_words()
-    allowed = np.array([bool(word) for word in words])
+    allowed = np.array([bool(text) for text in written_texts()])
     allowed[END] = True
-    marks = [i for i, text in enumerate(_texts()) if SPELT.match(text)]
-    allowed[marks] = True
     config = json.loads((tiny_en_folder() / "config.json").read_text())
     aligned = [(int(layer), int(head)) for layer, head in config["alignment_heads"]]
     modules = ReaderAudio(), ReaderText(allowed, aligned)
@@ -198,11 +195,8 @@ def _texts() -> list[str]:
     return [tokenizer.decode([t]) if t < END else "" for t in range(n_tokens)]
 
 
-def spoken_words() -> list[str]:
-    """What each token says: letters, lower case, a space before those that begin a word; empty for
-    marks and for what is never written.
+def written_texts() -> list[str]:
+    """What each token writes, a space before those that begin a word; empty for what is never
+    written.
     """
-    return [
-        text.lower() if SPELT.match(text) and any(c.isalpha() for c in text) else ""
-        for text in _texts()
-    ]
+    return [text if SPELT.match(text) else "" for text in _texts()]

@@ -22,7 +22,7 @@ from edge_audiokv.train.reader import (
     LAYERS,
     WIDTH,
     load_reader,
-    spoken_words,
+    written_texts,
     variable_of,
 )
 from edge_audiokv.train.whisper import tiny_en_folder
@@ -60,7 +60,7 @@ def export_reader(folder: Path) -> list[Path]:
             **{name: {1: "n_and_this"} for name in PRESENT},
             **{name: {1: "frames"} for name in [*MEMORY, "looks"]},
         },
-        {"words": "\n".join(spoken_words())},
+        {"words": "\n".join(written_texts())},
         int8=True,
     )
     return [folder / AUDIO_NAME, folder / TEXT_NAME]

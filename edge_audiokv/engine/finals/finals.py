@@ -11,9 +11,10 @@ from edge_audiokv.engine.alignment.times import timed
 from edge_audiokv.engine.decode import pieces_of
 from edge_audiokv.engine.finals.language import LanguageCheck
 from edge_audiokv.engine.finals.loss import loss_of
+from edge_audiokv.engine.finals.writing import as_written, each_as_written
 from edge_audiokv.engine.recognizer import Heard, Recognizer
 from edge_audiokv.engine.runtime import Runtime
-from edge_audiokv.events import Final
+from edge_audiokv.events import Final, Word
 from edge_audiokv.kv.profile import load_profile
 from edge_audiokv.kv.shape import FloatArray
 
@@ -21,14 +22,15 @@ from edge_audiokv.kv.shape import FloatArray
 class Finals:
     """Tells the finals of one recording or session.
 
-    Without `word_timestamps` in the settings nothing is reckoned and finals pass as they are.
+    Texts are written with capitals and marks where the sound was read so, unless `plain_text` is
+    set. Without `word_timestamps` nothing else is reckoned.
     Words are found by the encoder's own, or, if it names none, by what the LLM looks at when
     `recognizer` reads the text once more.
     """
 
     def __init__(self, runtime: Runtime, recognizer: Recognizer) -> None:
         settings, local = runtime.settings, runtime.local
-        self._wanted = settings.word_timestamps
+        self._wanted, self._plain = settings.word_timestamps, settings.plain_text
         self._runtime, self._recognizer = runtime, recognizer
         self._frame_s = 1 / runtime.encoder.tokens_per_second
         # Who names the language is believed.
@@ -43,16 +45,18 @@ class Finals:
         """`final` with its words, if they were asked for; `heard` is what it was made of."""
         self._check.hear(heard.sound)
         self._loss = loss_of(final)
+        text = final.text if self._plain else as_written(final.text, heard.sound.reading)
         if not self._wanted:
-            return final
+            return replace(final, text=text)
         alignment = self._align(heard)
         words = timed(alignment, frame_s=self._frame_s, start_s=final.start_s)
         # The sound is padded to whole rows, past the segment's end.
+        written = each_as_written([word.text for word in words], text)
         inside = tuple(
-            replace(w, start_s=min(w.start_s, final.end_s), end_s=min(w.end_s, final.end_s))
-            for w in words
+            Word(shown, min(w.start_s, final.end_s), min(w.end_s, final.end_s), w.confidence)
+            for w, shown in zip(words, written, strict=True)
         )
-        return replace(final, words=inside, confidence=alignment.confidence)
+        return replace(final, text=text, words=inside, confidence=alignment.confidence)
 
     def take_warnings(self) -> list[str]:
         """What should be said of the last final, each once: its language, words that are lost."""
