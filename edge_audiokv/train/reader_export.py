@@ -22,8 +22,8 @@ from edge_audiokv.train.reader import (
     LAYERS,
     WIDTH,
     load_reader,
-    written_texts,
     variable_of,
+    written_texts,
 )
 from edge_audiokv.train.whisper import tiny_en_folder
 
