@@ -86,8 +86,13 @@ def use(voice: Voice) -> None:
 
 def _say(text: str) -> None:
     """On stderr. Whether anybody can read it there decides nothing of the result."""
+    stream = sys.stderr
+    if stream is None:  # closed
+        return
     with suppress(OSError):
-        click.echo(fitted(text, sys.stderr), err=True)
+        # Not by click, which looks for the file behind: bars stand in between, and make way.
+        stream.write(f"{fitted(text, stream)}\n")
+        stream.flush()
 
 
 def tell(text: str) -> None:

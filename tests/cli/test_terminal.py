@@ -104,3 +104,28 @@ def test_no_word_is_cut(spoken, tmp_path, columns: int, term: str) -> None:
         for line in lines:
             # The last column stays free of what we wrote; a path alone may run on.
             assert len(line) < columns or "/" in line, (command, line)
+
+
+BARS = """
+from edge_audiokv.cli import voice
+from edge_audiokv.models.progress import progress_bar
+voice.use(voice.Voice(level=1))
+with progress_bar(voice.console(), loading="a model") as report:
+    for name in ("verify a long name of an encoder.onnx", "fetch another long name.gguf"):
+        for done in range(11):
+            report(name, done * 100_000_000, 1_000_000_000)
+            time.sleep(0.05)
+    voice.warn("something")
+"""
+
+
+def test_what_is_told_beside_bars_stands_above_them_and_they_are_gone_at_the_end() -> None:
+    with Terminal(argv=[sys.executable, "-c", f"import time{BARS}"], columns=80) as terminal:
+        assert terminal.finish() == 0
+        lines = terminal.lines
+    assert [line.partition("] ")[2] or line for line in lines] == [
+        "models: verify a long name of an encoder.onnx: 953.7 MiB",
+        "models: fetch another long name.gguf: 953.7 MiB",
+        "warning: something",
+    ]
+    assert b"verify a long name" in terminal.raw

@@ -16,6 +16,7 @@ from edge_audiokv.errors import (
     DeviceError,
     EdgeAudioKVError,
     InputError,
+    MemoryBudgetError,
     MissingExtraError,
     ModelError,
 )
@@ -157,9 +158,19 @@ def memory(facts: dict[str, Any], engine: EngineSettings) -> None:
     smallest = smallest_mb(engine)
     if smallest is not None:
         transcribing, listening = smallest
-        facts["smallest --mem"] = f"{max(transcribing, listening)}MB"
-        facts["to listen, ask, serve"] = f"{listening}MB"
+        facts["smallest --mem"] = {
+            "to transcribe": f"{transcribing}MB",
+            "to listen, ask, serve": f"{listening}MB",
+        }
     facts["--mem"] = format_cap(engine.cap_bytes)
+    if smallest is not None and engine.cap_bytes < listening * 1_000_000:
+        # Here, where other things are loaded as well, a session would name another sum.
+        raise MemoryBudgetError(
+            f"mem={engine.mem!r} is less than any command takes.",
+            cure=f'Use mem="{listening}MB" or more to listen, ask and serve, {transcribing}MB to'
+            " transcribe, or a smaller model.",
+            required_bytes=listening * 1_000_000,
+        )
     with Session(engine) as session:
         report, plan = session.memory(), session.runtime.plan
     facts["parts"] = {name: format_bytes(size) for name, size in report.parts.items()}

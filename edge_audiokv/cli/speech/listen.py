@@ -158,6 +158,10 @@ def listen(
         if not quiet:
             view.listening()
         code = desk.run(heard)
+        if code and source is not None and desk.writer is not None:
+            # A microphone can only be ended so; what has an end was broken off.
+            desk.writer.heard(source, session.clock_s)
+            desk.writer.close(complete=False)
     # Only now: a result on the same terminal is whole.
     _summary(session, desk.ended)
     if code:

@@ -134,6 +134,15 @@ def test_a_window_that_is_closed_loses_nothing_that_was_said(tmp_path: Path) -> 
     assert "train" in target.read_text()
 
 
+def test_a_document_that_was_broken_off_says_so() -> None:
+    with Terminal(*LISTEN, TALK, "--realtime", "-f", "json", columns=200) as terminal:
+        terminal.until_words("train")
+        terminal.type(b"\x03")
+        assert terminal.finish() == 130
+        document, _, _ = joined(terminal.lines, 200).rstrip().rpartition("\n")
+    assert json.loads(document)["complete"] is False
+
+
 def test_a_document_is_whole_where_the_panel_was() -> None:
     with Terminal(*LISTEN, TALK, "-f", "json", columns=200) as terminal:
         assert terminal.finish() == 0
