@@ -22,8 +22,8 @@ from edge_audiokv.errors import (
     MissingExtraError,
     ModelError,
 )
-from edge_audiokv.events import Answer, Event, Final, Partial, SessionEnded, SpeechStarted
 from edge_audiokv.eval.wer import normalise
+from edge_audiokv.events import Answer, Event, Final, Partial, SessionEnded, SpeechStarted
 
 from .conftest import Speech
 from .guarantees import check_guarantees
