@@ -18,26 +18,36 @@ _FACTOR = {
 }
 # More than 64 bits can address.
 _MOST_BYTES = 2.0**63
+# Nobody has fewer megabytes, nor more gigabytes, in mind.
+_MOST_GB = 64
+_MOST_MB = 100_000
 
 
-def parse_bytes(text: str, *, total_bytes: int | None = None) -> int:
+def parse_bytes(
+    text: str, *, total_bytes: int | None = None, least_bytes: int = 0, unit: str = "GB"
+) -> int:
     """Bytes in `text`: "4GB", "2GiB", "1.5g", "512M", or "50%" of `total_bytes`.
 
-    Decimal prefixes are powers of 1000, binary ones (Ki, Mi, Gi) powers of 1024.
+    Decimal prefixes are powers of 1000, binary ones (Ki, Mi, Gi) powers of 1024. A bare number
+    below `least_bytes` lacks its unit, which for a small one is `unit`.
     Raises ValueError with the accepted forms if `text` is none of them.
     """
     if text.strip().endswith("%"):
         if total_bytes is None:
-            raise ValueError(f"{text!r}: a percentage needs a total; write a size such as 2GB")
+            raise ValueError(f"{text!r} is a share of nothing; write a size such as 25MB")
         return int(parse_share(text) * total_bytes)
     match = _SIZE.match(text)
     if not match:
         raise ValueError(f"{text!r} is not a size; write 4GB, 2GiB, 512MB or 50%")
-    number, unit = match.groups()
-    size = float(number) * _FACTOR[unit.lower().removesuffix("b")]
+    number, typed = match.groups()
+    size = float(number) * _FACTOR[typed.lower().removesuffix("b")]
     if not 1 <= size <= _MOST_BYTES:
         what = "zero" if size < 1 else "more than any machine has"
         raise ValueError(f"{text!r} is {what}; write a size such as 2GB")
+    # With a unit it is what was meant: who needs more says how much.
+    if size < least_bytes and not typed:
+        meant = unit if size < _MOST_GB else "MB" if size < _MOST_MB else "KB"
+        raise ValueError(f"{text!r} is {int(size)} bytes; did you mean {number}{meant}?")
     return int(size)
 
 
@@ -50,6 +60,8 @@ def parse_share(text: str) -> float:
         share = float(stripped[:-1]) / 100 if stripped.endswith("%") else float(stripped)
     except ValueError:
         raise ValueError(f"{text!r} is not a share; write 40% or 0.4") from None
+    if 1 < share <= 100 and not stripped.endswith("%"):
+        raise ValueError(f"{text!r} means {share * 100:g} %; did you mean {share:g}%?")
     if not 0 < share <= 1:
         raise ValueError(f"{text!r} is outside 0-100 %; write a share such as 40%")
     return share

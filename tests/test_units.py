@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +53,17 @@ def test_nonsense_is_refused_with_the_accepted_forms(text: str) -> None:
         parse_bytes(text, total_bytes=1000)
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("2", "2GB"), ("1.5", "1.5GB"), ("64", "64MB"), ("500", "500MB"), ("600000", "600000KB")],
+)
+def test_a_number_without_its_unit_is_told_with_what_may_be_meant(text: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=rf"bytes; did you mean {meant}\?$"):
+        parse_bytes(text, least_bytes=1_000_000)
+    assert parse_bytes("2000000", least_bytes=1_000_000) == 2_000_000
+    assert parse_bytes("1KB", least_bytes=1_000_000) == 1000
+
+
 @pytest.mark.parametrize(("text", "share"), [("40%", 0.4), ("0.4", 0.4), ("100%", 1.0), ("1", 1.0)])
 def test_shares(text: str, share: float) -> None:
     assert parse_share(text) == pytest.approx(share)
@@ -62,6 +75,19 @@ def test_shares(text: str, share: float) -> None:
 )
 def test_bad_shares(text: str) -> None:
     with pytest.raises(ValueError, match="write"):
+        parse_share(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("40", "'40' means 4000 %; did you mean 40%?"),
+        (" 2.5", "' 2.5' means 250 %; did you mean 2.5%?"),
+        ("100", "'100' means 10000 %; did you mean 100%?"),
+    ],
+)
+def test_a_share_without_its_sign_is_told_as_it_was_read(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match="^" + re.escape(told) + "$"):
         parse_share(text)
 
 

@@ -128,6 +128,9 @@ def cli() -> None:
 
 def _usage(error: click.ClickException) -> str:
     """A wrong command line in one line, with the way to its help."""
+    if isinstance(error, click.BadParameter):
+        options = importlib.import_module("edge_audiokv.cli.options")
+        options.name_source(error)
     text = error.format_message()
     if isinstance(error, click.NoSuchOption) and error.possibilities:
         import difflib  # for who mistypes

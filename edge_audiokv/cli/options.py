@@ -11,18 +11,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from edge_audiokv.cli import complete, voice
-from edge_audiokv.engine.settings import DEFAULT_MEM, EngineSettings
+from edge_audiokv.engine.settings import DEFAULT_MEM, LEAST_CAP_BYTES, EngineSettings
 from edge_audiokv.native.threads import usable_cores
 from edge_audiokv.output import FORMATS, SUBTITLES, CueRules
 from edge_audiokv.units import parse_bytes, parse_share
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-# No process of this kind is smaller: whoever writes --mem 500 forgot the unit.
-_LEAST_CAP_BYTES = 1_000_000
 
 
 class Number(click.FloatRange):
@@ -54,19 +51,51 @@ class Share(click.ParamType[float]):
 
 
 class Size(click.ParamType[str]):
-    """A memory size such as 2GB, or a share of the machine's memory such as 50%."""
+    """A size such as 2GB; with `shares` also a share of the machine's memory, such as 50%.
+
+    `unit` is what a small number without one lacks.
+    """
 
     name = "size"
 
+    def __init__(self, *, shares: bool = True, unit: str = "GB") -> None:
+        self._total_bytes = 1 << 40 if shares else None
+        self._unit = unit
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            size_bytes = parse_bytes(str(value), total_bytes=1 << 40)
+            parse_bytes(
+                str(value),
+                total_bytes=self._total_bytes,
+                least_bytes=LEAST_CAP_BYTES,
+                unit=self._unit,
+            )
         except ValueError as error:
             self.fail(str(error), param, ctx)
-        # With a unit it is what was meant: too small, and refused with the smallest that works.
-        if size_bytes < _LEAST_CAP_BYTES and str(value).strip().isdigit():
-            self.fail(f"{value!r} is {size_bytes} bytes; did you mean {value}MB?", param, ctx)
         return str(value)
+
+
+class NameAndValue(click.ParamType[tuple[str, Any]]):
+    """NAME=VALUE, whose value may be a number, or true or false."""
+
+    name = "name=value"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Any]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, typed = str(value).partition("=")
+        if not equals or not name:
+            self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
+        for convert in (int, float):
+            try:
+                return name, convert(typed)
+            except ValueError:
+                continue
+        if typed.lower() in ("true", "false"):
+            return name, typed.lower() == "true"
+        return name, typed
 
 
 class EngineOption(click.Option):
@@ -104,6 +133,25 @@ def variables(command: click.Command) -> list[str]:
             names.append(param.shared_envvar)
     children = command.commands.values() if isinstance(command, click.Group) else ()
     return names + [name for child in children for name in variables(child)]
+
+
+def name_source(error: click.BadParameter) -> None:
+    """Let an error name the variable that a wrong value came from, not an option nobody typed."""
+    param, ctx = error.param, error.ctx
+    if param is None and ctx is not None:  # a command said it itself
+        param = next((each for each in ctx.command.params if error.param_hint in each.opts), None)
+    if param is None or ctx is None or param.name is None:
+        return
+    if ctx.get_parameter_source(param.name) is not ParameterSource.ENVIRONMENT:
+        return
+    names = [param.envvar] if isinstance(param.envvar, str) else [*(param.envvar or ())]
+    if isinstance(param, EngineOption):
+        names.append(param.shared_envvar)
+    if ctx.auto_envvar_prefix is not None:  # as of the program's own options
+        names.append(f"{ctx.auto_envvar_prefix}_{param.name.upper()}")
+    name = next((name for name in names if os.environ.get(name)), None)
+    if name is not None:
+        error.param_hint = f"{name} ({max(param.opts, key=len)})"
 
 
 def _variable_name(option: click.Option) -> str:
@@ -151,6 +199,7 @@ def engine_options(command: Command) -> Command:
         _option(
             "--kv-option",
             "kv_options",
+            type=NameAndValue(),
             multiple=True,
             metavar="NAME=VALUE",
             help="An option of the policy; repeatable.",
@@ -307,7 +356,7 @@ def settings_from(values: dict[str, Any]) -> EngineSettings:
     """EngineSettings from a command's keyword arguments; takes its own out of `values`."""
     names = ["model", "mem", "kv_policy", "kv_share", "type_k", "type_v"]
     names += ["word_weight", "branches", "threads", "provider", "language"]
-    options = dict(_parse_option(text) for text in values.pop("kv_options"))
+    options = dict(values.pop("kv_options"))
     threads, cores = values["threads"], usable_cores()
     if threads is not None and threads > cores:
         # ggml's threads wait for each other at every step: with more than cores nothing goes on.
@@ -319,17 +368,3 @@ def settings_from(values: dict[str, Any]) -> EngineSettings:
         plain_text=values.pop("plain_text", False),
         **{name: values.pop(name) for name in names},
     )
-
-
-def _parse_option(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--kv-option")
-    for convert in (int, float):
-        try:
-            return name, convert(value)
-        except ValueError:
-            continue
-    if value.lower() in ("true", "false"):
-        return name, value.lower() == "true"
-    return name, value

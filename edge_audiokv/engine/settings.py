@@ -14,7 +14,8 @@ from edge_audiokv.native.threads import default_threads, usable_cores
 from edge_audiokv.units import parse_bytes, parse_share
 
 DEFAULT_MEM = "2GB"
-_LEAST_CAP_BYTES = 1_000_000
+# No process of this kind is smaller: a bare number below it lacks its unit.
+LEAST_CAP_BYTES = 1_000_000
 _ROW_TYPES = ("f16", "q8_0", "q4_0")
 
 
@@ -70,10 +71,10 @@ class EngineSettings:
             if not isinstance(getattr(self, name), str):
                 raise _wrong(name, getattr(self, name), "Write it as a text.")
         try:
-            parse_bytes(self.mem, total_bytes=1 << 40)
+            parse_bytes(self.mem, total_bytes=1 << 40, least_bytes=LEAST_CAP_BYTES)
         except ValueError as error:
-            raise InputError(f"mem: {error}.") from None
-        if not _is_number(self.kv_share) or not 0 < self.kv_share <= 1:
+            raise _unread("mem", error) from None
+        if not isinstance(self.kv_share, float):
             raise _wrong("kv_share", self.kv_share, "Use more than 0 and at most 1.")
         weight = self.word_weight
         if weight is not None and not (_is_number(weight) and 0 <= weight <= 10):
@@ -98,16 +99,13 @@ class EngineSettings:
     def _read_texts(self) -> None:
         """Texts to numbers, and bytes to the text that they are; what is neither stays."""
         if _is_whole(self.mem):
-            # No process of this kind is smaller: the unit was forgotten.
-            if int(self.mem) < _LEAST_CAP_BYTES:
-                raise _wrong("mem", self.mem, f'Give bytes, or a unit: "{self.mem}GB".')
             self._put("mem", str(self.mem))
         share: object = self.kv_share
-        if isinstance(share, str):
+        if isinstance(share, str) or _is_number(share):
             try:
-                self._put("kv_share", parse_share(share))
+                self._put("kv_share", parse_share(str(share)))
             except ValueError as error:
-                raise InputError(f"kv_share: {error}.") from None
+                raise _unread("kv_share", error) from None
         numbers: dict[str, Callable[[str], float]] = {
             "word_weight": float,
             "branches": int,
@@ -139,6 +137,14 @@ def _is_number(value: object) -> bool:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _unread(name: str, error: ValueError) -> InputError:
+    """What `units` says of a text, which ends with what to write instead."""
+    what, _, cure = str(error).rpartition("; ")
+    return InputError(
+        f"{name}: {what}.", cure=f"{cure[:1].upper()}{cure[1:]}{'' if cure[-1:] == '?' else '.'}"
+    )
 
 
 def _wrong(name: str, value: object, cure: str) -> InputError:

@@ -89,14 +89,57 @@ def test_a_command_s_variable_has_the_name_of_the_option() -> None:
     assert seen == {"format": "srt", "json": True, "share": 0.4}
 
 
-def test_a_cap_without_its_unit_is_wrong_usage() -> None:
-    with pytest.raises(click.BadParameter, match="did you mean 500MB"):
-        settings_of("--mem", "500")
+@pytest.mark.parametrize(
+    ("args", "meant"),
+    [
+        (["transcribe", "x", "--mem", "2"], "2GB"),
+        (["transcribe", "x", "--mem", "500"], "500MB"),
+        (["models", "plan", "--mem", "4GB,8"], "8GB"),
+        (["serve", "--max-upload", "25"], "25MB"),
+        (["transcribe", "x", "--kv-budget", "40"], "40%"),
+        (["models", "plan", "--kv-budget", "40"], "40%"),
+    ],
+)
+def test_a_number_without_its_unit_is_wrong_usage(call, args, meant) -> None:
+    ran = call(*args)
+    assert ran.code == 2 and f"did you mean {meant}?" in ran.complaint
+
+
+def test_an_upload_is_no_share_of_the_machine(call) -> None:
+    ran = call("serve", "--max-upload", "50%")
+    assert ran.code == 2 and "write a size such as 25MB" in ran.complaint
 
 
 def test_a_bad_value_in_the_environment_is_wrong_usage() -> None:
     with pytest.raises(click.BadParameter, match="lots"):
         settings_of(EDGE_AUDIOKV_MEM="lots")
+
+
+@pytest.mark.parametrize(
+    ("args", "variable", "value", "option"),
+    [
+        ("transcribe x", "EDGE_AUDIOKV_MEM", "banana", "--mem"),
+        ("transcribe x", "EDGE_AUDIOKV_TRANSCRIBE_MEM", "banana", "--mem"),
+        ("transcribe x", "EDGE_AUDIOKV_KV_OPTION", "alpha", "--kv-option"),
+        ("transcribe x", "EDGE_AUDIOKV_TRANSCRIBE_FORMAT", "xml", "--format"),
+        ("models plan", "EDGE_AUDIOKV_MODELS_PLAN_MEM", "4 parsecs", "--mem"),
+        (f"calibrate --data {__file__} -o y", "EDGE_AUDIOKV_CALIBRATE_TABLES", "z", "--tables"),
+        ("listen", "EDGE_AUDIOKV_LISTEN_REALTIME", "perhaps", "--realtime"),
+        ("devices", "EDGE_AUDIOKV_QUIET", "perhaps", "--quiet"),
+    ],
+)
+def test_a_bad_value_is_told_with_the_variable_it_came_from(
+    call, monkeypatch, args, variable, value, option
+) -> None:
+    monkeypatch.setenv(variable, value)
+    ran = call(*args.split())
+    assert ran.code == 2, ran
+    assert ran.complaint.startswith(f"edge-audiokv: Invalid value for {variable} ({option}): ")
+
+
+def test_a_bad_value_that_was_typed_is_told_by_its_option(call, monkeypatch) -> None:
+    monkeypatch.setenv("EDGE_AUDIOKV_MEM", "banana")
+    assert "Invalid value for '--mem': 'lots'" in call("transcribe", "x", "--mem", "lots").complaint
 
 
 def numbers(command: click.Command) -> list[click.Parameter]:

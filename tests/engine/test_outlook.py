@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from edge_audiokv.cli.main import cli
+from edge_audiokv.cli.models import plan
 from edge_audiokv.engine.outlook import Outlook, Remembering
 from edge_audiokv.kv.policy import make_policy
 from edge_audiokv.models.sizes import PUBLIC_MODELS
@@ -68,6 +70,22 @@ def test_the_table_fits_a_terminal_and_agrees_with_the_json() -> None:
         assert line.endswith(f"{minutes[0]} / {minutes[1]}")
         if document["caps"][0]["kv_bytes"][0] == 0:
             assert " - " in line and document["caps"][0]["least_cap_bytes"] > 2e9
+
+
+@pytest.mark.parametrize("columns", [80, 50])
+def test_no_cell_of_the_table_is_cut_in_two(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = CliRunner().invoke(cli, ["models", "plan"]).output.splitlines()
+    monkeypatch.setattr(plan, "columns_of", lambda _stream: columns)
+    lines = CliRunner().invoke(cli, ["models", "plan"]).output.splitlines()[1:]
+    assert max(map(len, lines)) < columns  # a terminal folds none of them
+    blocks = [block.splitlines() for block in "\n".join(lines).split("\n\n")]
+    assert len(blocks) == (1 if columns == 80 else 3)
+    seen = [re.split(r"\s{2,}", line.strip()) for line in blocks[0]]
+    for block in blocks[1:]:
+        cells = [re.split(r"\s{2,}", line.strip()) for line in block]
+        assert [row[0] for row in cells[1:]] == [row[0] for row in seen[1:]]
+        seen = [[*a, *b[n > 0 :]] for n, (a, b) in enumerate(zip(seen, cells, strict=True))]
+    assert seen == [re.split(r"\s{2,}", line.strip()) for line in whole[1:]]
 
 
 def test_what_cannot_be_planned_is_told() -> None:

@@ -38,6 +38,21 @@ def test_what_cannot_be(name: str, values: list[object]) -> None:
         assert told.value.cure or "write" in told.value.what
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("mem", 2, "mem: '2' is 2 bytes. Did you mean 2GB?"),
+        ("mem", "500", "mem: '500' is 500 bytes. Did you mean 500MB?"),
+        ("kv_share", 40, "kv_share: '40' means 4000 %. Did you mean 40%?"),
+        ("kv_share", "40", "kv_share: '40' means 4000 %. Did you mean 40%?"),
+    ],
+)
+def test_what_was_probably_meant_is_said(name: str, value: object, told: str) -> None:
+    with pytest.raises(InputError) as error:
+        EngineSettings(**{name: value})
+    assert str(error.value) == told
+
+
 def test_what_can_be() -> None:
     for options in ({"word_weight": 0}, {"word_weight": None}, {"branches": 0}, {"kv_share": 1}):
         EngineSettings(**options)

@@ -3,25 +3,56 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.options import Share
+from edge_audiokv.engine.settings import LEAST_CAP_BYTES
+from edge_audiokv.output.fold import columns_of
 from edge_audiokv.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
     from edge_audiokv.engine.outlook import Outlook, Remembering
 
 _CAPS = "2GB,4GB,6GB,12GB"
-_CELL = 12
+_MOST_NAME_CHARS = 23
+_GAP = "  "
+
+
+class Caps(click.ParamType[tuple[str, ...]]):
+    """Sizes with commas between them."""
+
+    name = "caps"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        caps = tuple(part.strip() for part in str(value).split(","))
+        try:
+            for cap in caps:
+                parse_bytes(cap, least_bytes=LEAST_CAP_BYTES)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return caps
 
 
 @click.command("plan", cls=Command)
 @click.argument("names", nargs=-1, metavar="[MODEL]...", shell_complete=complete.models)
-@click.option("--mem", default=_CAPS, show_default=True, metavar="CAP,...", help="Caps to look at.")
+@click.option(
+    "--mem",
+    type=Caps(),
+    default=_CAPS,
+    show_default=True,
+    metavar="CAP,...",
+    help="Caps to look at.",
+)
 @click.option(
     "--kv-budget",
     "share",
@@ -38,7 +69,9 @@ _CELL = 12
     help="Type of the rows.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(names: tuple[str, ...], mem: str, share: float, kv_type: str, as_json: bool) -> None:
+def command(
+    names: tuple[str, ...], mem: tuple[str, ...], share: float, kv_type: str, as_json: bool
+) -> None:
     """Say how many minutes of speech fit under --mem.
 
     Nothing is loaded for it. MODEL is one of `edge-audiokv models list` or a folder, whose files
@@ -56,7 +89,7 @@ def command(names: tuple[str, ...], mem: str, share: float, kv_type: str, as_jso
     from edge_audiokv.kv.policy import make_policy
     from edge_audiokv.models.sizes import PUBLIC_MODELS
 
-    caps, policy = _caps(mem), make_policy("audiokv-edge")
+    caps, policy = [parse_bytes(cap) for cap in mem], make_policy("audiokv-edge")
     looked_at = [_local(name) for name in names] or [
         Remembering.of_public(model) for model in PUBLIC_MODELS
     ]
@@ -76,25 +109,40 @@ def command(names: tuple[str, ...], mem: str, share: float, kv_type: str, as_jso
     if as_json:
         click.echo(json.dumps([_document(*row, caps, share) for row in rows], indent=2))
         return
-    head = [f"{part.strip():>{_CELL}}" for part in mem.split(",")]
+    sizes = [format_bytes(sum(model.parts.values())) for model, _ in rows]
+    columns = [("loaded", *sizes)]
+    columns += [(cap, *(_cell(row[1][at]) for row in rows)) for at, cap in enumerate(mem)]
     voice.tell(f"Minutes of speech remembered: all rows / {share:.0%} of them.")
-    voice.tell(f"{'':<23} {'loaded':>9}{''.join(head)}")
-    for model, cells in rows:
-        size = format_bytes(sum(model.parts.values()))
-        voice.tell(f"{model.name[:23]:<23} {size:>9}{''.join(map(_cell, cells))}".rstrip())
+    for line in _lines(["", *(model.name for model, _ in rows)], columns, columns_of(sys.stdout)):
+        voice.tell(line)
+
+
+def _lines(
+    names: Sequence[str], columns: Sequence[Sequence[str]], most_chars: int | None
+) -> Iterator[str]:
+    """A table with a line a name, and below it another with the columns that it has no room for."""
+    lines = names = [name[:_MOST_NAME_CHARS] for name in names]
+    wide = max(map(len, names))
+    lines = names = [f"{name:<{wide}}" for name in names]
+    for column in columns:
+        wide = max(map(len, column))
+        # A terminal's last column stays free.
+        if (
+            lines is not names
+            and most_chars is not None
+            and len(lines[0]) + len(_GAP) + wide >= most_chars
+        ):
+            yield from lines
+            yield ""
+            lines = names
+        lines = [f"{line}{_GAP}{cell:>{wide}}" for line, cell in zip(lines, column, strict=True)]
+    yield from lines
 
 
 def _cell(pair: tuple[Outlook, ...]) -> str:
     if not pair[0].kv_bytes:
-        return f"{'-':>{_CELL}}"
-    return f"{' / '.join(f'{each.remembered_s / 60:.0f}' for each in pair):>{_CELL}}"
-
-
-def _caps(text: str) -> list[int]:
-    try:
-        return [parse_bytes(part) for part in text.split(",")]
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="'--mem'") from None
+        return "-"
+    return " / ".join(f"{each.remembered_s / 60:.0f}" for each in pair)
 
 
 def _local(name: str) -> Remembering:

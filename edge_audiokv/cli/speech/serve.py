@@ -83,7 +83,7 @@ _LEAST_KEY_CHARS = 16
 )
 @click.option(
     "--max-upload",
-    type=Size(),
+    type=Size(shares=False, unit="MB"),
     default="25MiB",
     show_default=True,
     help="Largest sound file of a request.",
