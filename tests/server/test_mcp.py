@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sqlite3
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,8 @@ from mcp.client.stdio import stdio_client
 from edge_audiokv.archive.store import Archive
 from edge_audiokv.cli.main import cli
 from edge_audiokv.server.mcp.tools import MOST_TURNS, TranscriptTools
+
+from ..cli.screen import Terminal
 
 BOAT = "the boat leaves the harbour at noon"
 
@@ -56,6 +61,31 @@ def ask(path: Path, work: Callable[[ClientSession], Coroutine[Any, Any, Any]]) -
             return await work(session)
 
     return asyncio.run(run())
+
+
+def test_who_starts_it_by_hand_is_told_and_gets_out_with_one_ctrl_c(path: Path) -> None:
+    with Terminal("mcp", path) as terminal:
+        terminal.until_words("waiting for an MCP client on standard input; Ctrl-C ends", 30)
+        time.sleep(0.3)  # until it reads
+        terminal.type(b"\x03")
+        assert terminal.finish(10) == 130
+        assert terminal.lines[1:] in ([], ["^C"])
+
+
+def test_a_signal_ends_it_while_its_host_is_silent(path: Path) -> None:
+    command = [sys.executable, "-m", "edge_audiokv", "mcp", str(path)]
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}}
+    hello |= {"clientInfo": {"name": "test", "version": "1"}}
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(json.dumps(asked) + "\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["id"] == 1
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 143
+        assert process.stderr is not None and process.stderr.read().strip() == ""
 
 
 def test_a_host_finds_three_tools_that_change_nothing_and_uses_them(path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
-from edge_audiokv.cli import complete
+from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Command
-from edge_audiokv.errors import MissingExtraError
+from edge_audiokv.errors import InputError, MissingExtraError
 
 
 @click.command("mcp", cls=Command)
@@ -34,4 +35,12 @@ def command(file: Path) -> None:
             "the Model Context Protocol needs mcp, which is not installed.",
             cure="Run: pip install 'edge-audiokv[mcp]'",
         ) from None
-    serve(file)
+    if sys.stdin is None:
+        raise InputError("standard input is closed.", cure="Let an MCP host start this.")
+    serve(file, on_ready=_tell_who_watches)
+
+
+def _tell_who_watches() -> None:
+    """Who starts it by hand would see nothing at all; a host has a pipe there."""
+    if sys.stdin.isatty():
+        voice.note("waiting for an MCP client on standard input; Ctrl-C ends")

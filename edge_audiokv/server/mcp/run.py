@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec
 
+import anyio
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
@@ -13,6 +14,7 @@ from mcp.types import ToolAnnotations
 from edge_audiokv import __version__
 from edge_audiokv.archive.store import Archive
 from edge_audiokv.errors import EdgeAudioKVError
+from edge_audiokv.server.mcp.interruptible import until_stopped
 from edge_audiokv.server.mcp.tools import TranscriptTools
 
 P = ParamSpec("P")
@@ -24,10 +26,12 @@ _INSTRUCTIONS = (
 )
 
 
-def serve(path: Path) -> None:
+def serve(path: Path, *, on_ready: Callable[[], None] = lambda: None) -> None:
     """Answer on standard output until standard input ends. Raises ArchiveError."""
     with Archive(path, create=False) as archive:
-        make_server(TranscriptTools(archive)).run("stdio")
+        server = make_server(TranscriptTools(archive))
+        on_ready()
+        anyio.run(until_stopped, server.run_stdio_async)
 
 
 def make_server(tools: TranscriptTools) -> MCPServer[Any]:
