@@ -3,6 +3,7 @@
     EdgeAudioKVError                 1
     +-- InputError                   3   the audio cannot be read or used
     +-- ModelError                   4   a model file is missing, damaged or unfit for its partners
+    |   +-- UnfitModelError          4   the model is whole, but cannot do what is asked of it
     +-- DownloadError                5   a model could not be fetched or verified
     +-- MemoryBudgetError            6   --mem cannot hold what was asked for
     +-- DeviceError                  7   no microphone, or it went away
@@ -43,6 +44,10 @@ class InputError(EdgeAudioKVError):
 
 class ModelError(EdgeAudioKVError):
     exit_code = 4
+
+
+class UnfitModelError(ModelError):
+    """Another model can: this one does not know the language, or only transcribes."""
 
 
 class DownloadError(EdgeAudioKVError):

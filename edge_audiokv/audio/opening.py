@@ -75,13 +75,19 @@ def make_source(
 
     `raw` (`s16le:16000[:2]`) says that the bytes have no header; `realtime` paces a file; `live`
     hears a sound file on standard input while it comes, instead of when it is whole.
-    Raises InputError if `raw` makes no sense; the file itself is looked at by `open()`.
+    Raises InputError if `raw` makes no sense, or standard input is a terminal; the file itself is
+    looked at by `open()`.
     """
     source: AudioSource
     if os.fspath(name) == "-":
         if stdin is None and sys.stdin is None:
             raise InputError("standard input is closed.", cure="Pipe sound in, or name a file.")
         stream = stdin or sys.stdin.buffer
+        if stream.isatty():
+            raise InputError(
+                "standard input is a terminal, from which no sound comes.",
+                cure="Pipe sound in, as in `- < talk.flac`, or name a file.",
+            )
         if raw is not None:
             source = PcmSource(stream, raw, name="standard input")
         elif live and is_pollable(stream):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ SUFFIXES = {
     ".srt": "srt",
     ".vtt": "vtt",
 }
+# What people call a text; a number is no more than a part of a name, as in talk.2026.
+_TEXTS = re.compile(r"|\.(txt|text|md|log|[0-9]+)")
 _SUFFIX_OF = {"text": ".txt", **{name: f".{name}" for name in FORMATS if name != "text"}}
 # What a folder is searched for; a file that is named itself may be called anything.
 SOUNDS = frozenset(
@@ -37,10 +40,19 @@ SOUNDS = frozenset(
 def format_of(output: str, wanted: str | None) -> str:
     """The format of a result: the one that is asked for, else the one that the name stands for.
 
-    A name that says otherwise is told on stderr.
+    A name that says otherwise is told on stderr. Raises OutputError for that of a sound: whoever
+    mistypes would lose a recording.
     """
-    named = SUFFIXES.get(Path(output).suffix.lower()) if output != "-" else None
+    suffix = Path(output).suffix.lower() if output != "-" else ""
+    if suffix in SOUNDS:
+        raise OutputError(
+            f"{output} has the name of a sound; writing text there could destroy one.",
+            cure=f"Name it {Path(output).stem}.txt, or with another ending: {', '.join(SUFFIXES)}.",
+        )
+    named = SUFFIXES.get(suffix)
     if wanted is None:
+        if named is None and not _TEXTS.fullmatch(suffix):
+            voice.warn(f"{output} is written as text, not as {suffix[1:]}; see --format.")
         return named or "text"
     if named is not None and named != wanted:
         voice.warn(f"{output} is written as {wanted} (--format), not as {named}.")

@@ -17,7 +17,7 @@ from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.segmenter import Drafter, stable_prefix
 from edge_audiokv.engine.session_memory import SessionCaches
 from edge_audiokv.engine.session_settings import SessionSettings
-from edge_audiokv.errors import InputError
+from edge_audiokv.errors import InputError, UnfitModelError
 from edge_audiokv.events import Answer, Event, Evicted, Final, Partial, SpeechStarted, Warned
 
 if TYPE_CHECKING:
@@ -98,7 +98,11 @@ class Hearing:
         self.endpointer.flush()
 
     def ask(self, question: str, *, on_text: Callable[[str], None] | None = None) -> Answer:
-        """Answer from what was heard. Raises InputError if the question is empty or too long."""
+        """Answer from what was heard.
+
+        Raises InputError if the question is empty or too long, UnfitModelError if the model only
+        transcribes.
+        """
         if not isinstance(question, str):
             raise InputError(f"a question is a text, not {type(question).__name__}.")
         # Arguments of a command line may hold bytes that are no text, which no event could.
@@ -166,7 +170,7 @@ class Hearing:
         if question:
             try:
                 yield self.ask(question)
-            except InputError as error:
+            except (InputError, UnfitModelError) as error:
                 yield Warned(self.clock_s, str(error))
 
     def _catch_up(self) -> Iterator[Event]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from edge_audiokv.errors import InputError, ModelError
+from edge_audiokv.errors import ModelError, UnfitModelError
 from edge_audiokv.models.entry import PROMPT_TOKENS, Prompt
 
 _QUESTION = "{question}"
@@ -73,11 +73,11 @@ class PromptTemplate:
     def after_ids(self, tokenizer: Tokenizer, question: str | None = None) -> list[int]:
         """Tokens after the audio: the question and the opening of the answer.
 
-        Raises InputError if `question` cannot be put there.
+        Raises UnfitModelError if `question` cannot be put there.
         """
         if question not in (None, self.question) and _QUESTION not in self.after_audio:
             self._refuse_questions()
-            raise InputError(
+            raise UnfitModelError(
                 "this model is asked before it hears; it cannot be asked another way afterwards.",
                 cure="Ask in a turn of its own, as `edge-audiokv ask` does.",
             )
@@ -86,7 +86,7 @@ class PromptTemplate:
     def ask_ids(self, tokenizer: Tokenizer, question: str) -> list[int]:
         """Tokens of a turn that only asks, about audio of earlier turns.
 
-        Raises InputError for a model that only transcribes.
+        Raises UnfitModelError for a model that only transcribes.
         """
         self._refuse_questions()
         return self._fill(tokenizer, self.asking or "", question or self.question)
@@ -115,13 +115,13 @@ class PromptTemplate:
 
 
 def check_asks(prompt: Prompt) -> None:
-    """Raise InputError for a model that cannot be asked anything."""
+    """Raise UnfitModelError for a model that cannot be asked anything."""
     if not prompt.asks:
         raise _only_transcribes()
 
 
-def _only_transcribes() -> InputError:
-    return InputError(
+def _only_transcribes() -> UnfitModelError:
+    return UnfitModelError(
         "this model only transcribes; it cannot be asked anything.",
         cure="Take another: `edge-audiokv models list`.",
     )

@@ -65,7 +65,7 @@ class Runtime(Loadable):
     def find(self) -> LocalModel:
         """Find or fetch the model's files and verify them. Nothing large is loaded.
 
-        Raises ModelError, DownloadError, or InputError for a language that the model does not know.
+        Raises ModelError, also for a language that the model does not know, or DownloadError.
         """
         if self._local is None:
             entry = catalog.resolve(self.settings.model)

@@ -269,7 +269,8 @@ class Session(Loadable):
         `on_text` sees the answer grow.
 
         Before any words were heard the answer says so (`heard` is false), and no model is asked.
-        Raises InputError if the question is empty or too long.
+        Raises InputError if the question is empty or too long, ModelError if the model only
+        transcribes.
         """
         with self._lock:
             answer = self._loaded().ask(question, on_text=on_text)

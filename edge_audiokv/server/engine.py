@@ -17,7 +17,7 @@ from edge_audiokv.engine.finals.language import check_language
 from edge_audiokv.engine.session import Session
 from edge_audiokv.engine.session_settings import SessionSettings
 from edge_audiokv.engine.settings import EngineSettings
-from edge_audiokv.errors import InputError
+from edge_audiokv.errors import InputError, UnfitModelError
 from edge_audiokv.events import Event, Evicted, Final, MemoryReport, Warned
 from edge_audiokv.kv.holders import Holding
 from edge_audiokv.kv.memory import rss_bytes
@@ -45,7 +45,7 @@ class Engine(Protocol):
     languages: tuple[str, ...]
 
     def check_language(self, language: str) -> None:
-        """InputError for a language that the model does not know."""
+        """UnfitModelError for a language that the model does not know."""
 
     def hear(self, file: BinaryIO, check: Callable[[], None]) -> Iterator[Final | Warned]:
         """What is said in a sound file, in order. `check` is called about once a second of sound
@@ -183,6 +183,6 @@ def known_language(engine: Engine, language: str) -> str:
     """Why the model does not know a language; empty if it does."""
     try:
         engine.check_language(language)
-    except InputError as error:
+    except (InputError, UnfitModelError) as error:  # an empty one, too
         return str(error)
     return ""

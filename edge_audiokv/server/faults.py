@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from starlette.responses import Response
 
-from edge_audiokv.errors import EdgeAudioKVError, InputError, MissingExtraError
+from edge_audiokv.errors import EdgeAudioKVError, InputError, MissingExtraError, UnfitModelError
 
 INVALID, DENIED, SERVER = "invalid_request_error", "authentication_error", "server_error"
 
@@ -104,6 +104,8 @@ def from_engine(error: BaseException, *, param: str | None) -> ApiError:
         return error
     if isinstance(error, InputError | MissingExtraError):
         return ApiError(400, str(error), param=param, code="invalid_audio")
+    if isinstance(error, UnfitModelError):  # it serves others, but cannot do what was asked
+        return ApiError(400, str(error), param=param, code="unsupported_value")
     if isinstance(error, EdgeAudioKVError):
         return ApiError(500, str(error), kind=SERVER, code="engine_error")
     # Unforeseen: its text may hold what was said, and goes to the log alone.

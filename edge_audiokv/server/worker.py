@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 
-from edge_audiokv.errors import EdgeAudioKVError, InputError, MissingExtraError
+from edge_audiokv.errors import EdgeAudioKVError, InputError, MissingExtraError, UnfitModelError
 from edge_audiokv.server.engine import Engine
 from edge_audiokv.server.faults import ApiError, busy, stopping
 from edge_audiokv.server.jobs import Cancelled, Job
@@ -146,7 +146,7 @@ class Worker:
     def _forget(self, error: Exception | None) -> None:
         """Nothing of a job stays. What cannot be cleared is told by /ready until it can."""
         broken = error is not None and not isinstance(
-            error, ApiError | Cancelled | InputError | MissingExtraError
+            error, ApiError | Cancelled | InputError | UnfitModelError | MissingExtraError
         )
         if broken and error is not None:
             # Of an error of ours the message is safe to keep; of others only the kind.

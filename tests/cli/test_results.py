@@ -21,7 +21,13 @@ from edge_audiokv.errors import InputError, OutputError
         ("x.srt", None, "srt", False),
         ("X.VTT", None, "vtt", False),
         ("x.ndjson", None, "jsonl", False),
-        ("x.weird", None, "text", False),
+        ("x.weird", None, "text", True),
+        ("talk.DOCX", None, "text", True),
+        ("talk.html", None, "text", True),
+        ("talk.docx", "text", "text", False),
+        ("talk.md", None, "text", False),
+        ("talk.2026", None, "text", False),
+        ("talk", None, "text", False),
         ("x", "json", "json", False),
         ("x.srt", "srt", "srt", False),
         ("x.srt", "json", "json", True),
@@ -33,7 +39,17 @@ def test_the_format_follows_the_name_unless_it_is_asked_for(
 ) -> None:
     assert format_of(output, wanted) == format_name
     err = capsys.readouterr().err
-    assert (f"not as {Path(output).suffix[1:]}" in err) == told
+    assert (f"not as {Path(output).suffix[1:].lower()}" in err) == told
+
+
+@pytest.mark.parametrize("name", ["talk.wav", "talk.MP3", "talk.m4a"])
+@pytest.mark.parametrize("command", ["transcribe", "listen"])
+def test_no_result_takes_the_name_of_a_recording(call, tmp_path: Path, command, name) -> None:
+    (tmp_path / name).write_bytes(b"precious")
+    for wanted in ([], ["-f", "srt"]):
+        ran = call(command, tmp_path / "other.wav", "-o", tmp_path / name, *wanted)
+        assert ran.code == 10 and "Name it talk.txt" in ran.complaint
+    assert (tmp_path / name).read_bytes() == b"precious"
 
 
 def test_folders_give_the_sounds_below_them(tmp_path: Path) -> None:

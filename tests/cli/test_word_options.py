@@ -69,7 +69,7 @@ def test_short_lines_on_request(call, spoken) -> None:
 @pytest.mark.parametrize("name", ["transcribe", "listen"])
 def test_a_language_that_the_model_does_not_list_is_refused(call, spoken, name) -> None:
     ran = call(name, spoken["garden"].path, "--language", "de")
-    assert ran.code == 3
+    assert ran.code == 4
     assert "does not know German (de); it lists English (en)" in ran.complaint
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_audiokv.engine.prompt import PromptTemplate
-from edge_audiokv.errors import InputError, ModelError
+from edge_audiokv.errors import ModelError, UnfitModelError
 from edge_audiokv.models.entry import PROMPT_TOKENS, Prompt
 
 TEMPLATE = "<|im_start|>user\n{audio}\n{question}<|im_end|>\n<|im_start|>assistant\n"
@@ -102,7 +102,7 @@ def test_a_question_may_come_before_the_sound() -> None:
 def test_after_the_sound_it_is_too_late_for_another_question() -> None:
     template = parse(BEFORE)
     assert template.after_ids(Letters(), "Transcribe the audio.") == template.after_ids(Letters())
-    with pytest.raises(InputError, match="before it hears"):
+    with pytest.raises(UnfitModelError, match="before it hears"):
         template.after_ids(Letters(), "Who spoke?")
 
 
@@ -118,6 +118,6 @@ def test_a_model_that_only_transcribes_cannot_be_asked() -> None:
     template, letters = PromptTemplate.of(Prompt("u{audio}</s>a", "e", "")), Letters()
     assert "".join(map(chr, template.after_ids(letters))) == "\x03a"
     for ask in (template.ask_ids, template.after_ids):
-        with pytest.raises(InputError, match="only transcribes") as caught:
+        with pytest.raises(UnfitModelError, match="only transcribes") as caught:
             ask(letters, "Who spoke?")
         assert "models list" in caught.value.cure

@@ -127,4 +127,4 @@ def test_an_llm_that_the_cache_cannot_serve_leaves_nothing(
 def test_who_only_transcribes_is_not_asked_and_says_so_at_once(all_made: Any, call: Any) -> None:
     made = all_made["qwen3_asr"]
     done = call("ask", LETTER, "Who wrote?", "-m", made.folder)
-    assert done.code == 3 and "only transcribes" in done.complaint
+    assert done.code == 4 and "only transcribes" in done.complaint

@@ -41,6 +41,8 @@ def test_no_compiler_that_works_is_told_with_what_to_install(tmp_path: Path, tex
     for words in ("apt install build-essential", "xcode-select --install"):
         assert words in done.stderr
     assert all(line.startswith("install: ") for line in done.stderr.splitlines())
+    # But for a name that is long itself.
+    assert all(len(line) < 80 or str(tmp_path) in line for line in done.stderr.splitlines())
 
 
 def test_no_python_and_no_venv_are_told(tmp_path: Path) -> None:
@@ -56,6 +58,16 @@ def test_help_says_what_it_needs() -> None:
         ["bash", str(INSTALL), "--help"], capture_output=True, text=True, check=True
     )
     assert "C++ compiler" in done.stdout and not done.stdout.startswith("#")
+
+
+@pytest.mark.parametrize("name", ["install", "test", "build_sanitized"])
+def test_help_fits_a_terminal_and_ends_with_its_sentence(name: str) -> None:
+    done = subprocess.run(
+        ["bash", str(INSTALL.with_name(name)), "-h"], capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) < 80 and lines[-1].endswith((".", "guard"))
+    assert not any(line.startswith(("#", "set -")) for line in lines)
 
 
 @pytest.mark.parametrize("code", [0, 3])
@@ -77,6 +89,8 @@ def test_it_says_what_it_does_and_shows_the_end_of_what_failed(tmp_path: Path, c
         timeout=60,
     )
     assert "building llama.cpp" in done.stdout
+    lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
+    assert all(len(line.replace(str(tmp_path), ".")) < 80 for line in lines)
     logs = list(tmp_path.glob("edge-audiokv-install.*"))
     if code:
         assert done.returncode == 1 and "it is pip that went wrong" in done.stderr

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import httpx
 
-from edge_audiokv.errors import InputError, NativeError
+from edge_audiokv.errors import InputError, NativeError, UnfitModelError
 from edge_audiokv.events import Final, MemoryReport, Warned, Word
 from edge_audiokv.server.app import Service, make_app
 from edge_audiokv.server.engine import Work
@@ -52,7 +52,7 @@ class ScriptedEngine:
 
     def check_language(self, language: str) -> None:
         if language.split("-")[0] != "en":
-            raise InputError(f"scripted does not know {language}; it lists English (en).")
+            raise UnfitModelError(f"scripted does not know {language}; it lists English (en).")
 
     def hear(self, file: BinaryIO, check: Callable[[], None]) -> Iterator[Final | Warned]:
         self.files.append(file)

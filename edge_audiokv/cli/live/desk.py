@@ -16,7 +16,7 @@ from edge_audiokv.cli.live.keys import Key
 from edge_audiokv.cli.live.line import MAX_CHARS, InputLine
 from edge_audiokv.cli.wording import worded
 from edge_audiokv.engine.session import Session
-from edge_audiokv.errors import InputError, OutputError
+from edge_audiokv.errors import InputError, OutputError, UnfitModelError
 from edge_audiokv.events import Event, SessionEnded, Warned
 from edge_audiokv.output import Writer
 from edge_audiokv.output.live import View
@@ -111,7 +111,7 @@ class Desk:
             self.view.refresh()
             try:
                 self.session.ask(question, on_text=self._grow)
-            except InputError as error:
+            except (InputError, UnfitModelError) as error:
                 self.handle(Warned(self.session.clock_s, str(error)))
             finally:
                 status.question = status.answer = ""

@@ -18,6 +18,7 @@ from edge_audiokv.audio.source import AudioSource
 from edge_audiokv.bars import FIGURE, bar_columns
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Command
+from edge_audiokv.cli.loading import loading
 from edge_audiokv.cli.options import (
     archive_option,
     engine_options,
@@ -29,10 +30,8 @@ from edge_audiokv.cli.waiting import waiting
 from edge_audiokv.engine.prompt import check_asks
 from edge_audiokv.engine.session import Session
 from edge_audiokv.engine.session_settings import SessionSettings
-from edge_audiokv.errors import InputError
 from edge_audiokv.events import Answer, Event, Final, Warned
 from edge_audiokv.models import catalog
-from edge_audiokv.models.progress import progress_bar
 from edge_audiokv.units import printable
 
 
@@ -84,7 +83,7 @@ def ask(
     """
     as_json = as_json or format_name == "json"
     if not all(question.strip() for question in questions):
-        raise InputError("a question is empty.", cure="Ask something.")
+        raise click.UsageError("a question is empty.")
     settings = SessionSettings(
         context=context,
         partial_interval_s=0.0,
@@ -101,7 +100,7 @@ def ask(
     # Before the recording is heard.
     check_asks(catalog.resolve(engine.model).prompt)
     console = voice.console()
-    with progress_bar(console, loading=engine.model) as report:
+    with loading(console, engine.model) as report:
         session = Session(engine, settings, progress=report).load()
     with session:
         tell_loaded(session.runtime)

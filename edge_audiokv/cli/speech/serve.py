@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Command
+from edge_audiokv.cli.loading import loading
 from edge_audiokv.cli.options import (
     EngineOption,
     Number,
@@ -23,7 +24,6 @@ from edge_audiokv.cli.options import (
     settings_from,
 )
 from edge_audiokv.errors import InputError, MissingExtraError
-from edge_audiokv.models.progress import progress_bar
 from edge_audiokv.units import parse_bytes, printable
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def serve(
 
             wyoming_sockets.append(stack.enter_context(open_address(wyoming)))
             places.append(_place_of(wyoming_sockets[0]))
-        with progress_bar(voice.console(), loading=settings.model) as report:
+        with loading(voice.console(), settings.model, missed="served") as report:
             engine = SessionEngine(settings, max_segment_s=max_segment_s, progress=report)
             stack.callback(engine.close)
             engine.load()

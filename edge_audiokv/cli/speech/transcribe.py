@@ -21,6 +21,7 @@ from edge_audiokv.bars import FIGURE, Cut, bar_columns
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.ending import Terminated
+from edge_audiokv.cli.loading import loading
 from edge_audiokv.cli.options import (
     archive_option,
     engine_options,
@@ -41,7 +42,6 @@ from edge_audiokv.engine.transcriber import Transcriber
 from edge_audiokv.errors import InputError
 from edge_audiokv.events import Final, Warned
 from edge_audiokv.kv.memory import peak_rss_bytes, rss_bytes
-from edge_audiokv.models.progress import progress_bar
 from edge_audiokv.output import Writer, keep_apart, open_output
 from edge_audiokv.units import format_bytes, format_cap, format_clock, printable
 
@@ -93,7 +93,7 @@ def transcribe(
     format_name = format_of(output, format_name)
     settings, writing = fit_format(format_name, settings_from(values), values)
     if files.count("-") > 1:
-        raise InputError("standard input can be read once.", cure="Name - once.")
+        raise click.UsageError("standard input can be read once: name - once.")
     inputs = find_inputs(files)
     names = [item.path for item in inputs]
     targets: list[Path] = []
@@ -125,13 +125,13 @@ def transcribe(
         joined = None
         if output_dir is None:
             joined = stack.enter_context(open_output(output, format_name, **writing))
-            if output != "-":
-                stack.enter_context(_telling_what_is_kept(output, joined))
-        with progress_bar(console, loading=settings.model) as report:
+        with loading(console, settings.model) as report:
             transcriber = stack.enter_context(
                 Transcriber(settings, endpoint=endpoint, progress=report)
             )
             transcriber.load()
+        if joined is not None and output != "-":
+            stack.enter_context(_telling_what_is_kept(output, joined))
         tell_loaded(transcriber.runtime)
         hear = _Hearer(transcriber, console, recording, several=len(names) > 1)
         if joined is not None:

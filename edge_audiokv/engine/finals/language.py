@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge_audiokv.encoder.sound import Sound
-from edge_audiokv.errors import InputError
+from edge_audiokv.errors import InputError, UnfitModelError
 from edge_audiokv.models.entry import ModelEntry
 
 # The languages that audio models list most, by their codes (ISO 639-1, and 639-3 for Cantonese).
@@ -42,7 +42,7 @@ def language_code(text: str) -> str:
 
 
 def check_language(language: str | None, entry: ModelEntry) -> None:
-    """InputError if a language is given that the model of `entry` does not list."""
+    """UnfitModelError if a language is given that the model of `entry` does not list."""
     if language is None:
         return
     listed = [language_code(known) for known in entry.languages]
@@ -51,7 +51,7 @@ def check_language(language: str | None, entry: ModelEntry) -> None:
     if language_code(language) in listed:
         return
     knows = ", ".join(map(_described, listed)) or "no language by name"
-    raise InputError(
+    raise UnfitModelError(
         f"{entry.name} does not know {_described(language_code(language))}; it lists {knows}.",
         cure="Choose another model (edge-audiokv models list), or leave the language out.",
     )

@@ -84,7 +84,7 @@ def test_a_recording_may_come_through_a_pipe(capsys, monkeypatch) -> None:
     ("file", "question", "code", "words"),
     [
         ("missing.wav", "What?", 3, "There is no file"),
-        (CLIP, "  ", 3, "question is empty"),
+        (CLIP, "  ", 2, "question is empty"),
         (CLIP, "why " * 200, 3, "fewer words"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import struct
 from pathlib import Path
 
@@ -280,3 +281,22 @@ def test_a_command_that_is_none_names_those_that_are(call) -> None:
     ran = call("transcribble")
     assert ran.code == 2
     assert "transcribe" in ran.complaint
+
+
+@pytest.mark.parametrize("raw", [[], ["--raw", "s16le:16000"]])
+@pytest.mark.parametrize("words", [["transcribe", "-"], ["listen", "-"], ["ask", "-", "What?"]])
+def test_no_sound_is_waited_for_from_a_keyboard(call, monkeypatch, words, raw) -> None:
+    """It is told before a model is loaded."""
+    if words[0] == "ask" and raw:
+        raw = ["--json"]
+    theirs, ours = pty.openpty()
+    with open(theirs, "rb"), open(ours) as keyboard:
+        monkeypatch.setattr("sys.stdin", keyboard)
+        ran = call(*words, *raw, "--model", "smollm2-audio", "--kv-policy", "none such")
+    assert ran.code == 3
+    assert "standard input is a terminal" in ran.complaint and "< talk.flac" in ran.complaint
+
+
+def test_standard_input_is_named_once(call) -> None:
+    ran = call("transcribe", "-", "-", "--model", "no such model")
+    assert ran.code == 2 and "name - once" in ran.complaint

@@ -95,14 +95,17 @@ def test_who_breaks_off_before_the_first_words_is_told_so(
     assert (target.read_text() if target.exists() else None) == older
 
 
-def test_a_signal_while_loading_says_nothing(command, hour) -> None:
-    with command.start("-v", "-v", "transcribe", hour) as process:
+def test_a_signal_while_loading_is_told_in_a_line(command, hour, tmp_path) -> None:
+    target = tmp_path / "hour.srt"
+    with command.start("-v", "-v", "transcribe", hour, "-o", target) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stderr.readline()  # the first debug line: the model is being loaded
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
         out, err = process.stdout.read(), process.stderr.read()
-    assert (process.returncode, out) == (143, "")
-    assert "Traceback" not in err
+    assert (process.returncode, out) == (130, "")
+    told = "broken off while the model was loading: nothing was written."
+    assert err.strip().splitlines()[-1] == told and err.count("broken off") == 1
+    assert not target.exists()
 
 
 def test_a_reader_that_leaves_is_no_error(command, hour) -> None:

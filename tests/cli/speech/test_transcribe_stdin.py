@@ -86,7 +86,6 @@ def test_half_a_sample_at_the_end_is_a_warning(from_file) -> None:
         (b"", [], "empty"),
         (b"hello, this is no sound at all" * 50, [], "not audio"),
         (b"1234", ["--raw", "mp3"], "not a raw format"),
-        (CLIP.read_bytes(), ["-"], "read once"),
     ],
 )
 def test_what_cannot_be_read_is_told_before_a_model_is_looked_for(data, arguments, says) -> None:

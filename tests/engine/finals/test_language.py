@@ -9,7 +9,7 @@ import pytest
 
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.finals.language import LanguageCheck, check_language, language_code
-from edge_audiokv.errors import InputError
+from edge_audiokv.errors import InputError, UnfitModelError
 
 FRAME_S = 0.08
 
@@ -34,7 +34,7 @@ def test_a_language_that_the_model_lists_passes() -> None:
 
 @pytest.mark.parametrize("said", ["de", "German", "klingon", "", "  "])
 def test_another_is_refused_with_those_that_are_known(said: str) -> None:
-    with pytest.raises(InputError) as told:
+    with pytest.raises(UnfitModelError if said.strip() else InputError) as told:
         check_language(said, entry("en"))  # type: ignore[arg-type]
     assert told.value.cure
     if said.strip():
@@ -42,7 +42,7 @@ def test_another_is_refused_with_those_that_are_known(said: str) -> None:
 
 
 def test_a_model_without_languages_says_so() -> None:
-    with pytest.raises(InputError, match="no language by name"):
+    with pytest.raises(UnfitModelError, match="no language by name"):
         check_language("en", entry())  # type: ignore[arg-type]
 
 
