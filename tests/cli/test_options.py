@@ -124,6 +124,7 @@ def test_a_bad_value_in_the_environment_is_wrong_usage() -> None:
         ("transcribe x", "EDGE_AUDIOKV_TRANSCRIBE_FORMAT", "xml", "--format"),
         ("models plan", "EDGE_AUDIOKV_MODELS_PLAN_MEM", "4 parsecs", "--mem"),
         (f"calibrate --data {__file__} -o y", "EDGE_AUDIOKV_CALIBRATE_TABLES", "z", "--tables"),
+        ("serve", "EDGE_AUDIOKV_API_KEY", "short", "--api-key"),
         ("listen", "EDGE_AUDIOKV_LISTEN_REALTIME", "perhaps", "--realtime"),
         ("devices", "EDGE_AUDIOKV_QUIET", "perhaps", "--quiet"),
     ],

@@ -168,7 +168,10 @@ def serve(
         if wyoming is not None:
             from edge_audiokv.server.wyoming.address import open_address
 
-            wyoming_sockets.append(stack.enter_context(open_address(wyoming)))
+            try:
+                wyoming_sockets.append(stack.enter_context(open_address(wyoming)))
+            except InputError as error:
+                raise click.BadParameter(str(error), param_hint="--wyoming") from None
             places.append(_place_of(wyoming_sockets[0]))
         with loading(voice.console(), settings.model, missed="served") as report:
             engine = SessionEngine(settings, max_segment_s=max_segment_s, progress=report)
@@ -228,7 +231,8 @@ def _require(name: str) -> None:
 
 
 def _key(key: str | None, path: Path | None) -> str | None:
-    """The key, or None if there is none. Raises InputError for one that is no key."""
+    """The key, or None if there is none. Raises BadParameter for one that is no key."""
+    hint = "--api-key" if path is None else "--api-key-file"
     if path is not None:
         if key is not None:
             raise click.UsageError("--api-key and --api-key-file exclude each other.")
@@ -237,12 +241,13 @@ def _key(key: str | None, path: Path | None) -> str | None:
                 key = file.read(4096).strip()
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is not text"
-            raise InputError(f"{path} cannot be read: {why}.", cure="Check the name.") from None
+            raise click.BadParameter(f"{path} cannot be read: {why}.", param_hint=hint) from None
     if key is None:
         return None
     if len(key) < _LEAST_KEY_CHARS or not key.isascii() or not key.isprintable() or " " in key:
-        raise InputError(
-            f"an API key has at least {_LEAST_KEY_CHARS} printable characters and no spaces.",
-            cure="Make one: openssl rand -hex 16",
+        raise click.BadParameter(
+            f"an API key has at least {_LEAST_KEY_CHARS} printable characters and no spaces; "
+            "make one: openssl rand -hex 16",
+            param_hint=hint,
         )
     return key

@@ -22,14 +22,14 @@ def open_address(uri: str) -> Iterator[socket.socket]:
         parts = urlsplit(uri)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise InputError(f"--wyoming {uri!r} is no address.", cure=_FORMS) from None
+        raise InputError(f"{uri!r} is no address of Wyoming.", cure=_FORMS) from None
     path = parts.netloc + parts.path
     on_unix = parts.scheme == "unix" and bool(path)
     if not on_unix and (parts.scheme != "tcp" or not host or parts.path not in ("", "/")):
-        raise InputError(f"--wyoming {uri!r} is no address.", cure=_FORMS)
+        raise InputError(f"{uri!r} is no address of Wyoming.", cure=_FORMS)
     if host and not on_unix and not is_loopback(host):
         raise InputError(
-            f"--wyoming {host} would let anybody in: Wyoming knows no key.",
+            f"{host} would let anybody in: Wyoming knows no key.",
             cure=f"Use tcp://127.0.0.1:{PORT}, and a tunnel from the other machine: "
             f"ssh -L {PORT}:127.0.0.1:{PORT} HOST",
         )

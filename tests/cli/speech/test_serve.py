@@ -33,12 +33,18 @@ def test_a_key_that_is_none(call, key, tmp_path) -> None:
     path = tmp_path / "key"
     path.write_text(key)
     ran = call("serve", "--host", "0.0.0.0", "--api-key-file", path)
-    assert ran.code == 3
+    assert ran.code == 2 and "Invalid value for --api-key-file: " in ran.complaint
+
+
+@pytest.mark.parametrize("uri", ["udp://x", "tcp://192.0.2.1:10300"])
+def test_an_address_that_is_none_is_wrong_usage(call, uri) -> None:
+    ran = call("serve", "--port", "0", "--wyoming", uri)
+    assert ran.code == 2 and "Invalid value for --wyoming: " in ran.complaint
 
 
 def test_a_key_file_that_cannot_be_read(call, tmp_path) -> None:
-    assert call("serve", "--api-key-file", tmp_path / "none").code == 3
-    assert call("serve", "--api-key-file", tmp_path).code == 3
+    assert call("serve", "--api-key-file", tmp_path / "none").code == 2
+    assert call("serve", "--api-key-file", tmp_path).code == 2
     (tmp_path / "key").write_text(KEY)
     assert call("serve", "--api-key", KEY, "--api-key-file", tmp_path / "key").code == 2
 
