@@ -155,7 +155,7 @@ def test_settings_come_as_texts_too() -> None:
         ({"kv_share": "some"}, "kv_share: "),
         ({"threads": "many"}, "threads cannot be 'many'"),
         ({"branches": "1.5"}, "branches cannot be '1.5'"),
-        ({"mem": 4}, "mem cannot be 4"),
+        ({"mem": 4}, "mem: '4' is 4 bytes. Did you mean 4GB"),
         ({"mem": True}, "mem cannot be True"),
     ],
 )

@@ -13,7 +13,7 @@ from edge_audiokv.engine.finals.language import language_code
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.errors import InputError, OutputError
 from edge_audiokv.output import FORMATS
-from edge_audiokv.output.place import check_name, check_place
+from edge_audiokv.output.place import SOUNDS, check_name, check_no_sound, check_place
 from edge_audiokv.units import printable
 
 SUFFIXES = {
@@ -27,14 +27,6 @@ SUFFIXES = {
 # What people call a text; a number is no more than a part of a name, as in talk.2026.
 _TEXTS = re.compile(r"|\.(txt|text|md|log|[0-9]+)")
 _SUFFIX_OF = {"text": ".txt", **{name: f".{name}" for name in FORMATS if name != "text"}}
-# What a folder is searched for; a file that is named itself may be called anything.
-SOUNDS = frozenset(
-    f".{suffix}"
-    for suffix in (
-        *("wav", "wave", "flac", "ogg", "oga", "opus", "mp3", "aiff", "aif", "aifc", "au", "caf"),
-        *("w64", "rf64", "m4a", "m4b", "mp4", "aac", "webm", "mkv", "mka", "mov", "wma"),
-    )
-)
 
 
 def format_of(output: str, wanted: str | None) -> str:
@@ -44,11 +36,8 @@ def format_of(output: str, wanted: str | None) -> str:
     mistypes would lose a recording.
     """
     suffix = Path(output).suffix.lower() if output != "-" else ""
-    if suffix in SOUNDS:
-        raise OutputError(
-            f"{output} has the name of a sound; writing text there could destroy one.",
-            cure=f"Name it {Path(output).stem}.txt, or with another ending: {', '.join(SUFFIXES)}.",
-        )
+    cure = f"Name it {Path(output).stem}.txt, or with another ending: {', '.join(SUFFIXES)}."
+    check_no_sound(Path(output), cure=cure)
     named = SUFFIXES.get(suffix)
     if wanted is None:
         if named is None and not _TEXTS.fullmatch(suffix):
@@ -97,8 +86,8 @@ class Input:
 def find_inputs(names: Iterable[str]) -> list[Input]:
     """The files that `names` stand for: folders give the sounds below them, in order of name.
 
-    Links to folders are not followed, so that no circle is walked. Raises InputError for a folder
-    without any.
+    A file that is named itself may be called anything. Links to folders are not followed, so that
+    no circle is walked. Raises InputError for a folder without any.
     """
     found = []
     for name in names:

@@ -10,6 +10,22 @@ from pathlib import Path
 from edge_audiokv.errors import OutputError
 from edge_audiokv.output.base import output_error
 
+SOUNDS = frozenset(
+    f".{suffix}"
+    for suffix in (
+        *("wav", "wave", "flac", "ogg", "oga", "opus", "mp3", "aiff", "aif", "aifc", "au", "caf"),
+        *("w64", "rf64", "m4a", "m4b", "mp4", "aac", "webm", "mkv", "mka", "mov", "wma"),
+    )
+)
+
+
+def check_no_sound(path: Path, *, cure: str = "Give it another ending.") -> None:
+    """OutputError if `path` has the name of a recording, which who mistypes would lose."""
+    if path.suffix.lower() in SOUNDS:
+        raise OutputError(
+            f"{path} has the name of a sound; writing a result there could destroy one.", cure=cure
+        )
+
 
 def check_name(path: Path) -> None:
     """OutputError if no file can be called `path`, wherever its folder is still to be made."""
@@ -24,7 +40,8 @@ def check_name(path: Path) -> None:
 
 
 def check_place(path: Path) -> None:
-    """OutputError now rather than after an hour, if the file `path` cannot be made."""
+    """OutputError now rather than after an hour, if the file `path` cannot or must not be made."""
+    check_no_sound(path)
     check_name(path)
     folder = path.parent
     if not folder.is_dir():

@@ -52,6 +52,23 @@ def test_no_result_takes_the_name_of_a_recording(call, tmp_path: Path, command, 
     assert (tmp_path / name).read_bytes() == b"precious"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["calibrate", "--data", __file__, "-o"],
+        ["calibrate", "--data", __file__, "-o", "heads.json", "--plot"],
+        ["soak", "--manifest", __file__, "--report"],
+        ["eval", "codes", "--codes", __file__, "--manifest", __file__, "--plot"],
+    ],
+    ids=lambda words: " ".join(words[:1] + words[-1:]),
+)
+def test_no_figures_or_pictures_do(call, tmp_path: Path, monkeypatch, words) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = call(*words, "talk.flac")
+    assert ran.code == 10 and "talk.flac has the name of a sound" in ran.complaint
+    assert not list(tmp_path.iterdir())
+
+
 def test_folders_give_the_sounds_below_them(tmp_path: Path) -> None:
     for name in ("b.wav", "a.FLAC", "deep/er/c.mp3", "notes.txt", "deep/.hidden"):
         path = tmp_path / name
