@@ -27,7 +27,8 @@ from edge_audiokv.cli.options import (
     segment_option,
     settings_from,
 )
-from edge_audiokv.cli.results import format_of, model_facts, tell_loaded
+from edge_audiokv.cli.results import format_of, tell_loaded
+from edge_audiokv.engine.facts import model_facts
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.events import SessionEnded
 from edge_audiokv.kv.memory import peak_rss_bytes
