@@ -52,8 +52,8 @@ class Job:
     """`steps` runs on the model's thread; what it yields comes out of `items` on the loop.
 
     The job owns `held`: its files and its place in the queue, given back once it has ended. What
-    waits to be sent is bounded by the length of the sound; one that is `lasting`, whose sound has no
-    end, yields nothing.
+    waits to be sent is bounded by the length of the sound; a `lasting` job, whose sound has no end,
+    yields nothing.
     """
 
     def __init__(
