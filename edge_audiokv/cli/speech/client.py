@@ -60,7 +60,7 @@ def client(ctx: click.Context, path: Path | None) -> None:
     Examples:
       edge-audiokv client toggle
       edge-audiokv client tail --format jsonl
-      edge-audiokv client --socket /run/user/1000/other.sock status
+      edge-audiokv client ask "What was said first?"
     """
     ctx.obj = _Place(path or default_path())
 
@@ -108,7 +108,7 @@ def stop_command(place: _Place, format_name: str) -> None:
     \b
     Examples:
       edge-audiokv client stop
-      edge-audiokv client stop >> notes.txt
+      edge-audiokv client stop > notes.txt
     """
     shown = _Shown(format_name)
     with Client(place.path) as server:
@@ -157,7 +157,7 @@ def ask_command(place: _Place, question: str, format_name: str) -> None:
 @_format
 @_place
 def status_command(place: _Place, format_name: str) -> None:
-    """Say whether the server listens, to what, and how much memory it has.
+    """Say whether the server listens, and to what.
 
     \b
     Examples:
@@ -184,7 +184,9 @@ def status_command(place: _Place, format_name: str) -> None:
 @_format
 @_place
 def tail_command(place: _Place, format_name: str) -> None:
-    """Print what the server hears, whoever started it, until it ends or Ctrl-C.
+    """Print what the server hears, whoever started it.
+
+    It ends with the server, or by Ctrl-C, and stops nothing.
 
     \b
     Examples:
@@ -201,10 +203,10 @@ def tail_command(place: _Place, format_name: str) -> None:
 @client.command("unit")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def unit_command(options: tuple[str, ...]) -> None:
-    """Print a systemd user unit that serves; OPTIONS after -- are those of `serve`.
+    """Print a systemd user unit for the server.
 
-    Save it as ~/.config/systemd/user/edge-audiokv.service; then:
-    systemctl --user enable --now edge-audiokv
+    OPTIONS, after --, are those of `serve`. Save it as
+    ~/.config/systemd/user/edge-audiokv.service; then: systemctl --user enable --now edge-audiokv
 
     \b
     Examples:
