@@ -12,7 +12,17 @@ from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Group
 from edge_audiokv.cli.ending import signals_call
 from edge_audiokv.cli.speech.unit import unit_text
-from edge_audiokv.events import Event, SessionEnded, Warned, from_json
+from edge_audiokv.cli.wording import worded
+from edge_audiokv.events import (
+    DeviceLost,
+    DeviceRestored,
+    Event,
+    Overflow,
+    SessionEnded,
+    Stalled,
+    Warned,
+    from_json,
+)
 from edge_audiokv.output.text import TextWriter
 from edge_audiokv.server.events.client import Client, Line, checked, is_answer
 from edge_audiokv.server.events.place import default_path
@@ -38,6 +48,8 @@ class _Place:
 
 
 _place = click.make_pass_decorator(_Place)
+# What a person should see beside the text, as `listen` shows it.
+_NOTED = (Warned, DeviceLost, DeviceRestored, Overflow, Stalled)
 
 
 @click.group(cls=Group)
@@ -201,11 +213,11 @@ def tail_command(place: _Place, format_name: str) -> None:
 
 
 @client.command("unit")
-@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[-- OPTION...]")
 def unit_command(options: tuple[str, ...]) -> None:
     """Print a systemd user unit for the server.
 
-    OPTIONS, after --, are those of `serve`. Save it as
+    OPTIONs, after --, are those of `serve`. Save it as
     ~/.config/systemd/user/edge-audiokv.service; then: systemctl --user enable --now edge-audiokv
 
     \b
@@ -234,8 +246,11 @@ class _Shown:
             event: Event = from_json(text)
         except ValueError:  # of a newer server
             return
-        if isinstance(event, Warned):
-            voice.warn(event.message)
+        if isinstance(event, _NOTED):
+            from edge_audiokv.output.live import notice  # not for a key's quick press
+
+            for line, _style in notice(worded(event)):
+                voice.note(line)
         self._writer.write(event)
 
     def said(self, reply: Line) -> None:

@@ -9,11 +9,19 @@ from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
-from edge_audiokv.errors import EdgeAudioKVError, InputError, MissingExtraError, ModelError
+from edge_audiokv.errors import (
+    EdgeAudioKVError,
+    InputError,
+    MemoryBudgetError,
+    MissingExtraError,
+    ModelError,
+    PolicyError,
+)
 from edge_audiokv.models.cache import cache_directory
 
 # What would fail again at once.
-_IN_VAIN = sorted({2, *(kind.exit_code for kind in (InputError, ModelError, MissingExtraError))})
+_FOR_GOOD = (InputError, ModelError, MemoryBudgetError, PolicyError, MissingExtraError)
+_IN_VAIN = [2, *(kind.exit_code for kind in _FOR_GOOD)]
 
 # Namespaces and read-only folders are left alone: without root they hide the groups that own a
 # microphone. Memory that is written and run is what ctypes and onnxruntime work with.

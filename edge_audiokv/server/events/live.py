@@ -57,7 +57,8 @@ class _Run:
     def __init__(self, source: UntilTold) -> None:
         self.source = source
         self.opened, self.over = asyncio.Event(), asyncio.Event()
-        self.stopping = self.ended = False
+        self.stopping = False
+        self.ended: SessionEnded | None = None
         self.reason = "stopped"
         self.n_segments = 0
         self.said = _Said()
@@ -224,16 +225,20 @@ class Live:
     # --- on the loop ------------------------------------------------------------------------------
 
     def _heard(self, run: _Run, event: Event) -> None:
-        if run.ended:
+        if run.ended is not None or run.over.is_set():
+            return
+        if isinstance(event, SessionEnded):
+            run.ended = event
             return
         if isinstance(event, Final):
             run.n_segments += 1
             run.said.add(event.text)
-        run.ended = isinstance(event, SessionEnded)
         self._tell(event)
 
     async def _follow(self, run: _Run, job: Job) -> None:
-        """Until the job is over, however it ends; then nothing of the session is left."""
+        """Until the job is over, however it ends; then nothing of the session is left, and who is
+        told of its end may begin the next.
+        """
         reason = "ended"
         try:
             async for _ in job.items(_never):
@@ -247,13 +252,12 @@ class Live:
             reason = "an internal error; the server's log has it"
             log.debug("where", exc_info=error)
         finally:
-            if not run.ended:
-                ended = SessionEnded(self._service.engine.heard_s, run.n_segments, reason)
-                self._heard(run, ended)
             while run.questions:
                 _settle(run.questions.popleft()[1], _unanswered())
             self._run = None
             run.over.set()
+            heard_s = self._service.engine.heard_s
+            self._tell(run.ended or SessionEnded(heard_s, run.n_segments, reason))
 
 
 def _settle(answered: asyncio.Future[Answer], result: Answer | Exception) -> None:

@@ -22,6 +22,7 @@ import pytest
 
 from edge_audiokv.cli.speech.unit import unit_text
 from edge_audiokv.errors import DeviceError
+from edge_audiokv.events import DeviceLost, Overflow, Warned
 from edge_audiokv.server.events.place import default_path
 from tests.server.house import Listening, starting
 from tests.server.scripted import ScriptedEngine
@@ -112,6 +113,20 @@ def test_no_server_is_told_with_what_to_run(call, tmp_path, monkeypatch) -> None
     assert "--socket" in call("client", "--socket", tmp_path / ("x" * 200), "status").complaint
 
 
+def test_the_client_wants_no_extra(command, running) -> None:
+    """Nor numpy, which takes a tenth of a second that a key should not wait for."""
+    hidden = ("starlette", "uvicorn", "wyoming", "h11", "sounddevice", "numpy", "rich")
+    program = f"""
+import sys
+sys.modules.update(dict.fromkeys({hidden!r}))
+sys.argv = ["edge-audiokv", "client", "--socket", {str(running.path)!r}, "status"]
+from edge_audiokv.cli.start import start
+start()
+"""
+    ran = command.python("-c", program)
+    assert ran.code == 0 and ran.out.startswith("idle"), ran
+
+
 @pytest.mark.parametrize(
     "said", [b"", b"HTTP/1.1 400 Bad\r\n\r\n", b"[]\n", b"\xff\n", b'{"type": "final"}\n' * 3]
 )
@@ -176,6 +191,17 @@ def test_listen_ends_when_somebody_else_stops_it(command, client, running, engin
     out, err = tail.communicate(timeout=20)
     assert (tail.returncode, out) == (0, "first words\nthen more\n")
     assert "ended" in err
+
+
+def test_what_happens_to_the_microphone_is_told_beside_the_text(command, client, engine, running):
+    engine.soon.extend([Warned(0.1, "it is loud."), DeviceLost(0.2, "USB"), Overflow(0.3, 16)])
+    process = command.start("client", "--socket", running.path, "listen")
+    assert engine.begun.wait(20)
+    wait_for(lambda: not engine.soon)
+    client("stop")
+    out, err = process.communicate(timeout=20)
+    assert out == "first words\nthen more\n"
+    assert "loud" in err and "microphone lost: USB" in err and "16 samples" in err
 
 
 def test_a_server_that_stops_tells_a_listener_the_rest(command, running, engine) -> None:

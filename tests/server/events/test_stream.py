@@ -78,11 +78,22 @@ def test_events_are_the_lines_that_listen_writes(caller, engine) -> None:
     engine.finals = ()
     caller.ask("listen")
     engine.soon.extend(told)
+    caller.until("warned")
+    caller.send(id=1, command="stop")
     caller.until("session-ended")
     raw = caller.seen[-len(told) :]
     lines = sink.getvalue().splitlines()
     assert [from_json(line) for line in lines] == told
     assert [json.dumps(line, ensure_ascii=False) for line in raw] == lines
+
+
+def test_who_hears_of_the_end_may_begin_anew_at_once(running, connect, engine) -> None:
+    caller, other = connect(running), connect(running)
+    for _ in range(20):
+        engine.begun.clear()
+        assert caller.ask("listen")["type"] == "reply", caller.seen[-1]
+        other.send(id=1, command="stop")
+        caller.until("session-ended")
 
 
 def test_questions_are_answered_from_what_is_being_heard(caller, engine) -> None:
