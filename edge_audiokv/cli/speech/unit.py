@@ -24,7 +24,8 @@ _FOR_GOOD = (InputError, ModelError, MemoryBudgetError, PolicyError, MissingExtr
 _IN_VAIN = [2, *(kind.exit_code for kind in _FOR_GOOD)]
 
 # Namespaces and read-only folders are left alone: without root they hide the groups that own a
-# microphone. Memory that is written and run is what ctypes and onnxruntime work with.
+# microphone. Memory that is written and run is what ctypes and onnxruntime work with. All that
+# loading a model and listening call (strace) is in @system-service.
 _UNIT = """\
 [Unit]
 Description=edge-audiokv: speech to text and answers, on this machine
