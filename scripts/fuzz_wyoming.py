@@ -106,23 +106,28 @@ def damaged(draw: random.Random) -> bytes:
 
 
 def ask(port: int, sent: bytes, draw: random.Random) -> None:
-    """One client: it sends, and reads until the other side is done with it."""
+    """One client."""
     with socket.create_connection(("127.0.0.1", port), timeout=WITHIN_S) as client:
-        try:
-            at = 0
-            while at < len(sent):
-                size = draw.choice((1, 7, 100, 4096, len(sent)))
-                client.sendall(sent[at : at + size])
-                at += size
-            if draw.random() < 0.2:
-                return  # and is gone
-            client.shutdown(socket.SHUT_WR)
-            while client.recv(65536):
-                pass
-        except TimeoutError:
-            raise
-        except OSError:
-            return  # refused while it was still sending
+        send(client, sent, draw)
+
+
+def send(client: socket.socket, sent: bytes, draw: random.Random) -> None:
+    """Send it in pieces, and read until the other side is done with it, or be gone before."""
+    try:
+        at = 0
+        while at < len(sent):
+            size = draw.choice((1, 7, 100, 4096, len(sent)))
+            client.sendall(sent[at : at + size])
+            at += size
+        if draw.random() < 0.2:
+            return
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(65536):
+            pass
+    except TimeoutError:
+        raise
+    except OSError:
+        return  # refused while it was still sending
 
 
 def is_awake(port: int) -> bool:

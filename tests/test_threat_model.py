@@ -94,6 +94,14 @@ HELD_BY = {
     "Wyoming knows no key and is spoken on loopback and Unix sockets only.": [
         "tests/server/test_wyoming.py::test_addresses_that_cannot_be_are_told",
     ],
+    "The event stream is its owner's alone, in a folder that nobody else can change; a command "
+    "there names a microphone, never a file.": [
+        "tests/server/events/test_place.py::test_without_a_path_it_lies_where_the_client_looks",
+        "tests/server/events/test_place.py::test_a_folder_that_others_can_change_is_refused",
+        "tests/server/events/test_hostile.py::"
+        "test_nothing_that_a_client_says_reads_or_writes_a_file",
+        "tests/server/events/test_source.py::test_a_name_is_looked_for_among_the_devices_of_now",
+    ],
     "What comes is bounded in bytes, time and seconds of sound, lies in nameless files until it is "
     "heard, and is forgotten with the answer; no URL is fetched, no path or name of a client is "
     "used, and logs hold no text.": [

@@ -8,7 +8,7 @@ a signal that comes in such a place waits until that is over.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -72,6 +72,19 @@ def signals_raise() -> Iterator[None]:
             signal.signal(number, handler)
     if pending:
         end()
+
+
+@contextmanager
+def signals_call(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Within, SIGINT, SIGTERM and SIGHUP call `handler` instead; main thread only."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *ending_signals())}
+    for number in before:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)
 
 
 def _swallows(frame: FrameType | None) -> bool:

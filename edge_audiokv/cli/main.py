@@ -29,6 +29,7 @@ COMMANDS = {
         "serve",
         "Serve OpenAI's HTTP interface to programs on this machine.",
     ),
+    "client": ("speech.client", "client", "Start, stop and ask a server that runs."),
     "mcp": ("speech.mcp", "command", "Let an assistant look up what was said."),
     "models": ("models.cached", "models", "List, fetch, convert, inspect and remove models."),
     "pull": ("models.cached", "pull", "Fetch a model into the cache."),

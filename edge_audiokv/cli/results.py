@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_audiokv.cli import voice
-from edge_audiokv.engine.finals.language import language_code
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.errors import InputError, OutputError
 from edge_audiokv.output import FORMATS
@@ -46,19 +45,6 @@ def format_of(output: str, wanted: str | None) -> str:
     if named is not None and named != wanted:
         voice.warn(f"{output} is written as {wanted} (--format), not as {named}.")
     return wanted
-
-
-def model_facts(runtime: Runtime) -> dict[str, str | None]:
-    """What results for machines say of the loaded model that made them."""
-    settings, local = runtime.settings, runtime.local
-    # A model of one language writes that; of many, only a person can have said which.
-    alone = local.entry.languages[0] if len(local.entry.languages) == 1 else None
-    spoken = settings.language or alone
-    return {
-        "model": settings.model,
-        "quantisation": local.quantisation,
-        "language": language_code(spoken) if spoken else None,
-    }
 
 
 def tell_loaded(runtime: Runtime) -> None:

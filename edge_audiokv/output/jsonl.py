@@ -7,12 +7,21 @@ beside it.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from edge_audiokv.events import Answer, Event, Final, MemoryReport, Partial
 from edge_audiokv.output.base import TextSink, Writer
 
 # Many a second, and of no use once the next has come.
-_PASSING = (Partial, MemoryReport)
+PASSING = (Partial, MemoryReport)
+
+
+def line_of(event: Event, about: Mapping[str, str], facts: Mapping[str, str | None]) -> str:
+    """`event` as a line without its end; `facts` belong to what the model wrote alone."""
+    told = {**event.to_dict(), **about}
+    if isinstance(event, (Final, Answer)):
+        told |= facts
+    return json.dumps(told, ensure_ascii=False)
 
 
 class JsonlWriter(Writer):
@@ -25,9 +34,6 @@ class JsonlWriter(Writer):
         self.everything = everything
 
     def _record(self, event: Event) -> str:
-        if isinstance(event, _PASSING) and not self.everything:
+        if isinstance(event, PASSING) and not self.everything:
             return ""
-        told = {**event.to_dict(), **self.about}
-        if isinstance(event, (Final, Answer)):
-            told |= self.facts
-        return json.dumps(told, ensure_ascii=False) + "\n"
+        return line_of(event, self.about, self.facts) + "\n"

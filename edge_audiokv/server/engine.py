@@ -1,6 +1,7 @@
 """What the server asks of a model, and the session that does it.
 
-A job hears its sound, may ask about it, and is forgotten: no client can ask about another's.
+A job hears its sound, may ask about it, and is forgotten: no client can ask about another's. What
+the machine's own microphone hears belongs to all who may listen.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ from typing import BinaryIO, Protocol
 
 from edge_audiokv.audio.endpoint import EndpointConfig
 from edge_audiokv.audio.files.file import FileSource
-from edge_audiokv.audio.source import SAMPLE_RATE_HZ
+from edge_audiokv.audio.live.monitor import MonitoredSource
+from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource, Samples
 from edge_audiokv.engine.decode import text_of
+from edge_audiokv.engine.facts import model_facts
 from edge_audiokv.engine.finals.language import check_language
 from edge_audiokv.engine.session import Session
 from edge_audiokv.engine.session_settings import SessionSettings
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import InputError, UnfitModelError
-from edge_audiokv.events import Event, Evicted, Final, MemoryReport, Warned
+from edge_audiokv.events import Answer, Event, Evicted, Final, MemoryReport, Warned
 from edge_audiokv.kv.holders import Holding
 from edge_audiokv.kv.memory import rss_bytes
 from edge_audiokv.models.download import Progress
@@ -39,10 +42,14 @@ class Work:
 
 
 class Engine(Protocol):
-    """One thread at a time calls; `check_language`, `report` and `work` may come from another."""
+    """One thread at a time calls; `check_language`, `report` and `work` may come from another.
+
+    `facts` are what results for machines say of the model.
+    """
 
     name: str
     languages: tuple[str, ...]
+    facts: dict[str, str | None]
 
     def check_language(self, language: str) -> None:
         """UnfitModelError for a language that the model does not know."""
@@ -56,6 +63,23 @@ class Engine(Protocol):
         """Answer from what this job has heard. `on_text` sees the answer after each token, and may
         end it by raising.
         """
+
+    def listen(
+        self,
+        source: AudioSource,
+        on_event: Callable[[Event], None],
+        between: Callable[[Samples], None],
+    ) -> None:
+        """Hear a live source until it ends. `on_event` sees all that `Session.listen` tells;
+        `between` is called with each block of sound, may call `answer`, and ends the work by
+        raising.
+        """
+
+    def answer(self, question: str) -> Answer:
+        """Answer from what `listen` has heard so far. Raises InputError."""
+
+    def end(self, reason: str) -> None:
+        """Why `listen` ends, where that is not the end of its source."""
 
     @property
     def heard_s(self) -> float:
@@ -79,10 +103,18 @@ class Engine(Protocol):
 
 
 class SessionEngine:
-    """A `Session` as an engine. `load()` raises what a session's does."""
+    """A `Session` as an engine. `load()` raises what a session's does.
+
+    `held_bytes` is what clients may make the server hold.
+    """
 
     def __init__(
-        self, settings: EngineSettings, *, max_segment_s: float, progress: Progress | None = None
+        self,
+        settings: EngineSettings,
+        *,
+        max_segment_s: float,
+        held_bytes: int = REQUESTS_BYTES,
+        progress: Progress | None = None,
     ) -> None:
         # Subtitles and words want times; whether a request does is known too late.
         self._session = Session(
@@ -95,16 +127,19 @@ class SessionEngine:
             progress=progress,
         )
         self._requests = Holding("requests", engine=False)
+        self._held_bytes = held_bytes
         self.name = settings.model
         self.languages: tuple[str, ...] = ()
+        self.facts: dict[str, str | None] = {}
         self._done = Work()
 
     def load(self) -> None:
         # What clients may make the server hold is a part of the cap like any other.
-        self._requests.settle(REQUESTS_BYTES, rss_bytes())
+        self._requests.settle(self._held_bytes, rss_bytes())
         self._session.load()
         entry = self._session.runtime.local.entry
         self.name, self.languages = entry.name, entry.languages
+        self.facts = model_facts(self._session.runtime)
 
     def close(self) -> None:
         self._session.close()
@@ -136,13 +171,39 @@ class SessionEngine:
                 yield event.moved(event.id, -start_s)
             elif isinstance(event, Warned):
                 yield event
-            elif isinstance(event, Evicted):
-                self._done = replace(
-                    self._done,
-                    evictions=self._done.evictions + 1,
-                    evicted_rows=self._done.evicted_rows + event.freed_rows,
-                    evicted_bytes=self._done.evicted_bytes + event.freed_bytes,
-                )
+            self._count(event)
+
+    def _count(self, event: Event) -> None:
+        if isinstance(event, Evicted):
+            self._done = replace(
+                self._done,
+                evictions=self._done.evictions + 1,
+                evicted_rows=self._done.evicted_rows + event.freed_rows,
+                evicted_bytes=self._done.evicted_bytes + event.freed_bytes,
+            )
+
+    def listen(
+        self,
+        source: AudioSource,
+        on_event: Callable[[Event], None],
+        between: Callable[[Samples], None],
+    ) -> None:
+        session, before = self._session, self._session.settings
+        # As the command `listen` does: with partials and memory reports.
+        session.settings = SessionSettings(endpoint=before.endpoint)
+        session.forget()
+        session.on_event = on_event
+        try:
+            for event in session.listen(MonitoredSource(source, between)):
+                self._count(event)
+        finally:
+            session.on_event, session.settings = None, before
+
+    def answer(self, question: str) -> Answer:
+        return self._session.ask(question)
+
+    def end(self, reason: str) -> None:
+        self._session.stop(reason)
 
     def ask(self, question: str, on_text: Callable[[str], None]) -> str:
         return self._session.ask(question, on_text=on_text).text

@@ -88,6 +88,16 @@ def busy(retry_after_s: int) -> ApiError:
     )
 
 
+def occupied(retry_after_s: int) -> ApiError:
+    return ApiError(
+        429,
+        "the model listens to this machine's microphone; `edge-audiokv client stop` ends that.",
+        kind="rate_limit_error",
+        code="rate_limit_exceeded",
+        retry_after_s=retry_after_s,
+    )
+
+
 def stopping() -> ApiError:
     return ApiError(
         503, "the server is stopping.", kind=SERVER, code="server_stopping", retry_after_s=5

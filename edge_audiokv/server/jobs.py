@@ -52,7 +52,8 @@ class Job:
     """`steps` runs on the model's thread; what it yields comes out of `items` on the loop.
 
     The job owns `held`: its files and its place in the queue, given back once it has ended. What
-    waits to be sent is bounded by the length of the sound.
+    waits to be sent is bounded by the length of the sound; a `lasting` job, whose sound has no end,
+    yields nothing.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Job:
         *,
         param: str,
         max_audio_s: float,
+        lasting: bool = False,
     ) -> None:
         self._steps = steps
         self._held = held
@@ -71,6 +73,7 @@ class Job:
         self._cancelled = threading.Event()
         self.param = param
         self.max_audio_s = max_audio_s
+        self.lasting = lasting
         self.progressed_s = time.monotonic()
 
     # --- on the model's thread --------------------------------------------------------------------

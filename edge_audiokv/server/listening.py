@@ -54,7 +54,9 @@ def open_tcp(host: str, port: int) -> socket.socket:
 def open_unix(path: Path) -> Iterator[socket.socket]:
     """A socket at `path` that its owner alone can reach; its file is gone in the end.
 
-    One that a server has left behind is replaced. Raises EdgeAudioKVError.
+    One that a server has left behind is replaced. Clients may connect at once and are answered when
+    somebody accepts them: what is bound and refuses would look left behind to the next server.
+    Raises EdgeAudioKVError.
     """
     _remove_stale(path)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -65,12 +67,13 @@ def open_unix(path: Path) -> Iterator[socket.socket]:
             bound.bind(str(path))
         finally:
             os.umask(mask)
+        bound.listen()
         made = path.stat()
     except OSError as error:
         bound.close()
         raise EdgeAudioKVError(
             f"{path} cannot be made: {error.strerror or error}.",
-            cure="Name a short path in a folder of yours: --uds $XDG_RUNTIME_DIR/edge-audiokv.sock",
+            cure="Name a short path in a folder of yours: --uds $XDG_RUNTIME_DIR/http.sock",
         ) from None
     try:
         yield bound
@@ -79,6 +82,15 @@ def open_unix(path: Path) -> Iterator[socket.socket]:
         with contextlib.suppress(OSError):
             if path.stat().st_ino == made.st_ino:  # not one that somebody else has put there
                 path.unlink()
+
+
+@contextlib.contextmanager
+def with_cure(cure: str) -> Iterator[None]:
+    """For what was asked for by another option than the cures above name."""
+    try:
+        yield
+    except EdgeAudioKVError as error:
+        raise type(error)(error.what, cure=cure) from None
 
 
 def _remove_stale(path: Path) -> None:

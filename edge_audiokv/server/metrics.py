@@ -62,8 +62,9 @@ def metrics(engine: Engine, worker: Worker, requests: Requests) -> str:
     counter("audio_seconds_total", "Sound that was heard.", work.audio_s)
     counter("compute_seconds_total", "Time in encoder and LLM.", work.compute_s)
     counter("text_tokens_total", "Tokens that were written.", work.text_tokens)
-    factor = worker.job_seconds_total / work.audio_s if work.audio_s else 0.0
-    gauge("realtime_factor", "Seconds of work for a second of sound, over all jobs.", factor)
+    # Not of the jobs' time: one that listens takes as long as people speak.
+    factor = work.compute_s / work.audio_s if work.audio_s else 0.0
+    gauge("realtime_factor", "Seconds of computing for a second of sound, over all jobs.", factor)
     gauge("ready", "1 if a job can be done now.", 0 if worker.fault else 1)
     answers = sorted(requests.answers.items())
     put(

@@ -1,7 +1,8 @@
 """The thread that has the model, and the desk in front of it.
 
 The desk is asked before a body is read: with one job running and `queue` waiting, the next client
-is sent away at once. A place is kept from then until the job has ended.
+is sent away at once. A place is kept from then until the job has ended. Nobody waits behind a job
+that lasts, such as a microphone that is listened to.
 """
 
 from __future__ import annotations
@@ -12,15 +13,23 @@ import threading
 import time
 from collections import deque
 
-from edge_audiokv.errors import EdgeAudioKVError, InputError, MissingExtraError, UnfitModelError
+from edge_audiokv.errors import (
+    DeviceError,
+    EdgeAudioKVError,
+    InputError,
+    MissingExtraError,
+    UnfitModelError,
+)
 from edge_audiokv.server.engine import Engine
-from edge_audiokv.server.faults import ApiError, busy, stopping
+from edge_audiokv.server.faults import ApiError, busy, occupied, stopping
 from edge_audiokv.server.jobs import Cancelled, Job
 
 log = logging.getLogger("edge_audiokv.server")
 # Before any job has shown how long one takes.
 _FIRST_JOB_S = 2.0
 _MAX_RETRY_S = 120
+# When to look again whether somebody has stopped to listen.
+_LASTING_RETRY_S = 30
 # A step (a second of sound and what is written of it) that takes longer has got stuck.
 STALLED_S = 60.0
 
@@ -38,29 +47,35 @@ class Worker:
         self._waiting: deque[Job] = deque()
         self._running: Job | None = None
         self._changed = threading.Condition()
-        self._refusing = self._ending = False
+        self._lasting = self._refusing = self._ending = False
         self._broken = False
         self._job_s = _FIRST_JOB_S
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
 
     # --- the desk: on the event loop --------------------------------------------------------------
 
-    def enter(self) -> None:
-        """Take a place. Raises ApiError 429 or 503, with the seconds to wait."""
+    def enter(self, *, lasting: bool = False) -> None:
+        """Take a place; behind a `lasting` one there is none. Raises ApiError 429 or 503, with the
+        seconds to wait.
+        """
         if self._refusing:
             raise stopping()
         with self._changed:
-            if self.taken < self.places:
+            if self.taken < self.places and not self._lasting:
                 self.taken += 1
+                self._lasting = lasting
                 return
         self.busy_total += 1
+        if self._lasting:
+            raise occupied(_LASTING_RETRY_S)
         # One place becomes free when the running job ends.
         raise busy(max(1, min(_MAX_RETRY_S, math.ceil(self._job_s))))
 
-    def leave(self) -> None:
+    def leave(self, *, lasting: bool = False) -> None:
         """Give the place back, on whatever thread the job has ended."""
         with self._changed:
             self.taken -= 1
+            self._lasting = self._lasting and not lasting
 
     def submit(self, job: Job) -> None:
         with self._changed:
@@ -132,7 +147,8 @@ class Worker:
                 self._running = None
             job.end(error)
             taken_s = time.monotonic() - started
-            self._job_s += 0.3 * (taken_s - self._job_s)
+            if not job.lasting:  # it took as long as somebody spoke
+                self._job_s += 0.3 * (taken_s - self._job_s)
             self.jobs_total += 1
             self.job_seconds_total += taken_s
 
@@ -146,7 +162,8 @@ class Worker:
     def _forget(self, error: Exception | None) -> None:
         """Nothing of a job stays. What cannot be cleared is told by /ready until it can."""
         broken = error is not None and not isinstance(
-            error, ApiError | Cancelled | InputError | UnfitModelError | MissingExtraError
+            error,
+            ApiError | Cancelled | DeviceError | InputError | UnfitModelError | MissingExtraError,
         )
         if broken and error is not None:
             # Of an error of ours the message is safe to keep; of others only the kind.

@@ -1,4 +1,4 @@
-"""A server of a scripted engine in a thread, on a port of its own, and Wyoming's door beside it."""
+"""A server of a scripted engine in a thread, on a port of its own, and other doors beside it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from edge_audiokv.audio.live.early import Early
+from edge_audiokv.audio.source import AudioSource, Samples
 from edge_audiokv.server.app import Service
+from edge_audiokv.server.engine import Engine
+from edge_audiokv.server.events.door import EventsDoor
+from edge_audiokv.server.events.place import open_socket
 from edge_audiokv.server.guard import Guard
 from edge_audiokv.server.limits import Limits
 from edge_audiokv.server.listening import open_tcp
@@ -23,7 +31,7 @@ from .scripted import ScriptedEngine
 class Running:
     """HTTP alone; `port` is where its clients connect."""
 
-    def __init__(self, engine: ScriptedEngine, folder: Path, limits: Limits) -> None:
+    def __init__(self, engine: Engine, folder: Path, limits: Limits) -> None:
         self.sockets = [open_tcp("127.0.0.1", 0)]
         self.port = self.http_port = self.sockets[0].getsockname()[1]
         self.worker = Worker(engine, queue=limits.queue)
@@ -70,6 +78,71 @@ class House(Running):
     def start(self) -> None:
         super().start()
         time.sleep(0.05)
+
+
+class Voice(AudioSource):
+    """A microphone without one: what `inner` reads, then silence at the pace of time."""
+
+    realtime = True
+    name = "a voice"
+
+    def __init__(self, inner: AudioSource | None = None) -> None:
+        super().__init__()
+        self.inner = inner
+        self.opened = self.closed = 0
+
+    def open(self) -> None:
+        self.opened += 1
+        if self.inner is not None:
+            self.inner.open()
+
+    def _read(self, max_samples: int) -> Samples | None:
+        if self.inner is not None and (samples := self.inner.read(max_samples)) is not None:
+            return samples
+        time.sleep(0.01)
+        return np.zeros(160, np.float32)
+
+    def close(self) -> None:
+        self.closed += 1
+        if self.inner is not None:
+            self.inner.close()
+
+
+class Listening(Running):
+    """The same with the door of the event stream, at `path`; `source` is what it listens to, or an
+    error that opening it raises. `devices` are those that were asked for.
+    """
+
+    def __init__(self, engine: Engine, folder: Path, limits: Limits) -> None:
+        self.path = folder / "events.sock"
+        self.devices: list[str | int | None] = []
+        self.source: AudioSource | Exception = Voice()
+        self.opened = ExitStack()
+        super().__init__(engine, folder, limits)
+
+    def doors(self, service: Service) -> list[Door]:
+        bound = self.opened.enter_context(open_socket(self.path))
+        self.door = EventsDoor(service, [bound], self.open_source)
+        return [self.door]
+
+    def open_source(self, device: str | int | None) -> AudioSource:
+        self.devices.append(device)
+        if isinstance(self.source, Exception):
+            raise self.source
+        return Early(self.source)
+
+    def end(self) -> None:
+        super().end()
+        self.opened.close()
+        assert not self.path.exists()
+
+    def connect(self, data: bytes = b"") -> socket.socket:
+        opened = socket.socket(socket.AF_UNIX)
+        opened.settimeout(10)
+        opened.connect(str(self.path))
+        if data:
+            opened.sendall(data)
+        return opened
 
 
 def starting(

@@ -5,14 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import httpx
 
+from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource, Samples
 from edge_audiokv.errors import InputError, NativeError, UnfitModelError
-from edge_audiokv.events import Final, MemoryReport, Warned, Word
+from edge_audiokv.events import (
+    Answer,
+    Event,
+    Final,
+    MemoryReport,
+    Partial,
+    SessionEnded,
+    SpeechStarted,
+    Warned,
+    Word,
+)
 from edge_audiokv.server.app import Service, make_app
 from edge_audiokv.server.engine import Work
 from edge_audiokv.server.guard import Guard
@@ -31,21 +43,26 @@ FINALS = (
 class ScriptedEngine:
     """Hears the same in every file, unless the file's bytes ask for a failure.
 
-    While `go` is cleared it stands still after its first step; `begun` is set by then.
+    While `go` is cleared it stands still after its first step; `begun` is set by then. Of a live
+    source it tells a partial and what `soon` holds at once, `finals` at its end; `crash` ends that.
     """
 
     name = "scripted"
     languages: tuple[str, ...] = ("en",)
+    facts: ClassVar[dict[str, str | None]] = {"model": "scripted", "language": "en"}
 
     def __init__(self) -> None:
         self.finals: tuple[Final, ...] = FINALS
         self.warnings: tuple[str, ...] = ()
-        self.answer = "a boat on the water"
+        self.answered = "a boat on the water"
         self.go, self.begun = threading.Event(), threading.Event()
         self.go.set()
         self.heard: list[bytes] = []
         self.asked: list[str] = []
         self.files: list[BinaryIO] = []
+        self.soon: deque[Event] = deque()
+        self.crash = False
+        self.reason = ""
         self.forgotten = 0
         self.heard_s = 0.0
         self.work = Work(audio_s=2.0, compute_s=1.0)
@@ -76,10 +93,45 @@ class ScriptedEngine:
 
     def ask(self, question: str, on_text: Callable[[str], None]) -> str:
         self.asked.append(question)
-        words = self.answer.split(" ")
+        words = self.answered.split(" ")
         for count in range(1, len(words) + 1):
             on_text(" ".join(words[:count]))
-        return self.answer
+        return self.answered
+
+    def listen(
+        self,
+        source: AudioSource,
+        on_event: Callable[[Event], None],
+        between: Callable[[Samples], None],
+    ) -> None:
+        self.reason, self.on_event = "end of the source", on_event
+        self.heard.append(b"")
+        with source:
+            on_event(SpeechStarted(0, 0.5))
+            on_event(Partial(0, 0.5, 1.0, "first"))
+            while (samples := source.read(SAMPLE_RATE_HZ // 10)) is not None:
+                self.begun.set()
+                self.heard_s += len(samples) / SAMPLE_RATE_HZ
+                self.heard[-1] += samples.tobytes()
+                between(samples)
+                while self.soon:
+                    on_event(self.soon.popleft())
+                if self.crash:
+                    raise RuntimeError("what was said is secret")
+        for final in self.finals:
+            on_event(final)
+        on_event(SessionEnded(self.heard_s, len(self.finals), self.reason))
+
+    def answer(self, question: str) -> Answer:
+        if not question.strip():
+            raise InputError("the question is empty.", cure="Ask something.")
+        self.asked.append(question)
+        answer = Answer(question, self.answered, self.heard_s)
+        self.on_event(answer)
+        return answer
+
+    def end(self, reason: str) -> None:
+        self.reason = reason
 
     def n_prompt_tokens(self, question: str) -> int:
         return 10 + len(question.split())

@@ -100,7 +100,7 @@ def test_a_stream_without_usage_has_none(server) -> None:
 
 def test_a_stream_takes_nothing_back(server, engine) -> None:
     """The guard cuts a loop when it is sure of one; until then the rounds are not told."""
-    engine.answer = "on and on and on and on and on"
+    engine.answered = "on and on and on and on and on"
     real = engine.ask
 
     def ask(question, on_text):

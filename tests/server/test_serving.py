@@ -45,10 +45,12 @@ class Served:
     """The process, and clients of it."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
-        self.uds, self.wyoming = folder / "s", folder / "w"
+        folder.chmod(0o700)
+        self.uds, self.wyoming, self.events = folder / "s", folder / "w", folder / "e"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "edge_audiokv", "serve", "--port", "0", "--uds", str(self.uds),
-             "--wyoming", f"unix://{self.wyoming}", "--mem", MEM, "-t", "1",
+             "--wyoming", f"unix://{self.wyoming}", "--events", str(self.events),
+             "--mem", MEM, "-t", "1",
              "--queue", str(QUEUE), *arguments],
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -64,6 +66,7 @@ class Served:
         found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
         assert found is not None, line + self.process.stderr.read()
         assert str(self.uds) in line and f"unix://{self.wyoming}" in line
+        assert str(self.events) in line
         self.port = int(found[1])
 
     def end(self, number: int) -> tuple[int, str, str]:
@@ -341,6 +344,15 @@ def test_wyoming_writes_down_the_same(served, client, spoken, tmp_path) -> None:
     assert asyncio.run(satellite()) == text
 
 
+def test_the_event_stream_is_there_and_no_microphone_is(served, call) -> None:
+    ran = call("client", "--socket", served.events, "status")
+    assert ran.code == 0 and ran.out.startswith("idle\nsmollm2-audio, ")
+    # With an extra that is missing or without such a device: each has its own code.
+    ran = call("client", "--socket", served.events, "listen", "-d", "no such device")
+    assert ran.code in (7, 11) and ran.complaint
+    assert served.metric("queue_places_taken") == 0
+
+
 def test_memory_stays_under_the_cap_and_the_numbers_are_the_kernels(served) -> None:
     assert served.metric("memory_cap_bytes") == parse_bytes(MEM)
     assert served.metric("kv_bytes") > 10 << 20
@@ -368,7 +380,7 @@ def test_the_end_waits_for_who_is_being_answered(served, spoken) -> None:
     assert close_to(found[0], spoken["letter"].text)
     assert (code, out) == (143, "")
     assert "Traceback" not in err and spoken["letter"].text not in err
-    assert not served.uds.exists()
+    assert not served.uds.exists() and not served.events.exists()
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])

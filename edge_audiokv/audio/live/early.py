@@ -32,6 +32,9 @@ class Early(AudioSource):
         self._wanted = threading.Event()
         self._thread: threading.Thread | None = None
 
+    def describe(self) -> str:
+        return self.inner.describe()
+
     def open(self) -> None:
         if self._thread is not None:
             return

@@ -20,6 +20,9 @@ class Paced(AudioSource):
         self._clock = clock or SystemClock()
         self._start_s: float | None = None
 
+    def describe(self) -> str:
+        return self._source.describe()
+
     def open(self) -> None:
         self._source.open()
         if self._start_s is None:

@@ -11,7 +11,7 @@ from edge_audiokv.audio.level import measure
 from edge_audiokv.audio.live.monitor import MonitoredSource, Recorder
 from edge_audiokv.audio.source import AudioSource, Samples
 from edge_audiokv.cli import voice
-from edge_audiokv.cli.ending import ending_signals
+from edge_audiokv.cli.ending import signals_call
 from edge_audiokv.cli.live.keys import Key
 from edge_audiokv.cli.live.line import MAX_CHARS, InputLine
 from edge_audiokv.cli.wording import worded
@@ -123,16 +123,9 @@ class Desk:
 
     def run(self, source: AudioSource) -> int:
         """Listen until the source ends or a signal comes; the exit code."""
-        numbers = [signal.SIGINT, *ending_signals()]
-        before = {number: signal.getsignal(number) for number in numbers}
-        for number in before:
-            signal.signal(number, self._on_signal)
-        try:
+        with signals_call(self._on_signal):
             for _event in self.session.listen(MonitoredSource(source, self.answer)):
                 pass  # handle() has seen it
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
         return 128 + self._signal if self._signal else 0
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:

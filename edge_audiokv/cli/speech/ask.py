@@ -25,8 +25,9 @@ from edge_audiokv.cli.options import (
     segment_option,
     settings_from,
 )
-from edge_audiokv.cli.results import model_facts, tell_loaded
+from edge_audiokv.cli.results import tell_loaded
 from edge_audiokv.cli.waiting import waiting
+from edge_audiokv.engine.facts import model_facts
 from edge_audiokv.engine.prompt import check_asks
 from edge_audiokv.engine.session import Session
 from edge_audiokv.engine.session_settings import SessionSettings

@@ -17,6 +17,7 @@ from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Command
+from edge_audiokv.cli.ending import Terminated
 from edge_audiokv.cli.live.desk import Desk
 from edge_audiokv.cli.live.keyboard import Keyboard, find_terminal
 from edge_audiokv.cli.options import (
@@ -27,7 +28,8 @@ from edge_audiokv.cli.options import (
     segment_option,
     settings_from,
 )
-from edge_audiokv.cli.results import format_of, model_facts, tell_loaded
+from edge_audiokv.cli.results import format_of, tell_loaded
+from edge_audiokv.engine.facts import model_facts
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.events import SessionEnded
 from edge_audiokv.kv.memory import peak_rss_bytes
@@ -177,7 +179,9 @@ class _Start:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if not self.is_over and kind is not None and issubclass(kind, KeyboardInterrupt):
+        if self.is_over or kind is None:
+            return
+        if issubclass(kind, KeyboardInterrupt | Terminated):
             voice.note("broken off while the model was loading: nothing was written.")
 
 

@@ -73,6 +73,14 @@ _LEAST_KEY_CHARS = 16
     metavar="URI",
     help="Also speak Wyoming, as Home Assistant does: tcp://127.0.0.1:10300 or unix://PATH.",
 )
+@click.option(
+    "--events",
+    metavar="[PATH]",
+    is_flag=False,
+    flag_value="",
+    help="Also listen for `client` on a Unix socket, by default "
+    "$XDG_RUNTIME_DIR/edge-audiokv.sock.",
+)
 @engine_options
 @click.option(
     "--queue",
@@ -106,6 +114,7 @@ def serve(
     api_key: str | None,
     api_key_file: Path | None,
     wyoming: str | None,
+    events: str | None,
     queue: int,
     max_upload: str,
     max_audio_s: float,
@@ -116,8 +125,9 @@ def serve(
 
     The model is loaded once, within --mem, and does one request after another: transcriptions
     (json, text, srt, vtt, verbose_json, streams) and chats about a clip. With --wyoming it also
-    writes down what Home Assistant's satellites send. Nothing of a request is kept. It ends at
-    SIGINT or SIGTERM, once who is being answered has been.
+    writes down what Home Assistant's satellites send; with --events `edge-audiokv client` has it
+    listen to this machine's microphone. Nothing of a request is kept. It ends at SIGINT or
+    SIGTERM, once who is being answered has been.
 
     \b
     POST /v1/audio/transcriptions, POST /v1/chat/completions,
@@ -126,7 +136,7 @@ def serve(
     \b
     Examples:
       edge-audiokv serve --mem 1GB --wyoming tcp://127.0.0.1:10300
-      edge-audiokv serve --uds $XDG_RUNTIME_DIR/edge-audiokv.sock
+      edge-audiokv serve --uds $XDG_RUNTIME_DIR/http.sock --events
       edge-audiokv serve --host 0.0.0.0 --api-key-file key.txt
     """
     for name in (*_EXTRA, "wyoming") if wyoming is not None else _EXTRA:
@@ -135,7 +145,7 @@ def serve(
     from edge_audiokv.server.app import Service
     from edge_audiokv.server.engine import SessionEngine
     from edge_audiokv.server.guard import Guard
-    from edge_audiokv.server.limits import Limits
+    from edge_audiokv.server.limits import MICROPHONE_BYTES, REQUESTS_BYTES, Limits
     from edge_audiokv.server.listening import is_loopback, open_tcp, open_unix
     from edge_audiokv.server.run import serve as run
     from edge_audiokv.server.spool import spool_folder
@@ -173,8 +183,19 @@ def serve(
             except InputError as error:
                 raise click.BadParameter(str(error), param_hint="--wyoming") from None
             places.append(_place_of(wyoming_sockets[0]))
+        events_sockets, held_bytes = [], REQUESTS_BYTES
+        if events is not None:
+            from edge_audiokv.server.events.place import open_socket
+
+            events_sockets.append(
+                stack.enter_context(open_socket(Path(events) if events else None))
+            )
+            places.append(str(events_sockets[0].getsockname()))
+            held_bytes += MICROPHONE_BYTES
         with loading(voice.console(), settings.model, missed="served") as report:
-            engine = SessionEngine(settings, max_segment_s=max_segment_s, progress=report)
+            engine = SessionEngine(
+                settings, max_segment_s=max_segment_s, held_bytes=held_bytes, progress=report
+            )
             stack.callback(engine.close)
             engine.load()
         _log_errors()
@@ -185,7 +206,7 @@ def serve(
         run(
             service,
             sockets,
-            doors=_doors(service, wyoming_sockets),
+            doors=_doors(service, wyoming_sockets, events_sockets),
             on_interrupt=lambda: voice.note(
                 "stopping once who is being answered has been; Ctrl-C again ends at once"
             ),
@@ -200,12 +221,19 @@ def _place_of(bound: socket.socket) -> str:
     return f"tcp://[{name[0]}]:{name[1]}" if ":" in name[0] else f"tcp://{name[0]}:{name[1]}"
 
 
-def _doors(service: Service, wyoming_sockets: list[socket.socket]) -> list[Door]:
-    if not wyoming_sockets:
-        return []
-    from edge_audiokv.server.wyoming.door import WyomingDoor
+def _doors(
+    service: Service, wyoming_sockets: list[socket.socket], events_sockets: list[socket.socket]
+) -> list[Door]:
+    doors: list[Door] = []
+    if wyoming_sockets:
+        from edge_audiokv.server.wyoming.door import WyomingDoor
 
-    return [WyomingDoor(service, wyoming_sockets)]
+        doors.append(WyomingDoor(service, wyoming_sockets))
+    if events_sockets:
+        from edge_audiokv.server.events.door import EventsDoor
+
+        doors.append(EventsDoor(service, events_sockets))
+    return doors
 
 
 def _log_errors() -> None:

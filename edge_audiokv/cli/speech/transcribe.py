@@ -34,10 +34,10 @@ from edge_audiokv.cli.results import (
     find_inputs,
     format_of,
     make_folders,
-    model_facts,
     plan_targets,
     tell_loaded,
 )
+from edge_audiokv.engine.facts import model_facts
 from edge_audiokv.engine.transcriber import Transcriber
 from edge_audiokv.errors import InputError
 from edge_audiokv.events import Final, Warned

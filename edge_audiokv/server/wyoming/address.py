@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from edge_audiokv.errors import EdgeAudioKVError, InputError
-from edge_audiokv.server.listening import is_loopback, open_tcp, open_unix
+from edge_audiokv.errors import InputError
+from edge_audiokv.server.listening import is_loopback, open_tcp, open_unix, with_cure
 
 PORT = 10300
 _FORMS = f"Use tcp://127.0.0.1:{PORT}, or unix:///run/user/1000/edge-audiokv-wyoming.sock"
@@ -34,17 +34,8 @@ def open_address(uri: str) -> Iterator[socket.socket]:
             f"ssh -L {PORT}:127.0.0.1:{PORT} HOST",
         )
     with contextlib.ExitStack() as stack:
-        with _renamed():
+        with with_cure(f"Name another place. {_FORMS}"):
             at = PORT if port is None else port
             opened = open_unix(Path(path)) if on_unix else open_tcp(host or "", at)
             bound = stack.enter_context(opened)
         yield bound
-
-
-@contextlib.contextmanager
-def _renamed() -> Iterator[None]:
-    """The sockets' cures name the options of HTTP."""
-    try:
-        yield
-    except EdgeAudioKVError as error:
-        raise type(error)(error.what, cure=f"Name another place. {_FORMS}") from None

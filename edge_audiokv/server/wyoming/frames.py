@@ -8,12 +8,12 @@ length and waits for ever; its event classes are what is used of it.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 from edge_audiokv.server.faults import ApiError
+from edge_audiokv.server.objects import object_of
 
 MAX_LINE_BYTES = 64 << 10
 MAX_DATA_BYTES = 64 << 10
@@ -116,16 +116,9 @@ class FrameReader:
 
 def _object(text: bytes, what: str) -> dict[str, Any]:
     try:
-        document = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise _bad(f"{what} is not JSON") from None
-    if not isinstance(document, dict):
-        raise _bad(f"{what} is no object")
-    return document
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+        return object_of(text)
+    except ValueError as error:
+        raise _bad(f"{what} {error}") from None
 
 
 def _length(head: dict[str, Any], name: str, most_bytes: int) -> int:

@@ -96,3 +96,10 @@ def test_what_was_never_asked_for_is_let_go() -> None:
     assert inner.empty.wait(10)
     early.close()
     assert early.nbytes == 0 and inner.closed == 1
+
+
+def test_it_is_called_what_its_source_is() -> None:
+    """An archive names what was heard by it."""
+    speaker = Speaker([])
+    speaker.name = "USB microphone"
+    assert Early(speaker).describe() == "USB microphone"

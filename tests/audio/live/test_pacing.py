@@ -11,7 +11,7 @@ from edge_audiokv.audio.live.pacing import Paced
 def test_a_file_takes_as_long_as_it_lasts(clips, clock):
     begin_s = clock.now()
     with Paced(FileSource(clips["harbour"]), clock) as source:
-        assert source.realtime
+        assert source.realtime and source.describe() == str(clips["harbour"])
         while source.read(1600) is not None:
             assert clock.now() - begin_s == pytest.approx(source.clock_s)
     assert clock.now() - begin_s == pytest.approx(source.clock_s)
