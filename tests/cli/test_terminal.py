@@ -33,9 +33,9 @@ def test_results_stand_alone_on_the_screen(
         assert terminal.modes == terminal.modes_before
     text = " ".join("".join(f"{line:<{columns}}" for line in terminal.lines).split())
     heard = text.split()
-    assert heard[:2] == ["he", "wrote"] and "opened" in heard
+    assert heard[:2] == ["He", "wrote"] and "opened" in heard
     # No bar, no name of a file, no time left: nothing but words.
-    assert all(word.isalpha() for word in heard), terminal.lines
+    assert all(word.rstrip(".").isalpha() for word in heard), terminal.lines
     if variables.get("TERM") == "dumb":
         assert b"\x1b" not in terminal.raw
     assert bool(COLOURS.search(terminal.raw)) == (not variables and not options)
@@ -54,8 +54,8 @@ def test_nothing_moves_where_others_write(spoken, run: str) -> None:
     with Terminal(argv=argv) as terminal:
         assert terminal.finish() == 0
         heard = " ".join("".join(f"{row:<80}" for row in terminal.lines).split()).split()
-    assert heard[:2] == ["he", "wrote"] and "opened" in heard
-    assert all(word.isalpha() for word in heard), terminal.lines
+    assert heard[:2] == ["He", "wrote"] and "opened" in heard
+    assert all(word.rstrip(".").isalpha() for word in heard), terminal.lines
     assert b"\x1b" not in terminal.raw
 
 
