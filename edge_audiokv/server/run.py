@@ -16,10 +16,11 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from edge_audiokv.server.app import Service, make_app
+from edge_audiokv.server.app import make_app
 from edge_audiokv.server.faults import ApiError
 from edge_audiokv.server.guard import ON_UNIX
 from edge_audiokv.server.limits import MAX_HEADER_BYTES, Limits
+from edge_audiokv.server.service import Service
 
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 _KEEP_ALIVE_S = 15

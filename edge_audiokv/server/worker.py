@@ -1,7 +1,8 @@
 """The thread that has the model, and the desk in front of it.
 
 The desk is asked before a body is read: with one job running and `queue` waiting, the next client
-is sent away at once. A place is kept from then until the job has ended.
+is sent away at once. A place is kept from then until the job has ended. A live session takes all
+places: nobody knows how long whoever waited behind it would wait.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from edge_audiokv.server.faults import ApiError, busy, stopping
 from edge_audiokv.server.jobs import Cancelled, Job
 
 log = logging.getLogger("edge_audiokv.server")
+# When to ask again while a live session has the model.
+_LIVE_RETRY_S = 30
 # Before any job has shown how long one takes.
 _FIRST_JOB_S = 2.0
 _MAX_RETRY_S = 120
@@ -39,28 +42,35 @@ class Worker:
         self._running: Job | None = None
         self._changed = threading.Condition()
         self._refusing = self._ending = False
-        self._broken = False
+        self._broken = self._live = False
         self._job_s = _FIRST_JOB_S
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
 
     # --- the desk: on the event loop --------------------------------------------------------------
 
-    def enter(self) -> None:
-        """Take a place. Raises ApiError 429 or 503, with the seconds to wait."""
+    def enter(self, *, alone: bool = False) -> int:
+        """Take a place, or all of them; how many. Raises ApiError 429 or 503, with the seconds to
+        wait.
+        """
         if self._refusing:
             raise stopping()
+        wanted = self.places if alone else 1
         with self._changed:
-            if self.taken < self.places:
-                self.taken += 1
-                return
+            if self.taken + wanted <= self.places:
+                self.taken += wanted
+                self._live = alone
+                return wanted
+            live = self._live
         self.busy_total += 1
         # One place becomes free when the running job ends.
-        raise busy(max(1, min(_MAX_RETRY_S, math.ceil(self._job_s))))
+        job_s = max(1, min(_MAX_RETRY_S, math.ceil(self._job_s)))
+        raise busy(_LIVE_RETRY_S if live else job_s)
 
-    def leave(self) -> None:
-        """Give the place back, on whatever thread the job has ended."""
+    def leave(self, places: int = 1) -> None:
+        """Give places back, on whatever thread the job has ended."""
         with self._changed:
-            self.taken -= 1
+            self.taken -= places
+            self._live = False
 
     def submit(self, job: Job) -> None:
         with self._changed:
@@ -130,9 +140,11 @@ class Worker:
             self._forget(error)
             with self._changed:
                 self._running = None
+                live = self._live
             job.end(error)
-            taken_s = time.monotonic() - started
-            self._job_s += 0.3 * (taken_s - self._job_s)
+            taken_s = time.monotonic() - started - job.idle_s
+            if not live:  # how long one of those takes tells nothing about others
+                self._job_s += 0.3 * (taken_s - self._job_s)
             self.jobs_total += 1
             self.job_seconds_total += taken_s
 

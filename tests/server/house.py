@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from edge_audiokv.server.app import Service
 from edge_audiokv.server.guard import Guard
 from edge_audiokv.server.limits import Limits
 from edge_audiokv.server.listening import open_tcp
 from edge_audiokv.server.run import Door, make_server
+from edge_audiokv.server.service import Service
 from edge_audiokv.server.worker import Worker
 from edge_audiokv.server.wyoming.door import WyomingDoor
 

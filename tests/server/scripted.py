@@ -13,10 +13,11 @@ import httpx
 
 from edge_audiokv.errors import InputError, NativeError
 from edge_audiokv.events import Final, MemoryReport, Warned, Word
-from edge_audiokv.server.app import Service, make_app
+from edge_audiokv.server.app import make_app
 from edge_audiokv.server.engine import Work
 from edge_audiokv.server.guard import Guard
 from edge_audiokv.server.limits import Limits
+from edge_audiokv.server.service import Service
 from edge_audiokv.server.worker import Worker
 
 BASE = "http://localhost"

@@ -27,8 +27,8 @@ from edge_audiokv.models.progress import progress_bar
 from edge_audiokv.units import parse_bytes, printable
 
 if TYPE_CHECKING:
-    from edge_audiokv.server.app import Service
     from edge_audiokv.server.run import Door
+    from edge_audiokv.server.service import Service
 
 _EXTRA = ("h11", "python_multipart", "starlette", "uvicorn")
 # Guessed keys are tried by the thousand; a random one of this length is not found.
@@ -132,12 +132,12 @@ def serve(
     for name in (*_EXTRA, "wyoming") if wyoming is not None else _EXTRA:
         _require(name)
     # They need the extra.
-    from edge_audiokv.server.app import Service
     from edge_audiokv.server.engine import SessionEngine
     from edge_audiokv.server.guard import Guard
     from edge_audiokv.server.limits import Limits
     from edge_audiokv.server.listening import is_loopback, open_tcp, open_unix
     from edge_audiokv.server.run import serve as run
+    from edge_audiokv.server.service import Service
     from edge_audiokv.server.spool import spool_folder
     from edge_audiokv.server.worker import Worker
 

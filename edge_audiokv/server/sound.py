@@ -5,37 +5,38 @@ from __future__ import annotations
 import struct
 import time
 from pathlib import Path
-from typing import Any, BinaryIO, TypeGuard
+from typing import BinaryIO, NamedTuple
 
-from edge_audiokv.server.faults import ApiError, refused
+from edge_audiokv.server.faults import ApiError
 from edge_audiokv.server.limits import Limits
 from edge_audiokv.server.spool import Spool
 
 _HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
-_WIDTHS = (2, 3, 4)
-# A microphone sends at the pace of time; half of it is no microphone that is worth a place.
-_LEAST_PACE = 0.5
+
+
+class Form(NamedTuple):
+    rate_hz: int
+    width_bytes: int
+    channels: int
 
 
 class Sound:
-    """One utterance in the form that its audio-start says. Raises ApiError."""
+    """One utterance. `least_pace` bounds how slowly it may come, in seconds a second. Raises
+    ApiError.
+    """
 
-    def __init__(self, data: dict[str, Any], folder: Path, limits: Limits) -> None:
-        self._form = _form_of(data)
+    def __init__(self, form: Form, folder: Path, limits: Limits, *, least_pace: float = 0.0):
+        self.form = form
         self._limits = limits
+        self._least_pace = least_pace
         self._started_s = time.monotonic()
         self._spool = Spool(folder, limits.upload_bytes + _HEADER.size, what="the sound")
         self._spool.write(bytes(_HEADER.size))
 
     @property
     def duration_s(self) -> float:
-        rate, width, channels = self._form
+        rate, width, channels = self.form
         return (self._spool.n_bytes - _HEADER.size) / (rate * width * channels)
-
-    def check(self, data: dict[str, Any]) -> None:
-        """A chunk says its form again, which must be that of the start."""
-        if _form_of(data) != self._form:
-            raise refused("audio-chunk", "its form is not that of audio-start.")
 
     def write(self, piece: bytes) -> None:
         self._spool.write(piece)
@@ -46,12 +47,12 @@ class Sound:
                 code="audio_too_long",
             )
         late_s = time.monotonic() - self._started_s - self._limits.body_grace_s
-        if self.duration_s < late_s * _LEAST_PACE:
+        if self.duration_s < late_s * self._least_pace:
             raise ApiError(408, "the sound came too slowly.", code="timeout")
 
     def finish(self) -> BinaryIO:
         """The whole of it as a file, at its beginning."""
-        rate, width, channels = self._form
+        rate, width, channels = self.form
         frame_bytes = width * channels
         n_bytes = (self._spool.n_bytes - _HEADER.size) // frame_bytes * frame_bytes
         file = self._spool.file
@@ -67,19 +68,3 @@ class Sound:
 
     def close(self) -> None:
         self._spool.close()
-
-
-def _form_of(data: dict[str, Any]) -> tuple[int, int, int]:
-    """Rate in Hz, bytes of a sample, channels."""
-    rate, width, channels = (data.get(name) for name in ("rate", "width", "channels"))
-    if not _is_number(rate) or not 8000 <= rate <= 192_000:
-        raise refused("rate", "8000 to 192000 Hz.")
-    if not _is_number(width) or width not in _WIDTHS:
-        raise refused("width", "2, 3 or 4 bytes.")
-    if not _is_number(channels) or not 1 <= channels <= 8:
-        raise refused("channels", "1 to 8.")
-    return rate, width, channels
-
-
-def _is_number(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
