@@ -106,8 +106,11 @@ class Hearing:
             self.endpointer.adjust(settings.endpoint)
         except ValueError as error:
             raise InputError(f"{error}.", cure="Give the session a longer one.") from None
-        changed = {"endpoint": settings.endpoint, "partial_interval_s": settings.partial_interval_s}
-        self.settings = replace(self.settings, **changed)
+        self.settings = replace(
+            self.settings,
+            endpoint=settings.endpoint,
+            partial_interval_s=settings.partial_interval_s,
+        )
         self._drafter.interval_s = settings.partial_interval_s or float("inf")
 
     def ask(self, question: str, *, on_text: Callable[[str], None] | None = None) -> Answer:

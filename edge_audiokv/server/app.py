@@ -21,6 +21,7 @@ from edge_audiokv.server.jobs import Item
 from edge_audiokv.server.json_body import read_json
 from edge_audiokv.server.metrics import metrics
 from edge_audiokv.server.names import no_model
+from edge_audiokv.server.realtime import connection
 from edge_audiokv.server.service import Service
 from edge_audiokv.server.stream import EventStream
 
@@ -36,6 +37,7 @@ def make_app(service: Service) -> ASGIApp:
     table: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
         ("POST", _TRANSCRIPTIONS, routes.transcriptions),
         ("POST", _CHAT, routes.chat),
+        ("GET", connection.PATH, routes.realtime),
         ("GET", "/v1/models", routes.models),
         ("GET", "/v1/models/{id:path}", routes.model),
         ("GET", "/health", routes.health),
@@ -62,6 +64,9 @@ class _Door:
         self._app, self._service, self._paths = app, service, paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._upgrade(scope, receive, send)
+            return
         if scope["type"] != "http":
             return
         path, status, unread = scope["path"], 0, True
@@ -103,6 +108,25 @@ class _Door:
             route = path if path in self._paths else "other"
             self._service.requests.count(route, status or 499)
             log.info("%s %s %s", scope["method"], route, status or "left")
+
+    async def _upgrade(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket, or a refusal of the same form before there is one."""
+        path, status = scope["path"], 101
+        await receive()  # that it is asked for
+        try:
+            self._service.guard.check(scope)
+            if path != connection.PATH:
+                raise ApiError(404, "there is nothing at this path.")
+            await connection.answer(self._service, scope, receive, send)
+        except ApiError as error:
+            status = error.status
+            await error.response()(scope, receive, send)
+        except OSError:
+            log.info("a client left before it was let in")
+        finally:
+            route = path if path in self._paths else "other"
+            self._service.requests.count(route, status)
+            log.info("%s %s %s", "WebSocket", route, status)
 
     async def _refuse_unread(
         self, error: ApiError, scope: Scope, receive: Receive, send: Send
@@ -168,6 +192,14 @@ class _Routes:
                     yield document
 
         return EventStream(all_of_them(), send_s=self._service.limits.send_s)
+
+    async def realtime(self, request: Request) -> Response:
+        raise ApiError(
+            426,
+            "this path speaks WebSocket.",
+            code="upgrade_required",
+            headers={"upgrade": "websocket", "connection": "upgrade"},
+        )
 
     async def models(self, request: Request) -> Response:
         return json_response({"object": "list", "data": [self._model()]})

@@ -43,7 +43,14 @@ class Heard:
 
 @dataclass(frozen=True)
 class Failed:
-    """A part of the work could not be done; the job goes on."""
+    """Sound could not be heard; the job goes on."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A question could not be answered; the job goes on."""
 
     message: str
 
@@ -58,7 +65,7 @@ class NothingOpen:
     """A live session was told to end a turn, and there is none."""
 
 
-Live = SpeechStarted | Partial | Cleared | NothingOpen | Failed
+Live = SpeechStarted | Partial | Cleared | NothingOpen | Failed | Unanswered
 Item = Final | Warned | Growth | Answered | Heard | Live
 
 

@@ -27,6 +27,7 @@ class Sound:
 
     def __init__(self, form: Form, folder: Path, limits: Limits, *, least_pace: float = 0.0):
         self.form = form
+        self._bytes_per_s = form.rate_hz * form.width_bytes * form.channels
         self._limits = limits
         self._least_pace = least_pace
         self._started_s = time.monotonic()
@@ -35,17 +36,16 @@ class Sound:
 
     @property
     def duration_s(self) -> float:
-        rate, width, channels = self.form
-        return (self._spool.n_bytes - _HEADER.size) / (rate * width * channels)
+        return (self._spool.n_bytes - _HEADER.size) / self._bytes_per_s
 
     def write(self, piece: bytes) -> None:
-        self._spool.write(piece)
-        if self.duration_s > self._limits.audio_s:
+        if self.duration_s + len(piece) / self._bytes_per_s > self._limits.audio_s:
             raise ApiError(
                 413,
                 f"the audio is longer than {self._limits.audio_s:.0f} s; send it in parts.",
                 code="audio_too_long",
             )
+        self._spool.write(piece)
         late_s = time.monotonic() - self._started_s - self._limits.body_grace_s
         if self.duration_s < late_s * self._least_pace:
             raise ApiError(408, "the sound came too slowly.", code="timeout")

@@ -11,8 +11,9 @@ from typing import Any, BinaryIO
 
 import httpx
 
+from edge_audiokv.audio.endpoint import EndpointConfig
 from edge_audiokv.errors import InputError, NativeError
-from edge_audiokv.events import Final, MemoryReport, Warned, Word
+from edge_audiokv.events import Final, MemoryReport, Partial, SpeechStarted, Warned, Word
 from edge_audiokv.server.app import make_app
 from edge_audiokv.server.engine import Work
 from edge_audiokv.server.guard import Guard
@@ -37,6 +38,7 @@ class ScriptedEngine:
 
     name = "scripted"
     languages: tuple[str, ...] = ("en",)
+    endpoint = EndpointConfig(max_segment_s=15.0)
 
     def __init__(self) -> None:
         self.finals: tuple[Final, ...] = FINALS
@@ -50,6 +52,13 @@ class ScriptedEngine:
         self.forgotten = 0
         self.heard_s = 0.0
         self.work = Work(audio_s=2.0, compute_s=1.0)
+        # Live sound: how it was to be cut, what came, and the turn that is open.
+        self.followed: list[EndpointConfig] = []
+        self.fed: list[tuple[int, int]] = []
+        self.abandoned = 0
+        self.live_text = "first words then more"
+        self._open: SpeechStarted | None = None
+        self._turns = self._pieces = 0
 
     def check_language(self, language: str) -> None:
         if language.split("-")[0] != "en":
@@ -75,10 +84,50 @@ class ScriptedEngine:
         for message in self.warnings:
             yield Warned(self.heard_s, message)
 
+    def follow(self, endpoint: EndpointConfig) -> list[Any]:
+        self.followed.append(endpoint)
+        return self.pause()
+
+    def feed(self, pcm: bytes, rate_hz: int, *, partials: bool) -> list[Any]:
+        """Loud is speech, zeros are its end; each piece of speech has one word more."""
+        self.begun.set()
+        self.go.wait(10)
+        start_s, self.heard_s = self.heard_s, self.heard_s + len(pcm) / 2 / rate_hz
+        self.fed.append((len(pcm), rate_hz))
+        if not any(pcm):
+            return self.pause()
+        told: list[Any] = []
+        if self._open is None:
+            self._open = SpeechStarted(self._turns, start_s)
+            self._turns, self._pieces = self._turns + 1, 0
+            told.append(self._open)
+        self._pieces += 1
+        words = self.live_text.split()
+        stable, text = " ".join(words[: self._pieces - 1]), " ".join(words[: self._pieces])
+        if partials:
+            told.append(Partial(self._open.id, self._open.start_s, self.heard_s, text, stable))
+        return told
+
+    def pause(self) -> list[Any]:
+        started, self._open = self._open, None
+        if started is None:
+            return []
+        return [Final(started.id, started.start_s, self.heard_s, self.live_text)]
+
+    finish = pause
+
+    def abandon(self) -> None:
+        self.abandoned += 1
+        self._open = None
+
     def ask(self, question: str, on_text: Callable[[str], None]) -> str:
         self.asked.append(question)
+        if question == "too long":
+            raise InputError("the question is too long.")
         words = self.answer.split(" ")
         for count in range(1, len(words) + 1):
+            self.begun.set()
+            self.go.wait(10)
             on_text(" ".join(words[:count]))
         return self.answer
 
@@ -94,6 +143,7 @@ class ScriptedEngine:
     def forget(self) -> None:
         self.forgotten += 1
         self.heard_s = 0.0
+        self._open = None
 
     def report(self) -> MemoryReport:
         return MemoryReport(0.0, 1000, 500, {"KV pools": 200, "weights": 300})

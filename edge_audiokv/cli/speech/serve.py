@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from edge_audiokv.server.run import Door
     from edge_audiokv.server.service import Service
 
-_EXTRA = ("h11", "python_multipart", "starlette", "uvicorn")
+_EXTRA = ("h11", "python_multipart", "starlette", "uvicorn", "websockets")
 # Guessed keys are tried by the thousand; a random one of this length is not found.
 _LEAST_KEY_CHARS = 16
 
@@ -115,13 +115,15 @@ def serve(
     """Serve OpenAI's HTTP interface to programs on this machine.
 
     The model is loaded once, within --mem, and does one request after another: transcriptions
-    (json, text, srt, vtt, verbose_json, streams) and chats about a clip. With --wyoming it also
-    writes down what Home Assistant's satellites send. Nothing of a request is kept. It ends at
-    SIGINT or SIGTERM, once who is being answered has been.
+    (json, text, srt, vtt, verbose_json, streams) and chats about a clip. A WebSocket client
+    (OpenAI's Realtime, transcription sessions) sends live sound and is told what is said as it is
+    said; it has the model to itself meanwhile. With --wyoming it also writes down what Home
+    Assistant's satellites send. Nothing of a request is kept. It ends at SIGINT or SIGTERM, once
+    who is being answered has been.
 
     \b
     POST /v1/audio/transcriptions, POST /v1/chat/completions,
-    GET /v1/models, /health, /ready, /metrics
+    WebSocket /v1/realtime, GET /v1/models, /health, /ready, /metrics
 
     \b
     Examples:

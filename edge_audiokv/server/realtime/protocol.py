@@ -1,0 +1,75 @@
+"""WebSockets as uvicorn speaks them, with what it lacks: bounds on what comes at once, a deadline
+for who does not read, and a stop that lets the last words out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from edge_audiokv.server.limits import MAX_EVENTS, Limits
+from edge_audiokv.server.unread import Unread
+
+# In a "websocket.disconnect": it is the server that ends, and its client can still be told.
+STOPPING = "stopping"
+_POLICY = 1008
+
+
+def live_protocol(limits: Limits) -> type[WebSocketsSansIOProtocol]:
+    """The protocol class for connections that upgrade."""
+
+    class Protocol(Unread, WebSocketsSansIOProtocol):
+        send_s = limits.send_s
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.flows()
+            super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self.stuck()
+
+        def resume_writing(self) -> None:
+            self.flows()
+            super().resume_writing()
+
+        def shutdown(self) -> None:
+            """The application closes, once it has told what it heard."""
+            if not self.handshake_complete or self.close_sent:
+                super().shutdown()
+                return
+            self.stop_keepalive()
+            end: Any = {"type": "websocket.disconnect", "code": 1001, STOPPING: True}
+            self.queue.put_nowait(end)
+
+        def on_task_complete(self, task: asyncio.Task[None]) -> None:
+            """All is said; a connection closes once it was sent, which who never reads prevents."""
+            super().on_task_complete(task)
+            self.loop.call_later(self.send_s, self.transport.abort)
+
+        def handle_cont(self, event: Any) -> None:
+            # Empty frames take no room in a message, but in the list of its frames.
+            if len(self.frames) < MAX_EVENTS:
+                super().handle_cont(event)
+            else:
+                self._refuse("too many frames")
+
+        def send_receive_event_to_app(self) -> None:
+            # Reading pauses with each event; a packet may still hold thousands of tiny ones.
+            if self.queue.qsize() < MAX_EVENTS:
+                super().send_receive_event_to_app()
+            else:
+                self._refuse("too many events at once")
+
+        def _refuse(self, why: str) -> None:
+            if self.transport.is_closing():
+                return
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": _POLICY, "reason": why})
+            self.conn.send_close(_POLICY, why)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+            self.transport.close()
+
+    return Protocol

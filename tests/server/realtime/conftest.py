@@ -1,0 +1,14 @@
+"""Servers of a scripted engine on ports of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.server.house import Running, starting
+
+
+@pytest.fixture
+def start(engine, tmp_path) -> Iterator[Callable[..., Running]]:
+    yield from starting(Running, engine, tmp_path)
