@@ -21,7 +21,7 @@ from edge_audiokv.server.jobs import Item
 from edge_audiokv.server.json_body import read_json
 from edge_audiokv.server.metrics import metrics
 from edge_audiokv.server.names import no_model
-from edge_audiokv.server.realtime import connection
+from edge_audiokv.server.realtime import connection, ga
 from edge_audiokv.server.service import Service
 from edge_audiokv.server.stream import EventStream
 
@@ -37,7 +37,7 @@ def make_app(service: Service) -> ASGIApp:
     table: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
         ("POST", _TRANSCRIPTIONS, routes.transcriptions),
         ("POST", _CHAT, routes.chat),
-        ("GET", connection.PATH, routes.realtime),
+        ("GET", ga.PATH, routes.realtime),
         ("GET", "/v1/models", routes.models),
         ("GET", "/v1/models/{id:path}", routes.model),
         ("GET", "/health", routes.health),
@@ -115,9 +115,11 @@ class _Door:
         await receive()  # that it is asked for
         try:
             self._service.guard.check(scope)
-            if path != connection.PATH:
+            if path != ga.PATH:
                 raise ApiError(404, "there is nothing at this path.")
-            await connection.answer(self._service, scope, receive, send)
+            await connection.answer(
+                self._service, ga.Ga(self._service.engine), scope, receive, send
+            )
         except ApiError as error:
             status = error.status
             await error.response()(scope, receive, send)

@@ -28,8 +28,8 @@ class Running:
         self.port = self.http_port = self.sockets[0].getsockname()[1]
         self.worker = Worker(engine, queue=limits.queue)
         guard = Guard.loopback(self.port)
-        service = Service(engine, self.worker, folder, limits, guard)
-        self.server = make_server(service, doors=self.doors(service))
+        self.service = Service(engine, self.worker, folder, limits, guard)
+        self.server = make_server(self.service, doors=self.doors(self.service))
         self.thread = threading.Thread(target=lambda: self.server.run(self.sockets))
 
     def doors(self, service: Service) -> list[Door]:

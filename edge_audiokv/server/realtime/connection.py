@@ -13,9 +13,9 @@ from starlette.datastructures import QueryParams
 from starlette.types import Message, Receive, Scope, Send
 
 from edge_audiokv.server.body import ClientGone
-from edge_audiokv.server.faults import ApiError, encoded, refused
-from edge_audiokv.server.jobs import Cleared, Job
-from edge_audiokv.server.realtime.ga import SUBPROTOCOL, Document, Ga, nothing_to_commit
+from edge_audiokv.server.faults import ApiError, encoded
+from edge_audiokv.server.jobs import Cleared, Job, NothingOpen
+from edge_audiokv.server.realtime.dialect import Dialect, Document
 from edge_audiokv.server.realtime.inbox import Inbox
 from edge_audiokv.server.realtime.live import steps
 from edge_audiokv.server.realtime.protocol import STOPPING
@@ -36,26 +36,23 @@ from edge_audiokv.server.service import Service
 from edge_audiokv.server.sound import Form, Sound
 
 log = logging.getLogger("edge_audiokv.server")
-PATH = "/v1/realtime"
 _LEAST_UTTERANCE_S = 0.1
 # Close codes of WebSockets.
 _GOING_AWAY, _POLICY, _INTERNAL = 1001, 1008, 1011
 
 
-async def answer(service: Service, scope: Scope, receive: Receive, send: Send) -> None:
+async def answer(
+    service: Service, dialect: Dialect, scope: Scope, receive: Receive, send: Send
+) -> None:
     """Talk with one client until it leaves. Raises ApiError before anything is accepted."""
-    query = QueryParams(scope["query_string"])
-    if query.get("intent", "transcription") != "transcription":
-        raise refused("intent", "use transcription.")
-    dialect = Ga(service.engine)
-    first, documents = dialect.begin(query.get("model", ""))
+    first, documents = dialect.begin(QueryParams(scope["query_string"]))
     with ExitStack() as held:
         # The model hears one live client, and nobody beside it: what it remembers is one memory.
         service.enter(held, alone=True)
         inbox = Inbox()
         held.callback(inbox.close)
         offered = scope.get("subprotocols", [])
-        chosen = SUBPROTOCOL if SUBPROTOCOL in offered else None
+        chosen = dialect.subprotocol if dialect.subprotocol in offered else None
         await send({"type": "websocket.accept", "subprotocol": chosen})
         job = service.submit(steps(inbox), held, "audio", max_audio_s=math.inf)
     await _Connection(service, dialect, inbox, receive, send).run(job, first, documents)
@@ -63,7 +60,7 @@ async def answer(service: Service, scope: Scope, receive: Receive, send: Send) -
 
 class _Connection:
     def __init__(
-        self, service: Service, dialect: Ga, inbox: Inbox, receive: Receive, send: Send
+        self, service: Service, dialect: Dialect, inbox: Inbox, receive: Receive, send: Send
     ) -> None:
         self._service, self._dialect, self._inbox = service, dialect, inbox
         self._receive, self._send = receive, send
@@ -174,7 +171,8 @@ class _Connection:
             await self._order(EndTurn())
             return
         if self._sound is None or self._sound.duration_s < _LEAST_UTTERANCE_S:
-            raise nothing_to_commit()
+            await self._tell(self._dialect.told(NothingOpen()))
+            return
         order = Hear(self._sound.finish())
         self._sound = None
         try:

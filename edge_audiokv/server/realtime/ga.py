@@ -1,6 +1,6 @@
 """OpenAI's Realtime events, GA form: what each is called, and in which order they come.
 
-Nothing else knows these names. Another dialect is another class with the same four methods.
+Nothing else knows these names. Another dialect is another `Dialect`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import binascii
 import secrets
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from edge_audiokv.events import Final, Partial, SpeechStarted
@@ -26,6 +26,7 @@ from edge_audiokv.server.jobs import (
     Unanswered,
 )
 from edge_audiokv.server.names import LIVE_CHATTERS, LIVE_TRANSCRIBERS, check_model
+from edge_audiokv.server.realtime.dialect import Document
 from edge_audiokv.server.realtime.fields import Fields, event_of
 from edge_audiokv.server.realtime.g711 import to_pcm
 from edge_audiokv.server.realtime.question import question_of, read_item
@@ -33,8 +34,7 @@ from edge_audiokv.server.realtime.response import Response
 from edge_audiokv.server.realtime.session import Settings, updated
 from edge_audiokv.server.realtime.wishes import Adjust, Append, Ask, Clear, Commit, Wish
 
-Document = dict[str, Any]
-SUBPROTOCOL = "realtime"
+PATH = "/v1/realtime"
 _DELTA = "conversation.item.input_audio_transcription.delta"
 _COMPLETED = "conversation.item.input_audio_transcription.completed"
 _FAILED = "conversation.item.input_audio_transcription.failed"
@@ -58,7 +58,9 @@ class _Turn:
 
 
 class Ga:
-    """One client's side of the events; its methods are called on one thread."""
+    """See `Dialect`."""
+
+    subprotocol = "realtime"
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -72,11 +74,10 @@ class Ga:
         self._response: Response | None = None
         self._asking: Ask | None = None
 
-    def begin(self, model: str) -> tuple[Wish, list[Document]]:
-        """How sound is cut at first, and what is told before anything else. `model` is what the
-        address names, if anything. Raises ApiError.
-        """
-        if model:
+    def begin(self, query: Mapping[str, str]) -> tuple[Wish, list[Document]]:
+        if query.get("intent", "transcription") != "transcription":
+            raise refused("intent", "use transcription.")
+        if model := query.get("model"):
             check_model(model, self._engine.name, (*LIVE_CHATTERS, *LIVE_TRANSCRIBERS))
         created = _event("session.created", session=self._settings.document())
         return Adjust(self._settings.endpoint), [created]
@@ -84,9 +85,6 @@ class Ga:
     # --- from the client --------------------------------------------------------------------------
 
     def read(self, text: str, *, uncommitted: bool) -> tuple[Wish | None, list[Document]]:
-        """What an event asks for, and what is told at once. `uncommitted` says that sound waits for
-        a commit. Raises ApiError; then nothing has changed.
-        """
         self._event_id = None
         document = event_of(text)
         event_id = document.get("event_id")
@@ -183,7 +181,6 @@ class Ga:
     # --- to the client ----------------------------------------------------------------------------
 
     def refused(self, error: ApiError, *, answers: bool = True) -> Document:
-        """An error event, after which things go on. `answers` says that the last event is why."""
         what = {
             "type": error.kind,
             "code": error.code,
@@ -194,13 +191,11 @@ class Ga:
         return _event("error", error=what)
 
     def committed(self) -> list[Document]:
-        """The client's utterance is whole and will be heard."""
         turn = _Turn()
         self._committed.append(turn)
         return [*self._commit(turn)]
 
     def told(self, item: Item) -> list[Document]:
-        """What the model's thread tells, in this dialect."""
         return [*self._told(item)]
 
     def _told(self, item: Item) -> Iterator[Document]:
@@ -227,7 +222,7 @@ class Ga:
                 self._open = None
                 yield _event("input_audio_buffer.cleared")
             case NothingOpen():
-                yield self.refused(nothing_to_commit(), answers=False)
+                yield self.refused(_nothing_to_commit(), answers=False)
             case Growth() | Answered() | Unanswered():
                 if self._response is not None:
                     yield from self._responded(item, self._response)
@@ -293,7 +288,7 @@ class Ga:
             self._response = self._asking = None
 
 
-def nothing_to_commit() -> ApiError:
+def _nothing_to_commit() -> ApiError:
     return ApiError(
         400,
         "the buffer holds no speech; at least 100 ms must be there.",

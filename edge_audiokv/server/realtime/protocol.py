@@ -9,12 +9,15 @@ from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from edge_audiokv.server.faults import ApiError
 from edge_audiokv.server.limits import MAX_EVENTS, Limits
 from edge_audiokv.server.unread import Unread
 
 # In a "websocket.disconnect": it is the server that ends, and its client can still be told.
 STOPPING = "stopping"
 _POLICY = 1008
+# A socket that is closed with bytes unread may take its close frame with it.
+_LINGER_S = 1.0
 
 
 def live_protocol(limits: Limits) -> type[WebSocketsSansIOProtocol]:
@@ -22,6 +25,14 @@ def live_protocol(limits: Limits) -> type[WebSocketsSansIOProtocol]:
 
     class Protocol(Unread, WebSocketsSansIOProtocol):
         send_s = limits.send_s
+        _lingers = False
+
+        def data_received(self, data: bytes) -> None:
+            if self._lingers:
+                return
+            super().data_received(data)
+            if self.conn.handshake_exc is not None and not self.transport.is_closing():
+                self._refuse_upgrade()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self.flows()
@@ -64,12 +75,40 @@ def live_protocol(limits: Limits) -> type[WebSocketsSansIOProtocol]:
                 self._refuse("too many events at once")
 
         def _refuse(self, why: str) -> None:
-            if self.transport.is_closing():
+            if self._lingers or self.transport.is_closing():
                 return
-            self.queue.put_nowait({"type": "websocket.disconnect", "code": _POLICY, "reason": why})
             self.conn.send_close(_POLICY, why)
-            self.transport.write(b"".join(self.conn.data_to_send()))
-            self.close_sent = True
+            self._part(_POLICY, why)
+
+        def handle_parser_exception(self) -> None:
+            """What comes is too large, or no WebSocket."""
+            if self._lingers or self.transport.is_closing():
+                return
+            if self.conn.close_sent is not None:
+                self._part(self.conn.close_sent.code, self.conn.close_sent.reason)
+            else:
+                self.transport.abort()
+
+        def _refuse_upgrade(self) -> None:
+            """It was taken for HTTP, but this library has narrower bounds on headers."""
+            response = ApiError(400, "this is no upgrade that can be read.").response(close=True)
+            lines = [b"%s: %s" % header for header in response.raw_headers]
+            head = b"\r\n".join([b"HTTP/1.1 400 Bad Request", *lines, b"", b""])
+            self.transport.write(head + bytes(response.body))
             self.transport.close()
+
+        async def send(self, message: Any) -> None:
+            await super().send(message)
+            if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+                # A refusal is an answer, too; it would be logged as a fault.
+                self.handshake_complete = True
+
+        def _part(self, code: int, why: str) -> None:
+            """Send what says why, and read on for a moment, into nothing."""
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": why})
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = self._lingers = True
+            self.transport.resume_reading()
+            self.close_timer = self.loop.call_later(_LINGER_S, self.transport.close)
 
     return Protocol

@@ -14,6 +14,10 @@ from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 from websockets.asyncio.client import ClientConnection, connect
 
+from edge_audiokv.server.engine import Engine
+from edge_audiokv.server.faults import ApiError
+from edge_audiokv.server.realtime.ga import Ga
+
 RATE_HZ = 24_000
 # 100 ms of it.
 LOUD, QUIET = b"\x00\x40" * (RATE_HZ // 10), bytes(RATE_HZ // 5)
@@ -73,6 +77,28 @@ class Client:
         except websockets.ConnectionClosed as closed:
             assert closed.rcvd is not None, "no close frame"
             return closed.rcvd.code, closed.rcvd.reason
+
+
+class Dialect:
+    """The events without a connection: what is made of one, and how it is refused."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.ga = Ga(engine)
+
+    def read(self, kind: str, *, uncommitted: bool = False, **fields: Any) -> Any:
+        wish, documents = self.ga.read(
+            json.dumps({"type": kind, **fields}), uncommitted=uncommitted
+        )
+        return wish, [checked(document) for document in documents]
+
+    def refusal(self, kind: str, **fields: Any) -> dict[str, Any]:
+        try:
+            self.read(kind, **fields)
+        except ApiError as error:
+            refused: dict[str, Any] = checked(self.ga.refused(error))["error"]
+            assert refused["message"] and refused["type"] == "invalid_request_error"
+            return refused
+        raise AssertionError("it was not refused")
 
 
 def opened(port: int, query: str = "?intent=transcription", **options: Any) -> connect:
