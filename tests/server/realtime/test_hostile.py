@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 import websockets
+from websockets.asyncio.client import connect
 
 from edge_audiokv.errors import NativeError
 from edge_audiokv.server.guard import Guard
@@ -278,7 +279,7 @@ def test_paths_that_speak_no_websocket_and_a_path_that_speaks_nothing_else(start
 
     async def run() -> None:
         with pytest.raises(websockets.InvalidStatus) as caught:
-            async with websockets.connect(f"ws://127.0.0.1:{running.port}/health", proxy=None):
+            async with connect(f"ws://127.0.0.1:{running.port}/health", proxy=None):
                 pass
         assert caught.value.response.status_code == 404
 
