@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -18,3 +19,13 @@ def start(engine, tmp_path) -> Iterator[Callable[..., Running]]:
 @pytest.fixture
 def dialect(engine) -> Dialect:
     return Dialect(engine)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_unforeseen(caplog) -> Iterator[None]:
+    """asyncio and uvicorn log what a protocol or task raises; nobody else would tell."""
+    yield
+    loud = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert not [
+        record.getMessage() for record in loud if record.name in ("asyncio", "uvicorn.error")
+    ]

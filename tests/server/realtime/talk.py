@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 import websockets
 from openai import AsyncOpenAI
 from openai.types.realtime import RealtimeServerEvent
@@ -128,3 +130,25 @@ def kinds(events: list[dict[str, Any]]) -> list[str]:
 
 def deltas(events: list[dict[str, Any]]) -> str:
     return "".join(event["delta"] for event in events if event["type"].endswith(".delta"))
+
+
+def until(true: Callable[[], object], within_s: float = 10) -> None:
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def refused(port: int, **options: Any) -> tuple[int, dict[str, Any], dict[str, str]]:
+    """The answer to an upgrade that is none: status, error, headers."""
+
+    async def run() -> Any:
+        with pytest.raises(websockets.InvalidStatus) as caught:
+            async with asyncio.timeout(10), opened(port, **options):
+                pass
+        return caught.value.response
+
+    response = asyncio.run(run())
+    error = json.loads(response.body)["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return response.status_code, error, dict(response.headers.raw_items())

@@ -1,63 +1,30 @@
-"""Clients that nobody wants, those that leave, and the end of the server."""
+"""Clients that nobody wants: what they send, what they hold, and who they are."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-import logging
-import signal
 import socket
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+import tracemalloc
 
 import httpx
 import pytest
 import websockets
 from websockets.asyncio.client import connect
 
-from edge_audiokv.errors import NativeError
 from edge_audiokv.server.guard import Guard
-from edge_audiokv.server.limits import MAX_EVENT_BYTES, MAX_EVENTS
-from tests.server.realtime.talk import LOUD, QUIET, Client, deltas, kinds, opened, talk
+from edge_audiokv.server.limits import MAX_EVENT_BYTES, MAX_EVENTS, REQUESTS_BYTES
+from tests.server.realtime.talk import LOUD, QUIET, Client, opened, refused, talk, until
 
 pytestmark = pytest.mark.alone
 
 COMPLETED = "conversation.item.input_audio_transcription.completed"
+UPGRADE = (
+    "GET /v1/realtime HTTP/1.1\r\nhost: {}\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+    "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-version: 13\r\n\r\n"
+)
 TEXT = "first words then more"
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_unforeseen(caplog) -> Iterator[None]:
-    """asyncio and uvicorn log what a protocol or task raises; nobody else would tell."""
-    yield
-    loud = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert not [
-        record.getMessage() for record in loud if record.name in ("asyncio", "uvicorn.error")
-    ]
-
-
-def until(true: Callable[[], object], within_s: float = 10) -> None:
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def refused(port: int, **options: Any) -> tuple[int, dict[str, Any], dict[str, str]]:
-    """The answer to an upgrade that is none: status, error, headers."""
-
-    async def run() -> Any:
-        with pytest.raises(websockets.InvalidStatus) as caught:
-            async with asyncio.timeout(10), opened(port, **options):
-                pass
-        return caught.value.response
-
-    response = asyncio.run(run())
-    error = json.loads(response.body)["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    return response.status_code, error, dict(response.headers.raw_items())
 
 
 def test_whatever_it_sends_is_refused_and_heard_on(start) -> None:
@@ -98,11 +65,7 @@ def test_an_event_of_two_megabytes_ends_it(start, pieces) -> None:
 def test_a_heap_of_tiny_frames_ends_it(start) -> None:
     """Masked frames of no bytes: 6 bytes each, and a list of any length."""
     running = start()
-    head = (
-        f"GET /v1/realtime HTTP/1.1\r\nhost: 127.0.0.1:{running.port}\r\nupgrade: websocket\r\n"
-        "connection: upgrade\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-        "sec-websocket-version: 13\r\n\r\n"
-    )
+    head = UPGRADE.format(f"127.0.0.1:{running.port}")
     for first, rest in ((b"\x01", b"\x00"), (b"\x81", b"\x81")):
         with running.connect(head.encode()) as raw:
             assert raw.recv(12) == b"HTTP/1.1 101"
@@ -140,30 +103,6 @@ def test_a_client_that_never_reads_is_cut_off(start) -> None:
     until(lambda: not running.server.server_state.connections)
 
 
-def test_a_client_that_leaves_in_the_middle_frees_the_model(start, engine) -> None:
-    running = start(queue=0)
-    for leave in ("close", "abort"):
-        engine.go.clear()
-        engine.begun.clear()
-
-        async def work(client: Client, leave: str = leave) -> None:
-            await client.say(LOUD)
-            await asyncio.to_thread(engine.begun.wait, 10)
-            if leave == "abort":
-                client.socket.transport.abort()
-
-        talk(running.port, work)
-        engine.go.set()
-        until(lambda: not running.worker.taken)
-    assert engine.forgotten == 2
-
-    async def hears(client: Client) -> None:
-        await client.say(LOUD, QUIET)
-        await client.until(COMPLETED)
-
-    talk(running.port, hears)
-
-
 def test_what_waits_for_the_model_is_bounded_and_nothing_is_lost(start, engine) -> None:
     """Ten megabytes go in while it stands still: most of them wait at the client."""
     running = start()
@@ -191,6 +130,31 @@ def test_what_waits_for_the_model_is_bounded_and_nothing_is_lost(start, engine) 
     assert sum(n_bytes for n_bytes, _ in engine.fed) == 10 * n_pieces * len(LOUD) + len(QUIET)
 
 
+def test_all_that_a_live_client_can_make_it_hold_is_counted(start, engine) -> None:
+    """The largest events there are, as fast as they go in, while the model stands still."""
+    running = start()
+    engine.go.clear()
+    audio = "A" * (MAX_EVENT_BYTES - 100 & ~3)
+    text = json.dumps({"type": "input_audio_buffer.append", "audio": audio}).encode()
+    # A mask of zeros changes nothing.
+    frame = b"\x81\xff" + len(text).to_bytes(8, "big") + bytes(4) + text
+    head = UPGRADE.format(f"127.0.0.1:{running.port}").encode()
+    with running.connect(head) as raw:
+        assert raw.recv(12) == b"HTTP/1.1 101"
+        raw.settimeout(1)
+        tracemalloc.start()
+        try:
+            with contextlib.suppress(TimeoutError):
+                for _ in range(100):
+                    raw.sendall(frame)
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    engine.go.set()
+    assert MAX_EVENT_BYTES < peak_bytes < REQUESTS_BYTES
+    until(lambda: not running.worker.taken)
+
+
 def test_an_utterance_without_end_is_refused_and_can_still_be_committed(start, engine) -> None:
     running = start(upload_bytes=3 * len(LOUD), audio_s=60)
 
@@ -206,25 +170,6 @@ def test_an_utterance_without_end_is_refused_and_can_still_be_committed(start, e
     (data,) = engine.heard
     assert len(data) == 44 + 3 * len(LOUD)
     assert int.from_bytes(data[40:44], "little") == 3 * len(LOUD)
-
-
-def test_who_says_nothing_for_long_is_let_go(start) -> None:
-    async def work(client: Client) -> tuple[int, str]:
-        await client.say(LOUD)
-        return await client.closed()
-
-    running = start(idle_s=0.4)
-
-    async def run() -> tuple[tuple[int, str], list[dict[str, Any]]]:
-        async with asyncio.timeout(10), opened(running.port) as opened_socket:
-            client = Client(opened_socket)
-            return await work(client), client.seen
-
-    (code, reason), seen = asyncio.run(run())
-    assert code == 1008 and "0.4 s" in reason
-    # What it had said is told before.
-    assert seen[-1]["type"] == COMPLETED
-    until(lambda: not running.worker.taken)
 
 
 def test_who_is_not_meant_is_refused_before_the_upgrade(start) -> None:
@@ -246,8 +191,7 @@ def test_who_is_not_meant_is_refused_before_the_upgrade(start) -> None:
 def test_another_host_or_no_key_is_refused_before_the_upgrade(start) -> None:
     running = start()
     service = running.service
-    head = "GET /v1/realtime HTTP/1.1\r\nhost: {}\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
-    head += "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-version: 13\r\n\r\n"
+    head = UPGRADE
     for host in ("evil.example", f"evil.example:{running.port}", "127.0.0.1:1"):
         with running.connect(head.format(host).encode()) as raw:
             assert raw.recv(12) == b"HTTP/1.1 403"
@@ -284,100 +228,3 @@ def test_paths_that_speak_no_websocket_and_a_path_that_speaks_nothing_else(start
         assert caught.value.response.status_code == 404
 
     asyncio.run(run())
-
-
-def test_it_has_the_model_to_itself_and_others_are_told_to_come_again(start, engine) -> None:
-    running = start(queue=2)
-    form: dict[str, Any] = {"files": {"file": b"sound"}, "data": {"model": "whisper-1"}}
-    path = "/v1/audio/transcriptions"
-
-    async def work(client: Client) -> None:
-        async with httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{running.port}", trust_env=False
-        ) as http:
-            answer = await http.post(path, **form)
-            assert answer.status_code == 429 and answer.headers["retry-after"] == "30"
-            text = (await http.get("/metrics")).text
-            assert "edge_audiokv_queue_places_taken 3\n" in text
-        with pytest.raises(websockets.InvalidStatus) as caught:
-            async with opened(running.port):
-                pass
-        assert caught.value.response.status_code == 429
-
-    talk(running.port, work)
-    until(lambda: not running.worker.taken)
-    with httpx.Client(base_url=f"http://127.0.0.1:{running.port}", trust_env=False) as http:
-        assert http.post(path, **form).status_code == 200
-    # And the other way round.
-    with running.connect() as sending:
-        request = httpx.Request("POST", f"http://127.0.0.1:{running.port}{path}", **form)
-        head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
-        sending.sendall(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode())
-        until(lambda: running.worker.taken)
-        status, error, headers = refused(running.port)
-    assert (status, error["code"]) == (429, "rate_limit_exceeded")
-    assert int(headers["retry-after"]) >= 1
-
-
-def test_when_the_server_stops_the_last_words_are_told(start, engine) -> None:
-    running = start()
-
-    async def work(client: Client) -> tuple[int, str]:
-        await client.say(LOUD, LOUD)
-        await client.until("conversation.item.input_audio_transcription.delta")
-        running.stop()
-        return await client.closed()
-
-    async def run() -> tuple[tuple[int, str], list[dict[str, Any]]]:
-        async with asyncio.timeout(10), opened(running.port) as opened_socket:
-            client = Client(opened_socket)
-            return await work(client), client.seen
-
-    (code, reason), seen = asyncio.run(run())
-    assert code == 1001 and "stopping" in reason
-    assert seen[-1]["type"] == COMPLETED and deltas(seen) == TEXT
-    running.thread.join(10)
-    assert not running.thread.is_alive()
-
-
-@pytest.mark.parametrize("how", ["late", "interrupted"])
-def test_a_model_that_stands_still_does_not_hold_up_the_stop(start, engine, how) -> None:
-    running = start(stop_s=0.3 if how == "late" else 60.0)
-    engine.go.clear()
-
-    async def work(client: Client) -> tuple[int, str]:
-        await client.say(LOUD)
-        await asyncio.to_thread(engine.begun.wait, 10)
-        if how == "late":
-            running.stop()
-        else:
-            running.server.handle_exit(signal.SIGINT, None)
-            await asyncio.sleep(0.3)
-            running.server.handle_exit(signal.SIGINT, None)
-        code = await client.closed()
-        assert client.seen[-1]["error"]["code"] == "server_stopping"
-        return code
-
-    assert talk(running.port, work)[0] == 1001
-    engine.go.set()
-    running.thread.join(10)
-    assert not running.thread.is_alive()
-
-
-def test_a_model_that_breaks_is_told_and_ends_it(start, engine, monkeypatch) -> None:
-    running = start()
-
-    def feed(*_: object, **__: object) -> list[Any]:
-        raise NativeError("the library refused a call.")
-
-    monkeypatch.setattr(engine, "feed", feed)
-
-    async def work(client: Client) -> tuple[int, str]:
-        await client.say(LOUD)
-        code = await client.closed()
-        assert kinds(client.seen)[-1] == "error"
-        assert client.seen[-1]["error"]["code"] == "engine_error"
-        return code
-
-    assert talk(running.port, work)[0] == 1011
-    until(lambda: not running.worker.taken)
