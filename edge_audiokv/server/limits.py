@@ -49,5 +49,6 @@ MAX_EVENTS = 1024
 MAX_EVENT_VALUES = 4096
 MAX_WAITING_BYTES = 1 << 20
 # Connections, buffers and requests are part of the capped memory (measured: 5 MiB, with a
-# hundred connections that wait and three bodies of 33 MB at once).
+# hundred connections that wait and three bodies of 33 MB at once; 7 MiB for a live client that
+# sends the largest events as fast as they go in, while no bodies are read).
 REQUESTS_BYTES = 12 << 20

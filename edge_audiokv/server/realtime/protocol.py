@@ -5,6 +5,7 @@ for who does not read, and a stop that lets the last words out.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -13,6 +14,9 @@ from edge_audiokv.server.faults import ApiError
 from edge_audiokv.server.limits import MAX_EVENTS, Limits
 from edge_audiokv.server.unread import Unread
 
+# With -vv uvicorn and websockets would log addresses, headers and frames: keys, and what was said.
+_log = logging.getLogger("edge_audiokv.websocket")
+_log.setLevel(logging.ERROR)
 # In a "websocket.disconnect": it is the server that ends, and its client can still be told.
 STOPPING = "stopping"
 _POLICY = 1008
@@ -26,6 +30,11 @@ def live_protocol(limits: Limits) -> type[WebSocketsSansIOProtocol]:
     class Protocol(Unread, WebSocketsSansIOProtocol):
         send_s = limits.send_s
         _lingers = False
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.logger = self.conn.logger = _log
+            self.conn.debug = False
 
         def data_received(self, data: bytes) -> None:
             if self._lingers:

@@ -23,9 +23,7 @@ def dialect(engine) -> Dialect:
 
 @pytest.fixture(autouse=True)
 def nothing_is_unforeseen(caplog) -> Iterator[None]:
-    """asyncio and uvicorn log what a protocol or task raises; nobody else would tell."""
+    """What a protocol or a task raises is logged; nobody else would tell."""
     yield
-    loud = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert not [
-        record.getMessage() for record in loud if record.name in ("asyncio", "uvicorn.error")
-    ]
+    told = [it for it in caplog.records if it.name in ("asyncio", "edge_audiokv.websocket")]
+    assert not [it.getMessage() for it in told if it.levelno >= logging.ERROR]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import json
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from edge_audiokv.server.faults import ApiError
+from edge_audiokv.server.faults import ApiError, encoded
 from edge_audiokv.server.realtime.g711 import to_pcm
 from edge_audiokv.server.realtime.wishes import Adjust, Append
-from tests.server.realtime.talk import Dialect
+from tests.server.realtime.talk import Dialect, checked
 
 VAD = {"type": "server_vad"}
 
@@ -149,6 +153,61 @@ def test_what_is_no_event_at_all(dialect: Dialect, text) -> None:
     with pytest.raises(ApiError) as refused:
         dialect.ga.read(text, uncommitted=False)
     assert refused.value.status == 400
+
+
+_ITEM = {
+    "type": "message", "role": "user", "content": [{"type": "input_text", "text": "What?"}],
+}  # fmt: skip
+_VALID = (
+    {"type": "session.update", "session": session(
+        format={"type": "audio/pcm", "rate": 24000},
+        transcription={"model": "whisper-1", "language": "en"},
+        turn_detection=VAD | {"threshold": 0.4, "silence_duration_ms": 400},
+        noise_reduction=None,
+    )},
+    {"type": "input_audio_buffer.append", "audio": "AAAA"},
+    {"type": "input_audio_buffer.commit"},
+    {"type": "input_audio_buffer.clear"},
+    {"type": "conversation.item.create", "item": _ITEM, "previous_item_id": None},
+    {"type": "response.create", "response": {"input": [_ITEM], "max_output_tokens": "inf"}},
+    {"type": "response.cancel", "response_id": "resp_a"},
+)  # fmt: skip
+_LEAVES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8),
+    st.sampled_from(["message", "server_vad", "audio/pcma", "input_text", "\ud800", "inf"]),
+)  # fmt: skip
+_VALUES = st.recursive(
+    _LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner)
+)
+
+
+def damaged(value: Any, data: st.DataObject) -> Any:
+    """`value` with something else at one place in it, or under another name."""
+    if isinstance(value, dict) and value and data.draw(st.integers(0, 4)):
+        name = data.draw(st.sampled_from(sorted(value)))
+        new = name if data.draw(st.integers(0, 4)) else data.draw(st.text(max_size=8))
+        return {**value, new: damaged(value[name], data)}
+    if isinstance(value, list) and value and data.draw(st.booleans()):
+        return [damaged(value[0], data), *value[1:]]
+    return data.draw(_VALUES)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_damaged_events_are_refused_or_read_and_nothing_else(engine, data) -> None:
+    dialect = Dialect(engine)
+    for _ in range(3):
+        event = damaged(data.draw(st.sampled_from(_VALID)), data)
+        kind = data.draw(st.sampled_from(_VALID))["type"]
+        event = event if isinstance(event, dict) else {"type": kind, "audio": event}
+        try:
+            _, documents = dialect.ga.read(json.dumps(event), uncommitted=data.draw(st.booleans()))
+        except ApiError as error:
+            documents = [dialect.ga.refused(error)]
+        for document in documents:
+            checked(json.loads(encoded(document)))
 
 
 @pytest.mark.parametrize(

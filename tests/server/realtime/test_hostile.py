@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import socket
 import tracemalloc
 
@@ -188,8 +189,12 @@ def test_who_is_not_meant_is_refused_before_the_upgrade(start) -> None:
     talk(port, work, origin=f"http://{host}", additional_headers={key: "Bearer none"})
 
 
-def test_another_host_or_no_key_is_refused_before_the_upgrade(start) -> None:
+def test_another_host_or_no_key_is_refused_before_the_upgrade(start, caplog) -> None:
     running = start()
+
+    async def work(client: Client) -> None:
+        pass
+
     service = running.service
     head = UPGRADE
     for host in ("evil.example", f"evil.example:{running.port}", "127.0.0.1:1"):
@@ -205,13 +210,17 @@ def test_another_host_or_no_key_is_refused_before_the_upgrade(start) -> None:
     assert headers["x-should-retry"] == "false"
     wrong = {"authorization": "Bearer 0123456789abcdeg"}
     assert refused(running.port, additional_headers=wrong)[0] == 401
-    assert refused(running.port, query="?api_key=0123456789abcdef")[0] == 401
-
-    async def work(client: Client) -> None:
-        pass
-
-    right = {"authorization": "Bearer 0123456789abcdef"}
-    talk(running.port, work, additional_headers=right)
+    with caplog.at_level(logging.DEBUG):
+        assert refused(running.port, query="?api_key=0123456789abcdef")[0] == 401
+        right = {"authorization": "Bearer 0123456789abcdef"}
+        talk(running.port, work, query="?model=scripted&a=secret", additional_headers=right)
+    logged = [it.getMessage() for it in caplog.records if not it.name.startswith("websockets")]
+    # The client's own library tells what it likes; none of ours tells addresses or keys.
+    assert any("/v1/realtime 401" in line for line in logged)
+    assert not [line for line in logged if "0123456789abcdef" in line or "secret" in line]
+    running.worker.refuse_new()
+    status, error, headers = refused(running.port, additional_headers=right)
+    assert (status, error["code"], headers["retry-after"]) == (503, "server_stopping", "5")
 
 
 def test_paths_that_speak_no_websocket_and_a_path_that_speaks_nothing_else(start) -> None:
