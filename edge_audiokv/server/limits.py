@@ -43,7 +43,7 @@ MAX_JSON_DEPTH = 16
 MAX_CLIPS = 16
 MAX_MESSAGES = 128
 # One event of a live client; how many of them, or frames of one, may come at once; the numbers,
-# texts and objects in it; and the sound that waits for the model.
+# texts and objects in it; and what waits for the model in memory (sound beyond it: on disk).
 MAX_EVENT_BYTES = 1 << 20
 MAX_EVENTS = 1024
 MAX_EVENT_VALUES = 4096

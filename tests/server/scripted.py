@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -55,6 +56,7 @@ class ScriptedEngine:
         # Live sound: how it was to be cut, what came, and the turn that is open.
         self.followed: list[EndpointConfig] = []
         self.fed: list[tuple[int, int]] = []
+        self.sound = hashlib.sha256()
         self.abandoned = 0
         self.live_text = "first words then more"
         self._open: SpeechStarted | None = None
@@ -92,6 +94,7 @@ class ScriptedEngine:
         """Loud is speech, zeros are its end; each piece of speech has one word more."""
         self.begun.set()
         self.go.wait(10)
+        self.sound.update(pcm)
         start_s, self.heard_s = self.heard_s, self.heard_s + len(pcm) / 2 / rate_hz
         self.fed.append((len(pcm), rate_hz))
         if not any(pcm):

@@ -49,7 +49,7 @@ async def answer(
     with ExitStack() as held:
         # The model hears one live client, and nobody beside it: what it remembers is one memory.
         service.enter(held, alone=True)
-        inbox = Inbox()
+        inbox = Inbox(service.folder, service.limits.upload_bytes)
         held.callback(inbox.close)
         offered = scope.get("subprotocols", [])
         chosen = dialect.subprotocol if dialect.subprotocol in offered else None

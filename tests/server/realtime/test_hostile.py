@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import logging
 import socket
@@ -16,7 +17,7 @@ from websockets.asyncio.client import connect
 
 from edge_audiokv.server.guard import Guard
 from edge_audiokv.server.limits import MAX_EVENT_BYTES, MAX_EVENTS, REQUESTS_BYTES
-from tests.server.realtime.talk import LOUD, QUIET, Client, opened, refused, talk, until
+from tests.server.realtime.talk import LOUD, QUIET, RATE_HZ, Client, opened, refused, talk, until
 
 pytestmark = pytest.mark.alone
 
@@ -104,31 +105,31 @@ def test_a_client_that_never_reads_is_cut_off(start) -> None:
     until(lambda: not running.server.server_state.connections)
 
 
-def test_what_waits_for_the_model_is_bounded_and_nothing_is_lost(start, engine) -> None:
-    """Ten megabytes go in while it stands still: most of them wait at the client."""
-    running = start()
+@pytest.mark.parametrize("upload_bytes", [1 << 20, 25 << 20])
+def test_what_waits_for_the_model_is_bounded_and_nothing_is_lost(
+    start, engine, tmp_path, upload_bytes
+) -> None:
+    """Eleven megabytes go in while it stands still: on disk, or most of them wait at the client."""
+    running = start(upload_bytes=upload_bytes)
     engine.go.clear()
-    n_pieces = 200  # of a second and 64 kB each
+    pieces = [bytes([number, 64]) * (RATE_HZ * (1 + number % 3) // 2) for number in range(200)]
+    pieces.append(QUIET)
 
     async def work(client: Client) -> None:
-        sent = 0
-
-        async def send() -> None:
-            nonlocal sent
-            for _ in range(n_pieces):
-                await client.say(LOUD * 10)
-                sent += 1
-            await client.say(QUIET)
-
-        sending = asyncio.create_task(send())
-        await asyncio.sleep(0.5)
-        assert sent < n_pieces * 0.75
+        sending = asyncio.create_task(client.say(*pieces))
+        ready, _ = await asyncio.wait([sending], timeout=1 if upload_bytes < 2 << 20 else 10)
+        assert bool(ready) == (upload_bytes > 2 << 20)
+        # A client that is not blocked has its pings answered.
+        if ready:
+            await (await client.socket.ping())
+        assert not list(tmp_path.iterdir())
         engine.go.set()
         await client.until(COMPLETED)
         await sending
 
     talk(running.port, work)
-    assert sum(n_bytes for n_bytes, _ in engine.fed) == 10 * n_pieces * len(LOUD) + len(QUIET)
+    assert sum(n_bytes for n_bytes, _ in engine.fed) == sum(map(len, pieces))
+    assert engine.sound.digest() == hashlib.sha256(b"".join(pieces)).digest()
 
 
 def test_all_that_a_live_client_can_make_it_hold_is_counted(start, engine) -> None:
