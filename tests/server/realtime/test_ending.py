@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from typing import Any
 
 import httpx
 import pytest
 import websockets
+from websockets.asyncio.client import unix_connect
 
 from edge_audiokv.errors import NativeError
+from edge_audiokv.server.limits import Limits
+from edge_audiokv.server.listening import open_unix
+from tests.server.house import Running
 from tests.server.realtime.talk import (
     LOUD,
     QUIET,
@@ -105,6 +110,30 @@ def test_it_has_the_model_to_itself_and_others_are_told_to_come_again(start, eng
         status, error, headers = refused(running.port)
     assert (status, error["code"]) == (429, "rate_limit_exceeded")
     assert int(headers["retry-after"]) >= 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Unix sockets")
+def test_a_unix_socket_is_a_way_in(engine, tmp_path) -> None:
+    path = tmp_path / "s"
+    running = Running(engine, tmp_path, Limits())
+
+    async def run() -> None:
+        # No browser reaches it: there any name will do.
+        async with (
+            asyncio.timeout(10),
+            unix_connect(str(path), "ws://anything/v1/realtime") as opened_socket,
+        ):
+            client = Client(opened_socket)
+            await client.say(LOUD, QUIET)
+            assert (await client.until(COMPLETED))[-1]["transcript"] == TEXT
+
+    with open_unix(path) as bound:
+        running.sockets.append(bound)
+        running.start()
+        try:
+            asyncio.run(run())
+        finally:
+            running.end()
 
 
 def test_when_the_server_stops_the_last_words_are_told(start, engine) -> None:
