@@ -96,8 +96,8 @@ HELD_BY = {
     "Wyoming knows no key and is spoken on loopback and Unix sockets only.": [
         "tests/server/test_wyoming.py::test_addresses_that_cannot_be_are_told",
     ],
-    "What comes is bounded in bytes, time and seconds of sound, lies in nameless files (live sound "
-    "in a megabyte of memory) until it is heard, and is forgotten with the answer; no URL is "
+    "What comes is bounded in bytes, time and seconds of sound, lies in nameless files (of live "
+    "sound, a megabyte in memory) until it is heard, and is forgotten with the answer; no URL is "
     "fetched, no path or name of a client is used, and logs hold no text.": [
         "tests/server/test_queue.py::test_a_body_that_grows_too_large_ends",
         "tests/server/realtime/test_hostile.py::"

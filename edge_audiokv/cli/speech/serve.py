@@ -86,7 +86,7 @@ _LEAST_KEY_CHARS = 16
     type=Size(),
     default="25MiB",
     show_default=True,
-    help="Largest sound file of a request.",
+    help="Largest sound file of a request; also how much live sound may wait.",
 )
 @click.option(
     "--max-audio-s",
