@@ -111,16 +111,12 @@ class Endpointer:
     def __init__(
         self, detector: Detector, config: EndpointConfig | None = None, *, first_id: int = 0
     ) -> None:
-        self.config = config or EndpointConfig()
+        config = config or EndpointConfig()
         self._detector = detector
         self._next_id = first_id
-        config = self.config
-        self._max_samples = int(config.max_segment_s * SAMPLE_RATE_HZ)
-        self._pre_roll = _to_samples(config.prefix_padding_ms)
-        self._suffix = _to_samples(min(config.suffix_padding_ms, config.silence_duration_ms))
-        self._silence = _to_samples(config.silence_duration_ms)
-        self._min_speech = max(1, _to_samples(config.min_speech_ms))
+        self._use(config)
         self._history = History(self._max_samples + 2 * _STEP_SAMPLES)
+        self._longest_s = config.max_segment_s
         self._position = 0  # samples that the detector has judged
         self._last_end = 0
         self._total: int | None = None  # samples of the whole stream, once that is known
@@ -128,6 +124,24 @@ class Endpointer:
         self._voiced_end = 0
         self._voiced_samples = 0
         self._open: Started | None = None
+
+    def adjust(self, config: EndpointConfig) -> None:
+        """Cut like this from now on; no segment may be open. Raises ValueError for a longer
+        `max_segment_s` than the first, for which there is no room.
+        """
+        if config.max_segment_s > self._longest_s:
+            raise ValueError(
+                f"max_segment_s must be at most {self._longest_s:g} s, not {config.max_segment_s:g}"
+            )
+        self._use(config)
+
+    def _use(self, config: EndpointConfig) -> None:
+        self.config = config
+        self._max_samples = int(config.max_segment_s * SAMPLE_RATE_HZ)
+        self._pre_roll = _to_samples(config.prefix_padding_ms)
+        self._suffix = _to_samples(min(config.suffix_padding_ms, config.silence_duration_ms))
+        self._silence = _to_samples(config.silence_duration_ms)
+        self._min_speech = max(1, _to_samples(config.min_speech_ms))
 
     def push(self, samples: Samples) -> list[Started | Ended]:
         """Take float32 [S]; say what began and ended in it."""

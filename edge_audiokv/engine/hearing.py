@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edge_audiokv.audio.endpoint import Ended, Endpointer, Segment, Started
@@ -96,6 +97,21 @@ class Hearing:
         """The open segment will never end: forget it, so that the next sound starts afresh."""
         self._remember()
         self.endpointer.flush()
+
+    def adjust(self, settings: SessionSettings) -> None:
+        """Cut and draft as `settings` say. Raises InputError; see `Session.adjust`."""
+        if self.endpointer.open_segment is not None:
+            raise InputError("speech is open.", cure="End it first: call finish().")
+        try:
+            self.endpointer.adjust(settings.endpoint)
+        except ValueError as error:
+            raise InputError(f"{error}.", cure="Give the session a longer one.") from None
+        self.settings = replace(
+            self.settings,
+            endpoint=settings.endpoint,
+            partial_interval_s=settings.partial_interval_s,
+        )
+        self._drafter.interval_s = settings.partial_interval_s or float("inf")
 
     def ask(self, question: str, *, on_text: Callable[[str], None] | None = None) -> Answer:
         """Answer from what was heard.

@@ -243,6 +243,30 @@ class Session(Loadable):
             hearing = self._loaded()
             return self._tell_all(hearing, self._take(hearing, pcm, rate_hz, live))
 
+    def pause(self) -> list[Event]:
+        """Who feeds live sound has gone quiet: the final text of what is open, as `listen` tells it
+        when a live source sends nothing. The clock stands still, and feeding may go on.
+        """
+        with self._lock:
+            hearing = self._loaded()
+            return self._tell_all(hearing, hearing.pause())
+
+    def abandon(self) -> None:
+        """Forget the open segment, of which no final text is told."""
+        with self._lock:
+            if self._hearing is not None:
+                self._hearing.abandon()
+
+    def adjust(self, settings: SessionSettings) -> None:
+        """From now on cut speech and tell partials as `settings` say, until `forget()`; its other
+        fields are not looked at. Ids, times and the memory go on.
+
+        Raises InputError while a segment is open (`finish()` ends it), and for a longer
+        `max_segment_s` than that of the session, which its buffers are made for.
+        """
+        with self._lock:
+            self._loaded().adjust(settings)
+
     def _take(self, hearing: Hearing, pcm: Pcm, rate_hz: int, live: bool) -> Iterator[Event]:
         for samples in self._intake.pieces(pcm, rate_hz):
             for text in self._intake.complaints():
@@ -300,12 +324,12 @@ class Session(Loadable):
             heard_out = True
         finally:
             if not heard_out:
-                self._abandon()
+                self.abandon()
         yield from self._end(self._stopped() or "end of the source")
 
     def _hear(self, source: AudioSource) -> Iterator[Event | None]:
         step = LIVE_STEP_SAMPLES if source.realtime else STEP_SAMPLES
-        lull = Lull(self.settings.endpoint.silence_duration_ms / 1000)
+        lull = Lull(self._loaded().settings.endpoint.silence_duration_ms / 1000)
         while self._stopped() is None:
             asked_s = time.monotonic()
             try:
@@ -342,11 +366,6 @@ class Session(Loadable):
             if self._hearing is not None:
                 return self.finish(reason)
             return [self._tell(SessionEnded(self._clock_s, self._n_segments, reason))]
-
-    def _abandon(self) -> None:
-        with self._lock:
-            if self._hearing is not None:
-                self._hearing.abandon()
 
     def _tell_all(self, hearing: Hearing, events: Iterable[Event]) -> list[Event]:
         told = []

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import ExitStack, aclosing
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -18,35 +15,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from edge_audiokv.server import chat, transcriptions
 from edge_audiokv.server.body import ClientGone, linger
 from edge_audiokv.server.chat_request import read_chat
-from edge_audiokv.server.engine import Engine
 from edge_audiokv.server.faults import ApiError, from_engine, json_response, not_ready
 from edge_audiokv.server.form import read_form
-from edge_audiokv.server.guard import Guard
-from edge_audiokv.server.jobs import Item, Job
+from edge_audiokv.server.jobs import Item
 from edge_audiokv.server.json_body import read_json
-from edge_audiokv.server.limits import Limits
-from edge_audiokv.server.metrics import Requests, metrics
+from edge_audiokv.server.metrics import metrics
 from edge_audiokv.server.names import no_model
+from edge_audiokv.server.realtime import connection, ga
+from edge_audiokv.server.service import Service
 from edge_audiokv.server.stream import EventStream
-from edge_audiokv.server.worker import Worker
 
 log = logging.getLogger("edge_audiokv.server")
 
 _TRANSCRIPTIONS = "/v1/audio/transcriptions"
 _CHAT = "/v1/chat/completions"
-
-
-@dataclass
-class Service:
-    """What the routes share. `folder` is where bodies lie."""
-
-    engine: Engine
-    worker: Worker
-    folder: Path
-    limits: Limits = field(default_factory=Limits)
-    guard: Guard = field(default_factory=Guard)
-    requests: Requests = field(default_factory=Requests)
-    created_s: int = field(default_factory=lambda: int(time.time()))
 
 
 def make_app(service: Service) -> ASGIApp:
@@ -55,6 +37,7 @@ def make_app(service: Service) -> ASGIApp:
     table: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
         ("POST", _TRANSCRIPTIONS, routes.transcriptions),
         ("POST", _CHAT, routes.chat),
+        ("GET", ga.PATH, routes.realtime),
         ("GET", "/v1/models", routes.models),
         ("GET", "/v1/models/{id:path}", routes.model),
         ("GET", "/health", routes.health),
@@ -81,6 +64,9 @@ class _Door:
         self._app, self._service, self._paths = app, service, paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._upgrade(scope, receive, send)
+            return
         if scope["type"] != "http":
             return
         path, status, unread = scope["path"], 0, True
@@ -123,6 +109,27 @@ class _Door:
             self._service.requests.count(route, status or 499)
             log.info("%s %s %s", scope["method"], route, status or "left")
 
+    async def _upgrade(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket, or a refusal of the same form before there is one."""
+        path, status = scope["path"], 101
+        await receive()  # that it is asked for
+        try:
+            self._service.guard.check(scope)
+            if path != ga.PATH:
+                raise ApiError(404, "there is nothing at this path.")
+            await connection.answer(
+                self._service, ga.Ga(self._service.engine), scope, receive, send
+            )
+        except ApiError as error:
+            status = error.status
+            await error.response()(scope, receive, send)
+        except OSError:
+            log.info("a client left before it was let in")
+        finally:
+            route = path if path in self._paths else "other"
+            self._service.requests.count(route, status)
+            log.info("%s %s %s", "WebSocket", route, status)
+
     async def _refuse_unread(
         self, error: ApiError, scope: Scope, receive: Receive, send: Send
     ) -> None:
@@ -145,13 +152,13 @@ class _Routes:
     async def transcriptions(self, request: Request) -> Response:
         service = self._service
         with ExitStack() as stack:
-            self._enter(stack)
+            service.enter(stack)
             form = await read_form(request, service.limits, service.folder, stack)
             wanted = transcriptions.read_fields(form.fields, service.engine)
             if form.file is None:
                 raise ApiError(400, "file: there is none.", param="file")
-            job = self._submit(transcriptions.steps(form.file), stack, "file")
-        items = self._items(job, request)
+            job = service.submit(transcriptions.steps(form.file), stack, "file")
+        items = service.items(job, request.receive)
         if wanted.stream:
             return await self._stream(transcriptions.deltas(items), items)
         async with aclosing(items):
@@ -160,45 +167,19 @@ class _Routes:
     async def chat(self, request: Request) -> Response:
         service = self._service
         with ExitStack() as stack:
-            self._enter(stack)
+            service.enter(stack)
             with ExitStack() as read:
                 body, texts = await read_json(request, service.limits, service.folder, read)
                 asked = read_chat(
                     body, texts, service.engine, service.limits, service.folder, stack
                 )
-            job = self._submit(chat.steps(asked), stack, "messages")
-        items, name = self._items(job, request), service.engine.name
+            job = service.submit(chat.steps(asked), stack, "messages")
+        items, name = service.items(job, request.receive), service.engine.name
         if asked.stream:
             chunks = chat.chunks(items, name, with_usage=asked.with_usage)
             return await self._stream(chunks, items)
         async with aclosing(items):
             return await chat.whole(items, name)
-
-    def _enter(self, stack: ExitStack) -> None:
-        """A place for a job, or ApiError before anything of the body is read."""
-        self._service.worker.enter()
-        stack.callback(self._service.worker.leave)
-
-    def _submit(
-        self, steps: Callable[[Engine, Job], Iterator[Item]], stack: ExitStack, param: str
-    ) -> Job:
-        """From here on the job has what `stack` held. `param` is where its sound came from."""
-        service = self._service
-        job = Job(steps, stack.pop_all(), param=param, max_audio_s=service.limits.audio_s)
-        service.worker.submit(job)
-        return job
-
-    async def _items(self, job: Job, request: Request) -> AsyncGenerator[Item]:
-        """What the job yields. Raises ApiError or ClientGone; left early, the job is withdrawn."""
-        try:
-            async for item in job.items(request.receive):
-                yield item
-        except ClientGone:
-            raise
-        except Exception as error:
-            raise from_engine(error, param=job.param) from None
-        finally:
-            self._service.worker.withdraw(job)
 
     async def _stream(
         self, documents: AsyncGenerator[object], items: AsyncGenerator[Item]
@@ -213,6 +194,14 @@ class _Routes:
                     yield document
 
         return EventStream(all_of_them(), send_s=self._service.limits.send_s)
+
+    async def realtime(self, request: Request) -> Response:
+        raise ApiError(
+            426,
+            "this path speaks WebSocket.",
+            code="upgrade_required",
+            headers={"upgrade": "websocket", "connection": "upgrade"},
+        )
 
     async def models(self, request: Request) -> Response:
         return json_response({"object": "list", "data": [self._model()]})

@@ -32,18 +32,27 @@ def steps(request: ChatRequest) -> Callable[[Engine, Job], Iterator[Item]]:
                     said.append(text)
         yield Heard(engine.heard_s)
         if request.question:
-            yield from _asked(request, engine, job)
+            yield from asked(request, engine, job)
         else:
             yield _told(request, engine, " ".join(said))
 
     return work
 
 
-def _asked(request: ChatRequest, engine: Engine, job: Job) -> Iterator[Item]:
+def asked(
+    request: ChatRequest,
+    engine: Engine,
+    job: Job,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Iterator[Item]:
+    """Answer from what the job has heard. `cancelled` is looked at after each token."""
     answer = _Answer(request)
 
     def on_text(text: str) -> None:
         job.check()
+        if cancelled():
+            answer.reason = "cancelled"
+            raise _Enough
         answer.grow(text)
         if request.stream:
             job.tell(Growth(answer.told))

@@ -75,7 +75,7 @@ def read_chat(
     check_model(body.get("model"), engine.name, CHATTERS)
     for name, (allowed, why) in _ONLY.items():
         value = body.get(name)
-        if value is not None and not any(_same(value, one) for one in allowed):
+        if value is not None and not any(same(value, one) for one in allowed):
             raise refused(name, why)
     request = ChatRequest(
         stops=_stops(body.get("stop")),
@@ -87,7 +87,8 @@ def read_chat(
     return request
 
 
-def _same(value: object, allowed: object) -> bool:
+def same(value: object, allowed: object) -> bool:
+    """Equal as JSON is."""
     # True equals 1 in Python, and no client means that.
     return isinstance(value, bool) == isinstance(allowed, bool) and value == allowed
 

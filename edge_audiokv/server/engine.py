@@ -21,7 +21,16 @@ from edge_audiokv.engine.session import Session
 from edge_audiokv.engine.session_settings import SessionSettings
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import InputError, UnfitModelError
-from edge_audiokv.events import Answer, Event, Evicted, Final, MemoryReport, Warned
+from edge_audiokv.events import (
+    Answer,
+    Event,
+    Evicted,
+    Final,
+    MemoryReport,
+    Partial,
+    SpeechStarted,
+    Warned,
+)
 from edge_audiokv.kv.holders import Holding
 from edge_audiokv.kv.memory import rss_bytes
 from edge_audiokv.models.download import Progress
@@ -41,6 +50,11 @@ class Work:
     evicted_bytes: int = 0
 
 
+# What a live session tells.
+Told = SpeechStarted | Partial | Final | Warned
+_PARTIAL_INTERVAL_S = 1.0
+
+
 class Engine(Protocol):
     """One thread at a time calls; `check_language`, `report` and `work` may come from another.
 
@@ -50,6 +64,8 @@ class Engine(Protocol):
     name: str
     languages: tuple[str, ...]
     facts: dict[str, str | None]
+    # How speech is cut unless a live client says otherwise.
+    endpoint: EndpointConfig
 
     def check_language(self, language: str) -> None:
         """UnfitModelError for a language that the model does not know."""
@@ -58,6 +74,21 @@ class Engine(Protocol):
         """What is said in a sound file, in order. `check` is called about once a second of sound
         and ends the work by raising. `heard_s` grows. Raises InputError.
         """
+
+    def follow(self, endpoint: EndpointConfig) -> list[Told]:
+        """Sound will come through `feed` and is cut like this. What was open ends; its text."""
+
+    def feed(self, pcm: bytes, rate_hz: int, *, partials: bool) -> list[Told]:
+        """Live sound, 16-bit mono, cut anywhere. `partials` asks for texts that may change."""
+
+    def pause(self) -> list[Told]:
+        """No more sound comes for now: the final text of what is open."""
+
+    def finish(self) -> list[Told]:
+        """The sound is over: the final text of what is open."""
+
+    def abandon(self) -> None:
+        """Forget the open speech, untold."""
 
     def ask(self, question: str, on_text: Callable[[str], None]) -> str:
         """Answer from what this job has heard. `on_text` sees the answer after each token, and may
@@ -117,14 +148,12 @@ class SessionEngine:
         progress: Progress | None = None,
     ) -> None:
         # Subtitles and words want times; whether a request does is known too late.
+        self.endpoint = EndpointConfig(max_segment_s=max_segment_s)
+        self._settings = SessionSettings(
+            partial_interval_s=0.0, report_interval_s=0.0, endpoint=self.endpoint
+        )
         self._session = Session(
-            replace(settings, word_timestamps=True),
-            SessionSettings(
-                partial_interval_s=0.0,
-                report_interval_s=0.0,
-                endpoint=EndpointConfig(max_segment_s=max_segment_s),
-            ),
-            progress=progress,
+            replace(settings, word_timestamps=True), self._settings, progress=progress
         )
         self._requests = Holding("requests", engine=False)
         self._held_bytes = held_bytes
@@ -165,11 +194,35 @@ class SessionEngine:
             yield from self._told(source.take_events(), start_s)
             yield from self._told(session.finish(), start_s)
 
+    def follow(self, endpoint: EndpointConfig) -> list[Told]:
+        told = self.finish()
+        self._session.adjust(
+            replace(self._settings, partial_interval_s=_PARTIAL_INTERVAL_S, endpoint=endpoint)
+        )
+        return told
+
+    def feed(self, pcm: bytes, rate_hz: int, *, partials: bool) -> list[Told]:
+        return list(self._live(self._session.feed(pcm, rate_hz, live=partials)))
+
+    def pause(self) -> list[Told]:
+        return list(self._live(self._session.pause()))
+
+    def finish(self) -> list[Told]:
+        return list(self._live(self._session.finish()))
+
+    def abandon(self) -> None:
+        self._session.abandon()
+
     def _told(self, events: list[Event], start_s: float) -> Iterator[Final | Warned]:
-        for event in events:
+        for event in self._live(events):
             if isinstance(event, Final):
                 yield event.moved(event.id, -start_s)
             elif isinstance(event, Warned):
+                yield event
+
+    def _live(self, events: list[Event]) -> Iterator[Told]:
+        for event in events:
+            if isinstance(event, SpeechStarted | Partial | Final | Warned):
                 yield event
             self._count(event)
 

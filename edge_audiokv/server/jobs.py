@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from starlette.types import Receive
 
-from edge_audiokv.events import Final, Warned
+from edge_audiokv.events import Final, Partial, SpeechStarted, Warned
 from edge_audiokv.server.body import ClientGone
 from edge_audiokv.server.engine import Engine
 from edge_audiokv.server.faults import ApiError, stopping
@@ -26,7 +26,7 @@ class Growth:
 
 @dataclass(frozen=True)
 class Answered:
-    """An answer that is complete; `reason` says why it ends: "stop" or "length"."""
+    """An answer that is complete; `reason` says why it ends: "stop", "length" or "cancelled"."""
 
     text: str
     reason: str
@@ -41,7 +41,32 @@ class Heard:
     duration_s: float
 
 
-Item = Final | Warned | Growth | Answered | Heard
+@dataclass(frozen=True)
+class Failed:
+    """Sound could not be heard; the job goes on."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A question could not be answered; the job goes on."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """A live session has forgotten the speech that was open."""
+
+
+@dataclass(frozen=True)
+class NothingOpen:
+    """A live session was told to end a turn, and there is none."""
+
+
+Live = SpeechStarted | Partial | Cleared | NothingOpen | Failed | Unanswered
+Item = Final | Warned | Growth | Answered | Heard | Live
 
 
 class Cancelled(Exception):
@@ -75,6 +100,8 @@ class Job:
         self.max_audio_s = max_audio_s
         self.lasting = lasting
         self.progressed_s = time.monotonic()
+        # Time in which it waited for its client and not for the model.
+        self.idle_s = 0.0
 
     # --- on the model's thread --------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ class Limits:
     send_s: float = 30.0
     connections: int = 128
     stop_s: float = 10.0
+    # A live client that sends no event for so long is let go: others want the model, too.
+    idle_s: float = 300.0
 
     @property
     def base64_bytes(self) -> int:
@@ -40,8 +42,15 @@ MAX_INLINE_BYTES = 4 << 10
 MAX_JSON_DEPTH = 16
 MAX_CLIPS = 16
 MAX_MESSAGES = 128
+# One event of a live client; how many of them, or frames of one, may come at once; the numbers,
+# texts and objects in it; and what waits for the model in memory (sound beyond it: on disk).
+MAX_EVENT_BYTES = 1 << 20
+MAX_EVENTS = 1024
+MAX_EVENT_VALUES = 4096
+MAX_WAITING_BYTES = 1 << 20
 # Connections, buffers and requests are part of the capped memory (measured: 5 MiB, with a
-# hundred connections that wait and three bodies of 33 MB at once).
+# hundred connections that wait and three bodies of 33 MB at once; 7 MiB for a live client that
+# sends the largest events as fast as they go in, while no bodies are read).
 REQUESTS_BYTES = 12 << 20
 # What an open microphone takes on top: its library, its ring, and what is kept for a busy model
 # (measured: 10 MiB at 48 kHz, one channel).

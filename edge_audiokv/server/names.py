@@ -16,6 +16,13 @@ TRANSCRIBERS = (
     "gpt-4o-mini-transcribe-2025-12-15",
     "whisper-1",
 )
+LIVE_TRANSCRIBERS = (*TRANSCRIBERS, "gpt-live-transcribe", "gpt-realtime-whisper")
+LIVE_CHATTERS = (
+    "gpt-realtime",
+    "gpt-realtime-mini",
+    "gpt-4o-realtime-preview",
+    "gpt-4o-mini-realtime-preview",
+)
 CHATTERS = (
     "gpt-audio",
     "gpt-audio-mini",

@@ -16,10 +16,13 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from edge_audiokv.server.app import Service, make_app
+from edge_audiokv.server.app import make_app
 from edge_audiokv.server.faults import ApiError
 from edge_audiokv.server.guard import ON_UNIX
-from edge_audiokv.server.limits import MAX_HEADER_BYTES, Limits
+from edge_audiokv.server.limits import MAX_EVENT_BYTES, MAX_HEADER_BYTES, Limits
+from edge_audiokv.server.realtime.protocol import live_protocol
+from edge_audiokv.server.service import Service
+from edge_audiokv.server.unread import Unread
 
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 _KEEP_ALIVE_S = 15
@@ -67,7 +70,12 @@ def make_server(
     config = uvicorn.Config(
         make_app(service),
         http=_protocol(limits),
-        ws="none",
+        ws=live_protocol(limits),
+        ws_max_size=MAX_EVENT_BYTES,
+        ws_per_message_deflate=False,  # a kilobyte of it may stand for a megabyte
+        # An event that waits for the model holds up the answers to pings: idle clients are told by
+        # a deadline of their own.
+        ws_ping_timeout=None,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -146,9 +154,10 @@ def _protocol(limits: Limits) -> type[H11Protocol]:
     connections, and refusals in the one form.
     """
 
-    class Protocol(H11Protocol):
+    class Protocol(Unread, H11Protocol):
+        send_s = limits.send_s
         _deadline: asyncio.TimerHandle | None = None
-        _unread: asyncio.TimerHandle | None = None
+        _upgraded = False
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -161,30 +170,29 @@ def _protocol(limits: Limits) -> type[H11Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._met()
-            self._read_on()
+            self.flows()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
             if not self._in_request():
                 self._expect()
             super().data_received(data)
-            if self._in_request():
+            if self._in_request() or self._upgraded:
                 self._met()
 
         def pause_writing(self) -> None:
-            """Who does not read its answers must not keep a connection for ever."""
             super().pause_writing()
-            if self._unread is None:
-                self._unread = self.loop.call_later(limits.send_s, self.transport.abort)
+            self.stuck()
 
         def resume_writing(self) -> None:
-            self._read_on()
+            self.flows()
             super().resume_writing()
 
-        def _read_on(self) -> None:
-            if self._unread is not None:
-                self._unread.cancel()
-                self._unread = None
+        def handle_websocket_upgrade(self, event: h11.Request) -> None:
+            """From here on another protocol has the connection, with deadlines of its own."""
+            self._met()
+            super().handle_websocket_upgrade(event)
+            self._upgraded = True
 
         def on_response_complete(self) -> None:
             super().on_response_complete()

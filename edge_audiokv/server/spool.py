@@ -39,8 +39,7 @@ class Spool:
         self._max_bytes, self._what = max_bytes, what
 
     def write(self, data: bytes | memoryview) -> None:
-        self.n_bytes += len(data)
-        if self.n_bytes > self._max_bytes:
+        if self.n_bytes + len(data) > self._max_bytes:
             raise too_large(self._what, self._max_bytes, param=self._what)
         try:
             self.file.write(data)
@@ -48,6 +47,7 @@ class Spool:
             raise ApiError(
                 507, "there is no room left for uploads.", kind="server_error", code="disk_full"
             ) from None
+        self.n_bytes += len(data)
 
     def close(self) -> None:
         self.file.close()

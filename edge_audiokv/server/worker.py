@@ -2,7 +2,8 @@
 
 The desk is asked before a body is read: with one job running and `queue` waiting, the next client
 is sent away at once. A place is kept from then until the job has ended. Nobody waits behind a job
-that lasts, such as a microphone that is listened to.
+that lasts, such as a microphone that is listened to, or a live client, who has all places: nobody
+knows how long that would be.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from edge_audiokv.server.faults import ApiError, busy, occupied, stopping
 from edge_audiokv.server.jobs import Cancelled, Job
 
 log = logging.getLogger("edge_audiokv.server")
+# When to ask again while a live session has the model.
+_LIVE_RETRY_S = 30
 # Before any job has shown how long one takes.
 _FIRST_JOB_S = 2.0
 _MAX_RETRY_S = 120
@@ -54,28 +57,32 @@ class Worker:
 
     # --- the desk: on the event loop --------------------------------------------------------------
 
-    def enter(self, *, lasting: bool = False) -> None:
-        """Take a place; behind a `lasting` one there is none. Raises ApiError 429 or 503, with the
-        seconds to wait.
+    def enter(self, *, lasting: bool = False, alone: bool = False) -> int:
+        """Take a place, or all of them if `alone`; how many. Behind a `lasting` one there is none.
+        Raises ApiError 429 or 503, with the seconds to wait.
         """
         if self._refusing:
             raise stopping()
+        wanted = self.places if alone else 1
         with self._changed:
-            if self.taken < self.places and not self._lasting:
-                self.taken += 1
-                self._lasting = lasting
-                return
+            if self.taken + wanted <= self.places and not self._lasting:
+                self.taken += wanted
+                self._lasting, self._live = lasting, alone
+                return wanted
+            live = self._live
         self.busy_total += 1
         if self._lasting:
             raise occupied(_LASTING_RETRY_S)
         # One place becomes free when the running job ends.
-        raise busy(max(1, min(_MAX_RETRY_S, math.ceil(self._job_s))))
+        job_s = max(1, min(_MAX_RETRY_S, math.ceil(self._job_s)))
+        raise busy(_LIVE_RETRY_S if live else job_s)
 
-    def leave(self, *, lasting: bool = False) -> None:
-        """Give the place back, on whatever thread the job has ended."""
+    def leave(self, places: int = 1, *, lasting: bool = False) -> None:
+        """Give places back, on whatever thread the job has ended."""
         with self._changed:
-            self.taken -= 1
+            self.taken -= places
             self._lasting = self._lasting and not lasting
+            self._live = False
 
     def submit(self, job: Job) -> None:
         with self._changed:
@@ -145,9 +152,11 @@ class Worker:
             self._forget(error)
             with self._changed:
                 self._running = None
+                live = self._live
             job.end(error)
-            taken_s = time.monotonic() - started
-            if not job.lasting:  # it took as long as somebody spoke
+            taken_s = time.monotonic() - started - job.idle_s
+            # How long somebody speaks tells nothing about others.
+            if not live and not job.lasting:
                 self._job_s += 0.3 * (taken_s - self._job_s)
             self.jobs_total += 1
             self.job_seconds_total += taken_s

@@ -136,6 +136,26 @@ def test_padding_and_silence_are_as_configured():
     assert segment.start_s == pytest.approx(0.64)
 
 
+@settings(max_examples=50, deadline=None)
+@given(runs=runs, first=configs, second=configs, sizes=pieces)
+def test_a_stream_that_ended_goes_on_cut_otherwise(runs, first, second, sizes):
+    """As a new endpointer would cut what follows, at the places of the one stream."""
+    sound = stream(np.concatenate([np.full(count, p) for p, count in runs] or [np.zeros(0)]), 100)
+    endpointer = Endpointer(LoudDetector(), first)
+    found = spoken([*endpointer.push(sound), *endpointer.flush()])
+    if second.max_segment_s > first.max_segment_s:
+        with pytest.raises(ValueError, match="at most"):
+            endpointer.adjust(second)
+        return
+    endpointer.adjust(second)
+    after = spoken([*endpointer.push(sound), *endpointer.flush()])
+    alone = spoken(run(sound, second, sizes))
+    assert [(item.start_sample - len(sound), item.end_sample - len(sound)) for item in after] == [
+        (item.start_sample, item.end_sample) for item in alone
+    ]
+    assert [item.id for item in found + after] == list(range(len(found) + len(alone)))
+
+
 def test_pauses_shorter_than_the_silence_do_not_split():
     config = EndpointConfig(silence_duration_ms=500)
     sound = stream([1] * 20 + [0] * 14 + [1] * 20 + [0] * 17 + [1] * 20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_audiokv.engine.hearing import Hearing, spoken_question
+from edge_audiokv.errors import InputError
 from edge_audiokv.events import Answer, Event, Evicted, Final, Partial, SessionEnded, Warned
 
 from .guarantees import check_guarantees
@@ -58,6 +60,32 @@ def test_a_pause_is_worked_on_before_it_ends_the_segment():
     hearing = scripted_hearing(Script("hello"))
     events = hear(hearing, speech(0.6), silence(2), live=True)
     assert [type(event).__name__ for event in events] == ["SpeechStarted", "Partial", "Final"]
+
+
+def test_it_may_be_told_to_cut_and_draft_otherwise_between_segments():
+    hearing = scripted_hearing(Script("hello"), partial_interval_s=0.0)
+    first = hear(hearing, speech(2), silence(2), live=True)
+    endpoint = replace(hearing.settings.endpoint, silence_duration_ms=1500)
+    hearing.adjust(replace(hearing.settings, partial_interval_s=0.5, endpoint=endpoint))
+    # The gap no longer ends it, and there are partials.
+    second = hear(hearing, speech(1.5), silence(0.9), speech(1.5), silence(2), live=True)
+    assert len(finals(first)) == len(finals(second)) == 1
+    assert not any(isinstance(event, Partial) for event in first)
+    assert any(isinstance(event, Partial) for event in second)
+    check_guarantees([*first, *second, SessionEnded(hearing.clock_s, hearing.n_segments, "end")])
+
+
+def test_what_is_open_must_end_before_it_is_cut_otherwise():
+    hearing = scripted_hearing(Script("hello"))
+    for _ in hearing.take(speech(2), live=False):
+        pass
+    with pytest.raises(InputError, match="open"):
+        hearing.adjust(hearing.settings)
+    hearing.abandon()
+    hearing.adjust(hearing.settings)
+    longer = replace(hearing.settings.endpoint, max_segment_s=29.0)
+    with pytest.raises(InputError, match="at most"):
+        hearing.adjust(replace(hearing.settings, endpoint=longer))
 
 
 def test_partials_do_not_begin_in_a_pause():

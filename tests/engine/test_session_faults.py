@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,26 @@ def test_a_file_that_breaks_half_way_keeps_what_came_before(session, clips, tmp_
             events.append(event)
     check_guarantees(events)
     assert "train" in text_of(events)
+
+
+def test_who_feeds_may_end_a_turn_forget_it_and_cut_otherwise(renew, clips) -> None:
+    session, samples = renew(), clips["letter"].samples
+    own = session.settings.endpoint
+    session.feed(samples, live=False)
+    (final,) = [event for event in session.pause() if isinstance(event, Final)]
+    assert final.text and not session.pause()
+    session.feed(samples, live=False)
+    session.abandon()
+    assert not session.pause()
+    session.adjust(replace(session.settings, endpoint=replace(own, silence_duration_ms=2000)))
+    told = session.feed(np.concatenate([samples, np.zeros(16_000, np.float32)]), live=False)
+    assert not [event for event in told if isinstance(event, Final)]
+    assert session.finish()[0].id > final.id
+    # A session that begins anew cuts as it was made to.
+    session.forget()
+    assert session.settings.endpoint == own
+    told = session.feed(np.concatenate([samples, np.zeros(16_000, np.float32)]), live=False)
+    assert [event.text for event in told if isinstance(event, Final)] == [final.text]
 
 
 def test_sound_shorter_than_a_word_is_nothing(session: Session) -> None:

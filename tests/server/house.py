@@ -14,7 +14,6 @@ import numpy as np
 
 from edge_audiokv.audio.live.early import Early
 from edge_audiokv.audio.source import AudioSource, Samples
-from edge_audiokv.server.app import Service
 from edge_audiokv.server.engine import Engine
 from edge_audiokv.server.events.door import EventsDoor
 from edge_audiokv.server.events.place import open_socket
@@ -22,6 +21,7 @@ from edge_audiokv.server.guard import Guard
 from edge_audiokv.server.limits import Limits
 from edge_audiokv.server.listening import open_tcp
 from edge_audiokv.server.run import Door, make_server
+from edge_audiokv.server.service import Service
 from edge_audiokv.server.worker import Worker
 from edge_audiokv.server.wyoming.door import WyomingDoor
 
@@ -36,8 +36,8 @@ class Running:
         self.port = self.http_port = self.sockets[0].getsockname()[1]
         self.worker = Worker(engine, queue=limits.queue)
         guard = Guard.loopback(self.port)
-        service = Service(engine, self.worker, folder, limits, guard)
-        self.server = make_server(service, doors=self.doors(service))
+        self.service = Service(engine, self.worker, folder, limits, guard)
+        self.server = make_server(self.service, doors=self.doors(self.service))
         self.thread = threading.Thread(target=lambda: self.server.run(self.sockets))
 
     def doors(self, service: Service) -> list[Door]:

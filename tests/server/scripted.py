@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import threading
 from collections import deque
@@ -12,6 +13,7 @@ from typing import Any, BinaryIO, ClassVar
 
 import httpx
 
+from edge_audiokv.audio.endpoint import EndpointConfig
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource, Samples
 from edge_audiokv.errors import InputError, NativeError, UnfitModelError
 from edge_audiokv.events import (
@@ -25,10 +27,11 @@ from edge_audiokv.events import (
     Warned,
     Word,
 )
-from edge_audiokv.server.app import Service, make_app
+from edge_audiokv.server.app import make_app
 from edge_audiokv.server.engine import Work
 from edge_audiokv.server.guard import Guard
 from edge_audiokv.server.limits import Limits
+from edge_audiokv.server.service import Service
 from edge_audiokv.server.worker import Worker
 
 BASE = "http://localhost"
@@ -50,6 +53,7 @@ class ScriptedEngine:
     name = "scripted"
     languages: tuple[str, ...] = ("en",)
     facts: ClassVar[dict[str, str | None]] = {"model": "scripted", "language": "en"}
+    endpoint = EndpointConfig(max_segment_s=15.0)
 
     def __init__(self) -> None:
         self.finals: tuple[Final, ...] = FINALS
@@ -66,6 +70,14 @@ class ScriptedEngine:
         self.forgotten = 0
         self.heard_s = 0.0
         self.work = Work(audio_s=2.0, compute_s=1.0)
+        # Live sound: how it was to be cut, what came, and the turn that is open.
+        self.followed: list[EndpointConfig] = []
+        self.fed: list[tuple[int, int]] = []
+        self.sound = hashlib.sha256()
+        self.abandoned = 0
+        self.live_text = "first words then more"
+        self._open: SpeechStarted | None = None
+        self._turns = self._pieces = 0
 
     def check_language(self, language: str) -> None:
         if language.split("-")[0] != "en":
@@ -91,10 +103,51 @@ class ScriptedEngine:
         for message in self.warnings:
             yield Warned(self.heard_s, message)
 
+    def follow(self, endpoint: EndpointConfig) -> list[Any]:
+        self.followed.append(endpoint)
+        return self.pause()
+
+    def feed(self, pcm: bytes, rate_hz: int, *, partials: bool) -> list[Any]:
+        """Loud is speech, zeros are its end; each piece of speech has one word more."""
+        self.begun.set()
+        self.go.wait(10)
+        self.sound.update(pcm)
+        start_s, self.heard_s = self.heard_s, self.heard_s + len(pcm) / 2 / rate_hz
+        self.fed.append((len(pcm), rate_hz))
+        if not any(pcm):
+            return self.pause()
+        told: list[Any] = []
+        if self._open is None:
+            self._open = SpeechStarted(self._turns, start_s)
+            self._turns, self._pieces = self._turns + 1, 0
+            told.append(self._open)
+        self._pieces += 1
+        words = self.live_text.split()
+        stable, text = " ".join(words[: self._pieces - 1]), " ".join(words[: self._pieces])
+        if partials:
+            told.append(Partial(self._open.id, self._open.start_s, self.heard_s, text, stable))
+        return told
+
+    def pause(self) -> list[Any]:
+        started, self._open = self._open, None
+        if started is None:
+            return []
+        return [Final(started.id, started.start_s, self.heard_s, self.live_text)]
+
+    finish = pause
+
+    def abandon(self) -> None:
+        self.abandoned += 1
+        self._open = None
+
     def ask(self, question: str, on_text: Callable[[str], None]) -> str:
         self.asked.append(question)
+        if question == "too long":
+            raise InputError("the question is too long.")
         words = self.answered.split(" ")
         for count in range(1, len(words) + 1):
+            self.begun.set()
+            self.go.wait(10)
             on_text(" ".join(words[:count]))
         return self.answered
 
@@ -145,6 +198,7 @@ class ScriptedEngine:
     def forget(self) -> None:
         self.forgotten += 1
         self.heard_s = 0.0
+        self._open = None
 
     def report(self) -> MemoryReport:
         return MemoryReport(0.0, 1000, 500, {"KV pools": 200, "weights": 300})

@@ -24,6 +24,7 @@ import numpy as np
 import openai
 import pytest
 import soundfile
+import soxr
 import srt
 import webvtt
 from wyoming.asr import Transcribe, Transcript
@@ -31,72 +32,13 @@ from wyoming.audio import wav_to_chunks
 from wyoming.client import AsyncUnixClient
 
 from edge_audiokv.units import parse_bytes
+from tests.server.served import MEM, QUEUE, Served
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.usefixtures("local_model"),
     pytest.mark.skipif(os.name != "posix", reason="signals and Unix sockets"),
 ]
-MEM = "600MB"
-QUEUE = 1
-
-
-class Served:
-    """The process, and clients of it."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        folder.chmod(0o700)
-        self.uds, self.wyoming, self.events = folder / "s", folder / "w", folder / "e"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "edge_audiokv", "serve", "--port", "0", "--uds", str(self.uds),
-             "--wyoming", f"unix://{self.wyoming}", "--events", str(self.events),
-             "--mem", MEM, "-t", "1",
-             "--queue", str(QUEUE), *arguments],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )  # fmt: skip
-
-    def wait(self) -> None:
-        """Until it serves; it says where."""
-        assert self.process.stderr is not None
-        line = self.process.stderr.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
-        assert found is not None, line + self.process.stderr.read()
-        assert str(self.uds) in line and f"unix://{self.wyoming}" in line
-        assert str(self.events) in line
-        self.port = int(found[1])
-
-    def end(self, number: int) -> tuple[int, str, str]:
-        self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=60)
-        return self.process.returncode, out, err
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def openai(self, **options: Any) -> openai.OpenAI:
-        settings = {"max_retries": 0, "timeout": 60, **options}
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", **settings)
-
-    def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.url + path, trust_env=False, timeout=10)
-
-    def metric(self, name: str) -> float:
-        found = re.search(rf"(?m)^edge_audiokv_{re.escape(name)} (\S+)$", self.get("/metrics").text)
-        assert found is not None
-        return float(found[1])
-
-    def peak_bytes(self) -> int:
-        status = Path(f"/proc/{self.process.pid}/status")
-        if not status.exists():
-            return int(self.metric("rss_bytes"))
-        found = re.search(r"VmHWM:\s+(\d+)", status.read_text())
-        assert found is not None
-        return int(found[1]) * 1024
 
 
 @pytest.fixture(scope="module")
@@ -298,9 +240,11 @@ def readme_block(language: str, containing: str) -> str:
 def test_what_the_readme_says_works_as_pasted(served) -> None:
     start, *curls = readme_block("sh", "edge-audiokv serve --mem 1GB &").splitlines()
     assert start == "edge-audiokv serve --mem 1GB &"
-    python = readme_block("python", "from openai import")
+    python = readme_block("python", "from openai import OpenAI")
+    live = readme_block("python", "from openai import AsyncOpenAI")
     said = []
-    for command in (*[["sh", "-c", curl] for curl in curls], [sys.executable, "-c", python]):
+    pythons = [[sys.executable, "-c", block] for block in (live, python)]
+    for command in (*[["sh", "-c", curl] for curl in curls], *pythons):
         command[-1] = command[-1].replace("127.0.0.1:8080", f"127.0.0.1:{served.port}")
         if command[0] == "sh" and shutil.which("curl") is None:
             continue
@@ -309,9 +253,10 @@ def test_what_the_readme_says_works_as_pasted(served) -> None:
         )
         assert ran.returncode == 0, ran.stderr
         said.append(ran.stdout)
-    transcribed, answered = said[-1].splitlines()
-    assert "garden" in transcribed and "garden" in answered
-    if len(said) > 1:
+    for printed in said[-2:]:
+        transcribed, answered = printed.splitlines()
+        assert "garden" in transcribed and "garden" in answered
+    if len(said) > 2:
         assert "letter" in json.loads(said[0])["text"]
         assert "garden" in " ".join(cue.content for cue in srt.parse(said[1]))
 
@@ -351,6 +296,49 @@ def test_the_event_stream_is_there_and_no_microphone_is(served, call) -> None:
     ran = call("client", "--socket", served.events, "listen", "-d", "no such device")
     assert ran.code in (7, 11) and ran.complaint
     assert served.metric("queue_places_taken") == 0
+
+
+def pcm_24(path: Path) -> bytes:
+    samples, rate = soundfile.read(path)
+    return bytes((soxr.resample(samples, rate, 24_000) * 32767).astype("<i2"))
+
+
+def test_a_live_client_is_told_as_it_speaks_and_answered(served, spoken) -> None:
+    """Sound at the pace of time; what is certain is told while it comes."""
+    clip, found = spoken["garden"], []
+    pcm = pcm_24(clip.path)
+
+    async def say(live: Any) -> None:
+        started = time.monotonic()
+        for at in range(0, len(pcm), 4800):
+            audio = base64.b64encode(pcm[at : at + 4800]).decode()
+            await live.input_audio_buffer.append(audio=audio)
+            await asyncio.sleep(max(0.0, started + (at + 4800) / 48_000 - time.monotonic()))
+
+    async def run() -> str:
+        client = openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key="none")
+        async with (
+            asyncio.timeout(90),
+            client,
+            client.realtime.connect(extra_query={"intent": "transcription"}) as live,
+        ):
+            saying = asyncio.create_task(say(live))
+            async for event in live:
+                found.append((event, saying.done()))
+                if event.type.endswith(".completed") and saying.done():
+                    break
+            await live.response.create(response={"instructions": "What did she find?"})
+            async for event in live:
+                if event.type == "response.done":
+                    return str(event.response.output[0].content[0].text)
+        raise AssertionError("no answer came")
+
+    answer = asyncio.run(run())
+    texts = [event.transcript for event, _ in found if event.type.endswith(".completed")]
+    assert close_to(" ".join(texts), clip.text)
+    # Some of it was told while it was being said.
+    assert any(event.type.endswith(".delta") and not over for event, over in found)
+    assert "garden" in answer
 
 
 def test_memory_stays_under_the_cap_and_the_numbers_are_the_kernels(served) -> None:

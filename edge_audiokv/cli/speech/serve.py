@@ -27,10 +27,10 @@ from edge_audiokv.errors import InputError, MissingExtraError
 from edge_audiokv.units import parse_bytes, printable
 
 if TYPE_CHECKING:
-    from edge_audiokv.server.app import Service
     from edge_audiokv.server.run import Door
+    from edge_audiokv.server.service import Service
 
-_EXTRA = ("h11", "python_multipart", "starlette", "uvicorn")
+_EXTRA = ("h11", "python_multipart", "starlette", "uvicorn", "websockets")
 # Guessed keys are tried by the thousand; a random one of this length is not found.
 _LEAST_KEY_CHARS = 16
 
@@ -94,7 +94,7 @@ _LEAST_KEY_CHARS = 16
     type=Size(shares=False, unit="MB"),
     default="25MiB",
     show_default=True,
-    help="Largest sound file of a request.",
+    help="Largest sound file of a request; also how much live sound may wait.",
 )
 @click.option(
     "--max-audio-s",
@@ -124,14 +124,16 @@ def serve(
     """Serve OpenAI's HTTP interface to programs on this machine.
 
     The model is loaded once, within --mem, and does one request after another: transcriptions
-    (json, text, srt, vtt, verbose_json, streams) and chats about a clip. With --wyoming it also
-    writes down what Home Assistant's satellites send; with --events `edge-audiokv client` has it
-    listen to this machine's microphone. Nothing of a request is kept. It ends at SIGINT or
-    SIGTERM, once who is being answered has been.
+    (json, text, srt, vtt, verbose_json, streams) and chats about a clip. A WebSocket client
+    (OpenAI's Realtime, transcription sessions) sends live sound and is told what is said as it is
+    said; it has the model to itself meanwhile. With --wyoming it also writes down what Home
+    Assistant's satellites send; with --events `edge-audiokv client` has it listen to this machine's
+    microphone. Nothing of a request is kept. It ends at SIGINT or SIGTERM, once who is being
+    answered has been.
 
     \b
     POST /v1/audio/transcriptions, POST /v1/chat/completions,
-    GET /v1/models, /health, /ready, /metrics
+    WebSocket /v1/realtime, GET /v1/models, /health, /ready, /metrics
 
     \b
     Examples:
@@ -142,12 +144,12 @@ def serve(
     for name in (*_EXTRA, "wyoming") if wyoming is not None else _EXTRA:
         _require(name)
     # They need the extra.
-    from edge_audiokv.server.app import Service
     from edge_audiokv.server.engine import SessionEngine
     from edge_audiokv.server.guard import Guard
     from edge_audiokv.server.limits import MICROPHONE_BYTES, REQUESTS_BYTES, Limits
     from edge_audiokv.server.listening import is_loopback, open_tcp, open_unix
     from edge_audiokv.server.run import serve as run
+    from edge_audiokv.server.service import Service
     from edge_audiokv.server.spool import spool_folder
     from edge_audiokv.server.worker import Worker
 

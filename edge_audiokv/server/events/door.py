@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from edge_audiokv.errors import EdgeAudioKVError
 from edge_audiokv.events import Event
 from edge_audiokv.output.jsonl import PASSING, line_of
-from edge_audiokv.server.app import Service
 from edge_audiokv.server.events.connection import Connection
 from edge_audiokv.server.events.lines import MAX_LINE_BYTES
 from edge_audiokv.server.events.live import Live, OpenSource
 from edge_audiokv.server.events.outbox import encoded, encoded_line
 from edge_audiokv.server.events.source import microphone
+from edge_audiokv.server.service import Service
 
 MAX_CONNECTIONS = 16
 # Beyond it a connection's own queue holds what waits.

@@ -16,11 +16,11 @@ from edge_audiokv.audio.source import AudioSource, Samples
 from edge_audiokv.errors import EdgeAudioKVError
 from edge_audiokv.events import Answer, Event, Final, SessionEnded
 from edge_audiokv.output.text import one_line
-from edge_audiokv.server.app import Service
 from edge_audiokv.server.engine import Engine
 from edge_audiokv.server.events.source import UntilTold
 from edge_audiokv.server.faults import ApiError
 from edge_audiokv.server.jobs import Item, Job
+from edge_audiokv.server.service import Service
 
 log = logging.getLogger("edge_audiokv.server")
 # Questions that wait for their answer.

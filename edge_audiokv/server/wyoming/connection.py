@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
 from typing import Any
 
@@ -18,14 +17,14 @@ from wyoming.ping import Pong
 
 from edge_audiokv import __version__
 from edge_audiokv.server import transcriptions
-from edge_audiokv.server.app import Service
 from edge_audiokv.server.body import ClientGone
 from edge_audiokv.server.engine import Engine, known_language
-from edge_audiokv.server.faults import ApiError, from_engine, refused
-from edge_audiokv.server.jobs import Item, Job
+from edge_audiokv.server.faults import ApiError, refused
 from edge_audiokv.server.names import TRANSCRIBERS, check_model
+from edge_audiokv.server.service import Service
+from edge_audiokv.server.sound import Sound
+from edge_audiokv.server.wyoming.form import LEAST_PACE, form_of
 from edge_audiokv.server.wyoming.frames import Frame, FrameReader, WatchedReader
-from edge_audiokv.server.wyoming.sound import Sound
 
 log = logging.getLogger("edge_audiokv.server")
 _PROJECT = Attribution("edge-audiokv", "")
@@ -99,16 +98,16 @@ class Connection:
         """A place for it before any of it is kept."""
         if self._sound is not None:
             raise refused("audio-start", "one utterance at a time.")
-        worker = self._service.worker
-        worker.enter()
-        self._held.callback(worker.leave)
-        self._sound = Sound(data, self._service.folder, self._service.limits)
+        self._service.enter(self._held)
+        service = self._service
+        self._sound = Sound(form_of(data), service.folder, service.limits, least_pace=LEAST_PACE)
         self._held.callback(self._sound.close)
 
     async def _add(self, frame: Frame) -> None:
         if self._sound is None:
             raise refused("audio-chunk", "audio-start comes first.")
-        self._sound.check(frame.data)
+        if form_of(frame.data) != self._sound.form:
+            raise refused("audio-chunk", "its form is not that of audio-start.")
         async for piece in self._frames.payload():
             self._sound.write(piece)
 
@@ -117,19 +116,12 @@ class Connection:
             raise refused("audio-stop", "audio-start comes first.")
         sound, self._sound = self._sound, None
         file = sound.finish()
-        held, self._held = self._held.pop_all(), ExitStack()
-        job = Job(
-            transcriptions.steps(file),
-            held,
-            param="audio",
-            max_audio_s=self._service.limits.audio_s,
-        )
-        self._service.worker.submit(job)
+        job = self._service.submit(transcriptions.steps(file), self._held, "audio")
         language = self._language or next(iter(self._service.engine.languages), "") or None
         self.answering = True
         try:
             await self._tell(TranscriptStart(language=language))
-            async with aclosing(self._items(job)) as items:
+            async with aclosing(self._service.items(job, self._gone)) as items:
                 async for document in transcriptions.deltas(items):
                     await self._tell_document(document, language)
             await self._tell(TranscriptStop())
@@ -142,15 +134,6 @@ class Connection:
             await self._tell(TranscriptChunk(document["delta"]))
         else:
             await self._tell(Transcript(document["text"], language=language))
-
-    async def _items(self, job: Job) -> AsyncGenerator[Item]:
-        try:
-            async for item in job.items(self._gone):
-                yield item
-        except ClientGone:
-            raise
-        except Exception as error:
-            raise from_engine(error, param=job.param) from None
 
     async def _gone(self) -> Message:
         await self._stream.gone.wait()

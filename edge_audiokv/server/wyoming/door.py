@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import Sequence
 
-from edge_audiokv.server.app import Service
+from edge_audiokv.server.service import Service
 from edge_audiokv.server.wyoming.connection import Connection
 from edge_audiokv.server.wyoming.frames import WatchedReader
 

@@ -1,0 +1,70 @@
+"""`edge-audiokv serve` as a process, and clients of it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+
+MEM = "600MB"
+QUEUE = 1
+
+
+class Served:
+    """The process, and clients of it."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.uds, self.wyoming = folder / "s", folder / "w"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "edge_audiokv", "serve", "--port", "0", "--uds", str(self.uds),
+             "--wyoming", f"unix://{self.wyoming}", "--mem", MEM, "-t", "1",
+             "--queue", str(QUEUE), *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+
+    def wait(self) -> None:
+        """Until it serves; it says where."""
+        assert self.process.stderr is not None
+        line = self.process.stderr.readline()
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+        assert found is not None, line + self.process.stderr.read()
+        assert str(self.uds) in line and f"unix://{self.wyoming}" in line
+        self.port = int(found[1])
+
+    def end(self, number: int) -> tuple[int, str, str]:
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=60)
+        return self.process.returncode, out, err
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def openai(self, **options: Any) -> openai.OpenAI:
+        settings = {"max_retries": 0, "timeout": 60, **options}
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", **settings)
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(self.url + path, trust_env=False, timeout=10)
+
+    def metric(self, name: str) -> float:
+        found = re.search(rf"(?m)^edge_audiokv_{re.escape(name)} (\S+)$", self.get("/metrics").text)
+        assert found is not None
+        return float(found[1])
+
+    def peak_bytes(self) -> int:
+        status = Path(f"/proc/{self.process.pid}/status")
+        if not status.exists():
+            return int(self.metric("rss_bytes"))
+        found = re.search(r"VmHWM:\s+(\d+)", status.read_text())
+        assert found is not None
+        return int(found[1]) * 1024
