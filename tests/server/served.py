@@ -19,10 +19,12 @@ class Served:
     """The process, and clients of it."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
-        self.uds, self.wyoming = folder / "s", folder / "w"
+        folder.chmod(0o700)
+        self.uds, self.wyoming, self.events = folder / "s", folder / "w", folder / "e"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "edge_audiokv", "serve", "--port", "0", "--uds", str(self.uds),
-             "--wyoming", f"unix://{self.wyoming}", "--mem", MEM, "-t", "1",
+             "--wyoming", f"unix://{self.wyoming}", "--events", str(self.events),
+             "--mem", MEM, "-t", "1",
              "--queue", str(QUEUE), *arguments],
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -38,6 +40,7 @@ class Served:
         found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
         assert found is not None, line + self.process.stderr.read()
         assert str(self.uds) in line and f"unix://{self.wyoming}" in line
+        assert str(self.events) in line
         self.port = int(found[1])
 
     def end(self, number: int) -> tuple[int, str, str]:
