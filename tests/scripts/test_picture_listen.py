@@ -49,7 +49,7 @@ def test_what_is_on_a_screen_is_in_the_picture(script: ModuleType) -> None:
 
 def test_the_picture_is_of_a_session_and_the_readme_shows_it() -> None:
     text = words_of(PICTURE.read_text(encoding="utf-8"))
-    assert re.search(r"\d\d:\d\d:\d\d [a-z]+ [a-z]+", text)
+    assert re.search(r"\d\d:\d\d:\d\d [A-Z][a-z]+ [a-z]+", text)
     assert "Q: What was in the garden?" in text and "A: " in text
     assert re.search(r"listening \d\d:\d\d:\d\d [█·]+ -\d+ dB", text)
     assert re.search(r"memory [█·]+ [\d.]+ MiB of 953\.7 MiB", text)

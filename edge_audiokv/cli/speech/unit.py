@@ -78,7 +78,7 @@ def _program() -> list[str]:
     found = shutil.which(called)
     if found is not None and Path(found).stem == "edge-audiokv":
         return [os.path.abspath(found)]
-    return [sys.executable, "-m", "edge_audiokv"]
+    return [sys.executable, "-P", "-m", "edge_audiokv"]
 
 
 def _quoted(word: str, *, is_command: bool = True) -> str:

@@ -268,7 +268,7 @@ def test_what_a_unit_runs_is_this_command(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(sys, "argv", ["edge-audiokv"])
     assert f"\nExecStart={script} serve --events\n" in unit_text([])
     monkeypatch.setattr(sys, "argv", ["/somewhere/edge_audiokv/__main__.py"])
-    assert f"\nExecStart={sys.executable} -m edge_audiokv serve --events\n" in unit_text([])
+    assert f"\nExecStart={sys.executable} -P -m edge_audiokv serve --events\n" in unit_text([])
 
 
 def test_what_is_given_is_quoted_and_understood(call, monkeypatch, tmp_path) -> None:

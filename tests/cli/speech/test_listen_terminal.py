@@ -58,7 +58,7 @@ def test_a_question_is_seen_while_it_is_typed_and_finals_alone_are_left() -> Non
         terminal.until_words("dB")
         # The words as they come, over the line.
         terminal.until(lambda lines: "train" in lines[-2])
-        terminal.until_words("00:00:00 the train")
+        terminal.until_words("00:00:00 The train")
         terminal.type(b"late?")
         terminal.until(lambda lines: lines[-1] == "> What was late?")
         assert sum("listening" in line for line in terminal.lines) == 1
@@ -78,7 +78,7 @@ def test_a_simple_terminal_gets_lines_and_takes_questions() -> None:
     with Terminal(*LISTEN, TALK, "--realtime", columns=80, TERM="dumb", NO_COLOR="1") as terminal:
         terminal.until(lambda lines: lines and lines[0] == "loading smollm2-audio ...")
         terminal.until_words("listening; type a question and press Enter at any time")
-        terminal.until_words("00:00:00 the train")
+        terminal.until_words("00:00:00 The train")
         terminal.type(b"What was late?\n")
         terminal.until_words("A: ")
         # Meant for the shell, which comes later.

@@ -15,7 +15,7 @@ from edge_audiokv.engine.finals.finals import Finals
 from edge_audiokv.engine.recognizer import Heard
 from edge_audiokv.engine.session import Session
 from edge_audiokv.engine.transcriber import Transcriber
-from edge_audiokv.errors import InputError
+from edge_audiokv.errors import UnfitModelError
 from edge_audiokv.events import Final, Warned
 
 pytestmark = pytest.mark.integration
@@ -129,5 +129,5 @@ def test_who_names_the_language_is_believed(
 
 
 def test_a_language_that_the_model_does_not_know_is_refused(local_model: object) -> None:
-    with pytest.raises(InputError, match="does not know German"):
+    with pytest.raises(UnfitModelError, match="does not know German"):
         Transcriber(language="de").load()
