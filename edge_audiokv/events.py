@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,13 @@ class Event:
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dict; seconds and confidences are rounded to three digits."""
         return {"type": self.wire_name(), **_rounded(asdict(self))}
+
+    def at(self, time_s: float) -> Self:
+        """The same on another clock: a source counts from its own start, a session from its."""
+        changes: dict[str, Any] = {
+            item.name: time_s for item in fields(self) if item.name == "time_s"
+        }
+        return replace(self, **changes)
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), ensure_ascii=False)

@@ -17,7 +17,7 @@ import random
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,29 @@ class Faults(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.told.append(record.getMessage())
+
+
+class Watch:
+    """Raises AssertionError once a server tells of a fault, sleeps or grows; `look` follows every
+    client.
+    """
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self._n = self._settled_bytes = 0
+
+    def look(self, is_awake: Callable[[], bool]) -> None:
+        n, self._n = self._n, self._n + 1
+        if self._faults.told:
+            raise AssertionError(self._faults.told[0])
+        if n % 20 == 0 and not is_awake():
+            raise AssertionError("the next client was not answered")
+        if n == 200:
+            self._settled_bytes = rss_bytes()
+        elif n % 200 == 0 and self._settled_bytes:
+            grown = rss_bytes() - self._settled_bytes
+            if grown > MAX_GROWTH_BYTES:
+                raise AssertionError(f"{grown} bytes more than after 200 clients")
 
 
 def main() -> None:
@@ -149,23 +172,14 @@ def attack(seeds: range) -> Iterator[int]:
         running = House(engine, Path(folder), limits)
         running.start()
         try:
-            settled_bytes = 0
-            for n, seed in enumerate(seeds):
+            watch = Watch(faults)
+            for seed in seeds:
                 yield seed
                 draw = random.Random(seed)
                 ask(running.port, damaged(draw), draw)
                 engine.heard.clear()
                 engine.files.clear()
-                if faults.told:
-                    raise AssertionError(faults.told[0])
-                if n % 20 == 0 and not is_awake(running.port):
-                    raise AssertionError("a ping was not answered")
-                if n == 200:
-                    settled_bytes = rss_bytes()
-                elif n % 200 == 0 and settled_bytes:
-                    grown = rss_bytes() - settled_bytes
-                    if grown > MAX_GROWTH_BYTES:
-                        raise AssertionError(f"{grown} bytes more than after 200 clients")
+                watch.look(lambda: is_awake(running.port))
         finally:
             running.end()
 

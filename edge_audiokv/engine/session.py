@@ -14,7 +14,6 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import fields, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Self, Unpack
 
@@ -338,7 +337,7 @@ class Session(Loadable):
                 yield from self._end(error.what)
                 raise
             for event in source.take_events():
-                yield self._tell(at(event, self.clock_s))
+                yield self._tell(event.at(self.clock_s))
             if samples is None:
                 break
             with self._lock:
@@ -384,12 +383,6 @@ class Session(Loadable):
         if self.on_final is not None and isinstance(event, Final):
             self.on_final(event)
         return event
-
-
-def at(event: Event, time_s: float) -> Event:
-    """A source's event on the session's clock: a source counts from its own start."""
-    changes = {item.name: time_s for item in fields(event) if item.name == "time_s"}
-    return replace(event, **changes)
 
 
 def _open_recording(path: str | os.PathLike[str], model: str) -> Recording:

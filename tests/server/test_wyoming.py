@@ -210,6 +210,17 @@ def test_more_sound_than_is_allowed(start) -> None:
     assert talk(running.port, heard)[-1].data["code"] == "audio_too_long"
 
 
+def test_a_refusal_reaches_who_is_still_sending(start) -> None:
+    running = start(upload_bytes=4000)
+    chunk = frame("audio-chunk", data=FORM, payload_length=3200) + bytes(3200)
+    with running.connect(frame("audio-start", data=FORM)) as connection:
+        for _ in range(20):
+            connection.sendall(chunk)
+            time.sleep(0.01)
+        assert b"too_large" in all_of(connection)
+    assert running.worker.taken == 0
+
+
 @pytest.mark.parametrize(
     "data", [b"", b'{"type', frame("ping", data_length=9), frame("audio-start", data=FORM)]
 )

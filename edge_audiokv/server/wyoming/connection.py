@@ -28,6 +28,7 @@ from edge_audiokv.server.wyoming.frames import Frame, FrameReader, WatchedReader
 
 log = logging.getLogger("edge_audiokv.server")
 _PROJECT = Attribution("edge-audiokv", "")
+_LINGER_S, _DISCARDED_BYTES = 1.0, 65536
 
 
 class Connection:
@@ -51,8 +52,9 @@ class Connection:
             while (frame := await self._frames.next()) is not None:
                 await self._take(frame)
         except ApiError as error:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, TimeoutError):
                 await self._tell(Error(error.message, error.code))
+                await self._let_read()
         except (ClientGone, OSError):
             log.info("a client left before its answer")
         except Exception as error:
@@ -65,6 +67,16 @@ class Connection:
                 async with asyncio.timeout(self._service.limits.send_s):
                     await self._writer.wait_closed()
             self._writer.transport.abort()
+
+    async def _let_read(self) -> None:
+        """A connection that is closed on what nobody has read is reset, and who is still sending
+        never sees why: so the rest is taken, for a moment, and thrown away.
+        """
+        self._held.close()
+        self._writer.write_eof()
+        async with asyncio.timeout(_LINGER_S):
+            while await self._stream.read(_DISCARDED_BYTES):
+                pass
 
     async def _take(self, frame: Frame) -> None:
         """One event. What is not known here is passed over, as the protocol wants it."""

@@ -285,7 +285,10 @@ def test_what_is_given_is_quoted_and_understood(call, monkeypatch, tmp_path) -> 
     assert call("client", "unit", "--", "-m", "two\nlines").code == 1
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None,
+    reason="it verifies, where systemd is; .ci/run installs it",
+)
 def test_systemd_understands_it(tmp_path) -> None:
     path = tmp_path / "edge-audiokv.service"
     path.write_text(unit_text(["--mem", "1GB"]))
