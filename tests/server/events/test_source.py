@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -137,6 +139,8 @@ class System:
     ],
 )
 def test_a_name_is_looked_for_among_the_devices_of_now(monkeypatch, device, told) -> None:
+    # Imported first: a module keeps the name that it finds, and others would meet this one there.
+    importlib.import_module("edge_audiokv.audio.live.microphone")
     monkeypatch.setattr("edge_audiokv.audio.live.portaudio.PortAudio", System)
     with pytest.raises(DeviceError, match=told):
         microphone(device).open()
