@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Latency of final text after the end of speech, and the realtime factor of the whole path.
+"""Latency of final text after the end of speech, the realtime factor of the whole path, and the
+word error rate of what is written live.
 
 Example: scripts/bench_latency.py --manifest dev/manifest.jsonl --limit 50 --threads 2 --json
 """
@@ -10,6 +11,7 @@ import argparse
 import itertools
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from edge_audiokv.audio.source import SAMPLE_RATE_HZ
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.eval.latency import measure_latency
+from edge_audiokv.eval.wer import Hypothesis, Utterance, read_manifest, score_clip
 from edge_audiokv.kv.shape import FloatArray
 
 
@@ -42,11 +45,20 @@ def fill(session: Session, manifest: Path, seconds: float) -> None:
         heard_s += len(sound) / SAMPLE_RATE_HZ
 
 
+def wer(utterances: Sequence[Utterance], texts: Sequence[str]) -> float:
+    """Share of words, of clips that end in a pause."""
+    scores = [
+        score_clip(clip, Hypothesis(text)) for clip, text in zip(utterances, texts, strict=True)
+    ]
+    return sum(score.edits for score in scores) / max(1, sum(score.words for score in scores))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--manifest", type=Path, default=Path("tests/data/manifest.jsonl"))
+    parser.add_argument("--speaker", action="append", default=[], help="only this one; repeatable")
     parser.add_argument("--limit", type=int, default=50, help="clips to hear")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--mem", default="1GB")
@@ -64,8 +76,7 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", dest="as_json")
     options = parser.parse_args()
-    lines = options.manifest.read_text().splitlines()[: options.limit]
-    clips = (read(options.manifest.parent / json.loads(line)["path"]) for line in lines)
+    utterances = read_manifest(options.manifest, speakers=options.speaker, limit=options.limit)
     settings = SessionSettings(
         context=options.context, partial_interval_s=0.0 if options.no_partials else 1.0
     )
@@ -74,7 +85,8 @@ def main() -> None:
     engine = EngineSettings(mem=options.mem, threads=threads, kv_share=options.kv_share)
     with Session(engine, settings) as session:
         fill(session, options.manifest, options.after_s)
-        facts = measure_latency(session, clips, now=now).to_dict()
+        report = measure_latency(session, (read(clip.path) for clip in utterances), now=now)
+    facts = {**report.to_dict(), "wer": round(wer(utterances, report.texts), 4)}
     if options.as_json:
         print(json.dumps(facts))
         return

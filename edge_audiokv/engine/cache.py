@@ -110,6 +110,10 @@ class HeadCache:
         self._novelty.reset()
         self._n_generated = 0
 
+    def forget_scores(self) -> None:
+        """What attention was scored so far does not count."""
+        self.controller.forget_scores()
+
     @contextmanager
     def unobserved(self) -> Iterator[None]:
         """Inside, attention is not scored: what is truncated afterwards leaves no trace."""

@@ -13,6 +13,10 @@ from edge_audiokv.kv.shape import FloatArray
 from edge_audiokv.units import without_controls
 
 
+# How far ahead in a draft a text may come back to it.
+_NEAR_TOKENS = 8
+
+
 class Vocabulary(Protocol):
     """What decoding needs of a model."""
 
@@ -74,28 +78,55 @@ def greedy(
     `chooser` picks the tokens; by default the likeliest.
 
     After a normal end all of `ids` are in the cache, the end token is not. `on_token` sees all ids
-    so far. `draft` is what the text may begin with: it is checked many tokens at a time
-    (speculative decoding, with the model's own earlier text as the draft), and what disagrees is
-    decoded as usual.
+    so far. `draft` is what the text may say: it is checked many tokens at a time (speculative
+    decoding, with an earlier text or another reader's as the draft), what disagrees is decoded as
+    usual, and the draft is taken up again where the text comes back to it.
     """
     chooser = chooser or Likeliest()
-    if draft:
-        n_accepted, logits = cache.append_draft(draft, logits, chooser)
-        for token in draft[:n_accepted]:
-            # Text that has passed the guard once passes it again.
-            guard.push(token)
-    flags: tuple[str, ...] = ()
-    while True:
+    guess = Guess(draft)
+    verdict: str | None = None
+    while verdict is None:
+        ahead = guess.ahead
+        if ahead:
+            n_accepted, logits = cache.append_draft(ahead, logits, chooser)
+            for token in ahead[:n_accepted]:
+                guess.push(token)
+                verdict = verdict or guard.push(token)
+            if n_accepted and on_token is not None:
+                on_token(guard.history)
+            if verdict is not None:
+                break
         token = chooser.pick(logits)
         if vocabulary.is_end_of_generation(token):
             break
         chooser.push(token)
+        guess.push(token)
         verdict = guard.push(token)
         if on_token is not None:
             on_token(guard.history)
-        if verdict is not None:
-            flags = (verdict,)
-            break
-        logits = cache.append_generated([token])
+        if verdict is None:
+            logits = cache.append_generated([token])
     ids = guard.clean()
+    flags = () if verdict is None else (verdict,)
     return Decoded(text_of(vocabulary, ids).strip(), tuple(ids), len(guard.history), flags)
+
+
+class Guess:
+    """What a draft says comes next in a text that need not follow it."""
+
+    def __init__(self, draft: Sequence[int]) -> None:
+        self._draft = draft
+        self._at = 0
+        self._astray = False
+
+    @property
+    def ahead(self) -> Sequence[int]:
+        """The rest of the draft; what differed is taken for one token in place of another."""
+        return self._draft[self._at + self._astray :]
+
+    def push(self, token: int) -> None:
+        """The text goes on with `token`."""
+        near = list(self._draft[self._at : self._at + _NEAR_TOKENS])
+        self._astray = token not in near
+        if not self._astray:
+            self._at += near.index(token) + 1

@@ -211,7 +211,7 @@ class Hearing:
             flags = heard.decoded.flags
             return heard, (*flags, "cut") if flags else (), False
         draft = self._drafter.fitting(segment)
-        sound = draft.heard.sound if draft else self.recognizer.hear(segment.samples)
+        sound = draft.heard.sound if draft else self._drafter.hear(segment)
         decoded = self.memory.transcribe(sound, segment.end_s - segment.start_s)
         flags = decoded.flags
         if not flags and not self.recognizer.follows(decoded, sound):

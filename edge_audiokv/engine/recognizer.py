@@ -14,6 +14,7 @@ from edge_audiokv.engine.alignment.jumps import HeardWord, heard_words
 from edge_audiokv.engine.cache import HeadCache
 from edge_audiokv.engine.choose import Chooser, log_sum, witness_of
 from edge_audiokv.engine.decode import Decoded, greedy, text_of
+from edge_audiokv.engine.finals.writing import plain_words
 from edge_audiokv.engine.guard import LoopGuard
 from edge_audiokv.engine.mending import carry_on, mend, n_astray
 from edge_audiokv.engine.runtime import Runtime
@@ -67,6 +68,10 @@ class _Read:
     ids: tuple[int, ...] = ()
 
 
+# Embeddings of no sound.
+_NO_ROWS = np.empty((0, 0), np.float32)
+
+
 class Recognizer:
     """Transcribes segments one by one; the cache is cleared before each."""
 
@@ -81,6 +86,8 @@ class Recognizer:
         self._read: _Read | None = None
         self._held: Heard | None = None
         self._n_held = 0
+        # Embeddings [T, D] that it holds, whatever comes after them.
+        self._rows = _NO_ROWS
 
     def recognize(
         self,
@@ -191,6 +198,8 @@ class Recognizer:
         started = time.perf_counter()
         words = runtime.words_heard
         chooser = (words.strict(sound) if strict else None) or words.chooser(sound)
+        if sound.reading:
+            draft = runtime.model.tokenize(plain_words(sound.reading), special=False)
         decoded = greedy(
             cache,
             runtime.model,
@@ -224,13 +233,41 @@ class Recognizer:
             cache.truncate(self._read.start)
             return self._read
         started = time.perf_counter()
-        cache.clear()
-        cache.append_tokens(self._before, Kind.PROMPT)
-        cache.append_embeddings(sound.embeddings)
+        self._listen(sound.embeddings)
         logits = cache.finish_prompt(self._after)
         self._read = _Read(sound, cache.next_position, logits)
         self.watch.prefill_s += time.perf_counter() - started
         return self._read
+
+    def read_ahead(self, embeddings: FloatArray) -> None:
+        """Let the LLM read [T, D], the beginning of a sound that is not over: it need not again."""
+        started = time.perf_counter()
+        self._forget()
+        self._listen(embeddings)
+        self.watch.prefill_s += time.perf_counter() - started
+
+    def _listen(self, embeddings: FloatArray) -> None:
+        """The cache with the prompt up to `embeddings`; what it holds of them stays."""
+        cache = self.cache
+        n_same = self._n_same(embeddings)
+        if n_same:
+            cache.truncate(len(self._before) + n_same)
+            # What was looked at then was asked by another text.
+            cache.forget_scores()
+        else:
+            cache.clear()
+            cache.append_tokens(self._before, Kind.PROMPT)
+        self._rows = _NO_ROWS
+        cache.append_embeddings(embeddings[n_same:])
+        self._rows = embeddings
+
+    def _n_same(self, embeddings: FloatArray) -> int:
+        """Rows at the beginning of `embeddings` that the cache holds, all of them in every head."""
+        n = min(len(self._rows), len(embeddings), self.cache.next_position - len(self._before))
+        if n < 1 or not self.cache.is_whole:
+            return 0
+        differs = (self._rows[:n] != embeddings[:n]).any(axis=1)
+        return int(np.argmax(differs)) if differs.any() else n
 
     def read_back(self, heard: Heard, weights: FloatArray | None) -> tuple[FloatArray, list[float]]:
         """What the LLM looks at as it writes the text of `heard`, and how likely it finds it.
@@ -261,6 +298,7 @@ class Recognizer:
         if self._held is not heard or read is None:
             return False
         self._forget()
+        self._rows = _NO_ROWS
         self.cache.truncate(read.start + self._n_held)
         self.cache.append_tokens(heard.decoded.ids[self._n_held :], Kind.TEXT)
         self.cache.append_tokens(self._end, Kind.PROMPT)

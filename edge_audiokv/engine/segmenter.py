@@ -10,6 +10,9 @@ import time
 from dataclasses import dataclass
 
 from edge_audiokv.audio.endpoint import Endpointer, Segment
+from edge_audiokv.audio.source import SAMPLE_RATE_HZ
+from edge_audiokv.encoder.sound import Sound
+from edge_audiokv.engine.ahead import ReadAhead
 from edge_audiokv.engine.recognizer import Heard, Recognizer
 
 # A partial must not cost more than this share of the time between two of them.
@@ -48,12 +51,14 @@ class Drafter:
         self.recognizer = recognizer
         self.interval_s = interval_s
         self.draft: Draft | None = None
+        self.ahead = ReadAhead(recognizer)
         self._tried_s = 0.0
         self._cost_s = 0.0
 
     def reset(self) -> None:
         """A new segment has begun."""
         self.draft = None
+        self.ahead.reset()
         self._tried_s = 0.0
 
     def look(self, endpointer: Endpointer, *, partials: bool) -> Draft | None:
@@ -62,16 +67,19 @@ class Drafter:
         if paused is not None:
             known = self.draft is not None and self.draft.fits(paused)
             return None if known else self._decode(paused, final=True)
-        # In the first moments of a pause a partial would hold up the closing draft.
-        if not partials or endpointer.in_pause:
-            return None
-        segment = endpointer.open_segment
+        # In the first moments of a pause other work would hold up the closing draft.
+        segment = None if endpointer.in_pause else endpointer.open_segment
         if segment is None:
             return None
         length_s = segment.end_s - segment.start_s
-        if length_s - self._tried_s < max(self.interval_s, self._cost_s / _PARTIAL_SHARE):
-            return None
-        return self._decode(segment, final=False)
+        least_s = self._tried_s + max(self.interval_s, self._cost_s / _PARTIAL_SHARE)
+        due = partials and length_s >= least_s
+        sound = self.ahead.look(segment.samples)
+        if sound is None:
+            # What is about to be read ahead serves a partial, too.
+            soon = self.ahead.due_s - length_s < self.interval_s
+            return self._decode(segment, final=False) if due and not soon else None
+        return self._decode(segment, final=False, sound=sound) if due else None
 
     def fitting(self, segment: Segment) -> Draft | None:
         """The last draft if it heard exactly `segment`."""
@@ -82,7 +90,11 @@ class Drafter:
         draft = self.fitting(segment)
         if draft is not None:
             return draft.heard
-        return self.recognizer.recognize(segment.samples, draft=self._guess(segment.id))
+        return self._read(segment, self.hear(segment), final=True)
+
+    def hear(self, segment: Segment, *, final: bool = True) -> Sound:
+        """What the encoder makes of the open segment, or of the one that has just ended."""
+        return self.ahead.settled(self.recognizer.hear(segment.samples, final=final))
 
     def _guess(self, id: int) -> tuple[int, ...]:
         """The last draft of this segment: most of it will be said again."""
@@ -90,10 +102,17 @@ class Drafter:
             return ()
         return self.draft.heard.decoded.ids
 
-    def _decode(self, segment: Segment, *, final: bool) -> Draft:
-        started = time.perf_counter()
+    def _read(self, segment: Segment, sound: Sound, *, final: bool) -> Heard:
+        duration_s = len(segment.samples) / SAMPLE_RATE_HZ
         guess = self._guess(segment.id)
-        heard = self.recognizer.recognize(segment.samples, draft=guess, final=final)
+        return self.recognizer.read(sound, duration_s, draft=guess, final=final)
+
+    def _decode(self, segment: Segment, *, final: bool, sound: Sound | None = None) -> Draft:
+        """Draft `segment`, or the beginning of it that was heard as `sound`."""
+        started = time.perf_counter()
+        if sound is None:
+            sound = self.hear(segment, final=final)
+        heard = self._read(segment, sound, final=final)
         self._cost_s = time.perf_counter() - started
         self._tried_s = segment.end_s - segment.start_s
         self.draft = Draft(segment.id, segment.start_sample, segment.end_sample, heard, final)

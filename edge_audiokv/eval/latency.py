@@ -24,9 +24,10 @@ _BLOCK_SAMPLES = SAMPLE_RATE_HZ // 10
 
 @dataclass
 class LatencyReport:
-    """Latencies are seconds from the last voiced sound to the final text."""
+    """Latencies are seconds from the last voiced sound to the final text; a text for each clip."""
 
     latencies_s: list[float] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
     audio_s: float = 0.0
     busy_s: float = 0.0
     longest_queue_s: float = 0.0
@@ -69,6 +70,7 @@ class _SimulatedClock:
         now_s = self.begun_s + self.now() - self.started
         if isinstance(event, Final):
             self.report.latencies_s.append(now_s - (event.end_s - self.before_s - self.suffix_s))
+            self.report.texts[-1] = f"{self.report.texts[-1]} {event.text}".strip()
         elif isinstance(event, Partial):
             self.report.partials += 1
 
@@ -89,6 +91,7 @@ def measure_latency(
     free_s = 0.0
     gap = np.zeros(int(gap_s * SAMPLE_RATE_HZ), np.float32)
     for clip in clips:
+        report.texts.append("")
         sound = np.concatenate([clip, gap])
         for start in range(0, len(sound), _BLOCK_SAMPLES):
             block = sound[start : start + _BLOCK_SAMPLES]

@@ -159,6 +159,10 @@ class Controller:
         self._n_fresh = 0
         self._statistics.truncate(counts)
 
+    def forget_scores(self) -> None:
+        """Begin to observe anew; rows and their kinds stay."""
+        self._statistics.truncate(np.zeros_like(self.capacity))
+
     def shift(self, delta: int, *, from_position: int = 0) -> None:
         """Positions from `from_position` on moved by `delta` <= 0."""
         if delta > 0 or from_position + delta < 0:

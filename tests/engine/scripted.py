@@ -20,6 +20,7 @@ from edge_audiokv.engine.session_settings import SessionSettings
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.events import MemoryReport
 from edge_audiokv.models.entry import Prompt
+from edge_audiokv.models.token_rule import TokenRule
 
 RATE_HZ = 16_000
 END = 0
@@ -66,7 +67,7 @@ class ScriptedCache:
         # Tokens at every position, SOUND for audio.
         self.held: list[int] = []
         self.n_adopted = 0
-        self.observing = True
+        self.observing, self.n_forgotten = True, 0
         self._saying: deque[int] = deque()
 
     @property
@@ -74,6 +75,9 @@ class ScriptedCache:
         return SimpleNamespace(
             shape=SimpleNamespace(row_bytes=256), counts=np.full((1, 1), self.rows)
         )
+
+    def forget_scores(self) -> None:
+        self.n_forgotten += 1
 
     @contextmanager
     def unobserved(self) -> Iterator[None]:
@@ -187,11 +191,17 @@ def scripted_hearing(
     template = PromptTemplate.of(
         Prompt("<u>{audio}\n{question}</u><a>", "</a>", "Transcribe the audio.")
     )
+
+    def rows(samples: np.ndarray) -> np.ndarray:
+        return np.zeros((max(1, len(samples) // 1280), 4), np.float32)
+
     encoder = SimpleNamespace(
         sample_rate_hz=RATE_HZ,
         tokens_per_second=12.5,
+        rule=TokenRule(),
         words=(),
-        hear=lambda samples: Sound.of(np.zeros((max(1, len(samples) // 1280), 4), np.float32)),
+        encode=rows,
+        hear=lambda samples: Sound.of(rows(samples)),
     )
     llm_alone = WordsHeard((), Characters(), weight=0.0, floor=0.1)
     runtime = SimpleNamespace(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_audiokv.engine.choose import Chooser
 from edge_audiokv.engine.decode import greedy, pieces_of, text_of
@@ -21,6 +23,7 @@ class Script:
         self.tokens = [*tokens, END]
         self.pieces = pieces
         self.appended: list[int] = []
+        self.n_alone = 0
 
     def piece(self, token: int) -> bytes:
         return self.pieces[token]
@@ -38,6 +41,7 @@ class Script:
 
     def append_generated(self, ids: Sequence[int]) -> FloatArray:
         self.appended += ids
+        self.n_alone += 1
         return self.logits()
 
     def append_draft(
@@ -112,11 +116,31 @@ def test_a_draft_never_changes_the_text() -> None:
     pieces = {n: f" w{n}".encode() for n in range(1, 9)}
     plain = Script([1, 2, 3, 4, 5], pieces)
     expected = greedy(plain, plain, plain.logits(), LoopGuard(10.0))
-    for draft in ([], [1, 2, 3], [1, 2, 7, 8], [8], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6]):
+    drafts = ([], [1, 2, 3], [1, 2, 7, 8], [8], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6])
+    for draft in (*drafts, [1, 7, 3, 4, 5], [7, 1, 2, 4, 5], [2, 3, 1, 5], [5, 1]):
         script = Script([1, 2, 3, 4, 5], pieces)
         decoded = greedy(script, script, script.logits(), LoopGuard(10.0), draft=draft)
         assert decoded == expected, draft
         assert script.appended == [1, 2, 3, 4, 5]
+
+
+@given(st.lists(st.integers(1, 8), max_size=12), st.lists(st.integers(1, 8), max_size=12))
+def test_no_draft_changes_any_text(text: list[int], draft: list[int]) -> None:
+    pieces = {n: f" w{n}".encode() for n in range(1, 9)}
+    plain, script = Script(text, pieces), Script(text, pieces)
+    expected = greedy(plain, plain, plain.logits(), LoopGuard(10.0))
+    assert greedy(script, script, script.logits(), LoopGuard(10.0), draft=draft) == expected
+    # Text that a guard has stopped may have been checked a little further.
+    assert script.appended[: len(plain.appended)] == plain.appended
+
+
+def test_a_draft_is_taken_up_again_after_a_word_that_differs() -> None:
+    text = list(range(1, 9))
+    script = Script(text, {n: b"w" for n in range(1, 9)})
+    draft = [1, 2, 50, 4, 5, 51, 52, 7, 8]
+    greedy(script, script, script.logits(), LoopGuard(10.0), draft=draft)
+    # One at a time: what differs, and a word after two in place of one.
+    assert script.n_alone == 3
 
 
 class NeverTwo:

@@ -44,6 +44,7 @@ def test_a_fast_session_is_late_by_its_silence_and_the_work(work_s: float, heard
     report = measure_latency(listener, clips, now=lambda: listener.now_s)  # type: ignore[arg-type]
     assert (len(report.latencies_s), report.partials) == (3, 3)
     assert report.latencies_s == pytest.approx([0.5 + 0.2 + work_s] * 3)
+    assert report.texts == ["all"] * 3
     assert report.realtime_factor == pytest.approx(10 * work_s)
     assert report.longest_queue_s == pytest.approx(0.0, abs=1e-9)
 

@@ -54,6 +54,12 @@ def as_written(text: str, reading: str) -> str:
     return " ".join(written)
 
 
+def plain_words(reading: str) -> str:
+    """The words of `reading` as the LLM may write them: small letters, no marks and no figures."""
+    kept = (char for char in reading.lower() if char.isalpha() or char in " '")
+    return " ".join("".join(kept).split())
+
+
 def each_as_written(words: Sequence[str], text: str) -> list[str]:
     """The `words` of a text as they stand in it now that it is written as `text`."""
     written = text.split()

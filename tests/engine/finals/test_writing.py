@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_audiokv.engine.finals.writing import as_written, each_as_written
+from edge_audiokv.engine.finals.writing import as_written, each_as_written, plain_words
 
 READING = "He said: the old man's boat, well-known to all, was gone. Nobody (Anna, too) knew!"
 
@@ -52,3 +52,10 @@ def test_no_word_is_lost_or_made(words: list[str], reading: str) -> None:
     for word, said in zip(written.split(), words, strict=True):
         assert said.lower() in word.lower()
     assert each_as_written(words, written) == written.split()
+
+
+def test_the_words_of_a_reading_are_what_the_llm_writes() -> None:
+    assert plain_words(READING) == (
+        "he said the old man's boat wellknown to all was gone nobody anna too knew"
+    )
+    assert plain_words(" ... 1914 -- ") == ""
