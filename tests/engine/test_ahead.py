@@ -1,4 +1,4 @@
-"""Reading while somebody speaks: what is settled when, and that it is as if it were read at once."""
+"""Reading while somebody speaks: what is settled when, and that it reads as if read at once."""
 
 from __future__ import annotations
 
