@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.control import Control
+from rich.live import Live
+from rich.live_render import LiveRender
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.segment import ControlType, Segment
 from rich.table import Column
 from rich.text import Text
 
 FIGURE = Column(no_wrap=True)
 """For columns of figures: they keep their width."""
+
+# Begun a row lower: what is erased from a screen's first place on, tmux keeps in its history.
+ERASE_BELOW = "\r\x1b[K\n\x1b[J\x1b[A"
+"""Erases all from the cursor's row on."""
 
 _BAR_CELLS = 10
 # Where there are fewer columns figures come before the bar.
@@ -36,3 +44,47 @@ class Cut(TextColumn):
         text = super().render(task)
         text.no_wrap, text.overflow = True, "ellipsis"
         return text
+
+
+class Bars(Progress):
+    """Bars that are gone when they are done, also from a terminal that was resized meanwhile."""
+
+    def __init__(self, *columns: ProgressColumn, console: Console) -> None:
+        super().__init__(
+            *columns,
+            console=console,
+            transient=True,
+            disable=not console.is_interactive,
+            # A result on the same screen is no part of the bars.
+            redirect_stdout=False,
+        )
+        steady(self.live)
+
+
+def steady(live: Live) -> None:
+    """Let the cursor wait where `live`, which must be transient, begins.
+
+    Terminals that break lines anew when they are resized take it along with that row; at the end,
+    where it would be, they may have made two rows of one, and the first would stay for good.
+    """
+    live._live_render = _FromItsFirstRow(live.get_renderable())
+
+
+class _FromItsFirstRow(LiveRender):
+    def position_cursor(self) -> Control:
+        return _control(ERASE_BELOW) if self._shape is not None else Control()
+
+    def restore_cursor(self) -> Control:
+        """Called a row below."""
+        return _control(f"\x1b[A{ERASE_BELOW}") if self._shape is not None else Control()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from super().__rich_console__(console, options)
+        up = [(ControlType.CURSOR_UP, n)] if (n := self.last_render_height - 1) > 0 else []
+        yield Control(*up, ControlType.CARRIAGE_RETURN)
+
+
+def _control(codes: str) -> Control:
+    control = Control()
+    control.segment = Segment(codes, None, [(ControlType.CARRIAGE_RETURN,)])
+    return control

@@ -63,7 +63,7 @@ def parse_share(text: str) -> float:
     if 1 < share <= 100 and not stripped.endswith("%"):
         raise ValueError(f"{text!r} means {share * 100:g} %; did you mean {share:g}%?")
     if not 0 < share <= 1:
-        raise ValueError(f"{text!r} is outside 0-100 %; write a share such as 40%")
+        raise ValueError(f"{text!r} is not above 0 and at most 100 %; write a share such as 40%")
     return share
 
 

@@ -92,3 +92,47 @@ def test_what_is_transcribed(columns: int, tmp_path) -> None:
     (row,) = seen
     assert row.startswith("merge lo") and "0/1 s" in row
     assert row.endswith("last word") or columns == 40
+
+
+def narrowed(before: pyte.Screen, columns: int) -> pyte.Screen:
+    """The screen after a terminal that breaks lines anew was made narrower, as tmux does: rows are
+    cut in two, and the cursor goes with the place that it was at.
+    """
+    pieces, cursor = [], (0, 0)
+    for y, line in enumerate(before.display):
+        text = line.rstrip()
+        if y == before.cursor.y:
+            cursor = len(pieces) + before.cursor.x // columns, before.cursor.x % columns
+        pieces += [text[at : at + columns] for at in range(0, max(1, len(text)), columns)]
+    after = pyte.Screen(columns, before.lines)
+    shown = pyte.Stream(after)
+    last = max(y for y, piece in enumerate(pieces) if piece or y == cursor[0])
+    shown.feed("\x1b[20h" + "\n".join(pieces[: last + 1]))
+    shown.feed(f"\x1b[{cursor[0] + 1};{cursor[1] + 1}H")
+    return after
+
+
+@pytest.mark.parametrize("columns", [30, 50, 70])
+def test_a_window_that_becomes_narrower_keeps_no_bar(columns: int) -> None:
+    console = on_a_terminal(80)
+    with progress_bar(console, loading="a model with a name that is as long as that") as report:
+        report(LONG, 72_000_000, 144_811_072)
+        report("verify encoder.onnx", 200_000_000, 582_100_000)
+        assert len(rows(console, "72.0", "200.0", "loading")) == 3
+        drawn = console.file.tell()  # type: ignore[attr-defined]
+        console.width = columns
+    screen = pyte.Screen(80, 24)
+    whole = console.file.getvalue()  # type: ignore[attr-defined]
+    pyte.Stream(screen).feed("\x1b[20h" + whole[:drawn])
+    screen = narrowed(screen, columns)
+    pyte.Stream(screen).feed("\x1b[20h" + whole[drawn:])
+    assert not "".join(screen.display).strip()
+
+
+def test_text_above_bars_stays_and_they_go() -> None:
+    console = on_a_terminal(80)
+    with counted(3, "clips", console) as advance:
+        for n in range(3):
+            advance(f"clip {n}")
+            console.print(f"line {n}")
+    assert rows(console, "line 2") == ["line 0", "line 1", "line 2"]

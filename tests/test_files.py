@@ -13,6 +13,7 @@ import pytest
 
 from edge_audiokv import files
 from edge_audiokv.audio.live.monitor import Recorder
+from edge_audiokv.errors import OutputError
 from edge_audiokv.events import Final
 from edge_audiokv.output.target import FORMATS, open_output
 
@@ -58,6 +59,32 @@ def test_a_recording_is_its_owners_alone(tmp_path: Path, umask: int, suffix: str
     recorder.write(np.zeros(16000, np.float32))
     recorder.close()
     assert mode(path) == 0o600
+
+
+def test_a_recording_that_is_there_is_kept_until_there_is_another(tmp_path: Path) -> None:
+    path = tmp_path / "day.wav"
+    first = Recorder(path)
+    first.open()
+    first.write(np.full(16000, 0.5, np.float32))
+    first.close()
+    before = path.read_bytes()
+    with pytest.raises(OutputError, match=r"there already.*--overwrite"):
+        Recorder(path).open()
+    for use in (Recorder.close, Recorder.abandon):
+        again = Recorder(path, overwrite=True)
+        again.open()
+        use(again)
+        assert path.read_bytes() == before
+    again = Recorder(path, overwrite=True)
+    again.open()
+    again.write(np.zeros(800, np.float32))
+    again.abandon()
+    assert again.duration_s == 0.05 and len(path.read_bytes()) == 44 + 1600
+    # A new one without sound is nobody's.
+    new = Recorder(tmp_path / "new.flac")
+    new.open()
+    new.abandon()
+    assert not new.path.exists()
 
 
 def test_other_files_get_the_mode_of_the_umask(tmp_path: Path, umask: int) -> None:

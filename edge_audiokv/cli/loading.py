@@ -20,5 +20,5 @@ def loading(console: Console, name: str, *, missed: str = "written") -> Iterator
         with progress_bar(console, loading=name) as report:
             yield report
     except (KeyboardInterrupt, Terminated):
-        voice.note(f"broken off while the model was loading: nothing was {missed}.")
+        voice.broken_off(f" while the model was loading: nothing was {missed}.")
         raise

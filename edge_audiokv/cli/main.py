@@ -17,6 +17,7 @@ from edge_audiokv.cli.ending import Terminated, signals_raise
 from edge_audiokv.errors import MOST_CHARS, EdgeAudioKVError
 from edge_audiokv.units import clipped, printable
 
+_LASTING = ("listen", "serve", "client", "mcp")
 # name: (module in edge_audiokv.cli, attribute, summary). Modules load only when their command runs;
 # a test compares the summaries with the commands' own help.
 COMMANDS = {
@@ -148,6 +149,11 @@ def _usage(error: click.ClickException) -> str:
     return f"{message}{end} See `{context.command_path} --help`."
 
 
+def _lasts(args: list[str]) -> bool:
+    """Is it a command that only a signal ends?"""
+    return next((word for word in args if not word.startswith("-")), "") in _LASTING
+
+
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     logging.getLogger("edge_audiokv").addHandler(logging.NullHandler())
@@ -171,10 +177,10 @@ def main(args: list[str] | None = None) -> None:
         what = str(error) or type(error).__name__
         voice.error(str(EdgeAudioKVError(what.rstrip(".") + ".")))
         sys.exit(EdgeAudioKVError.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        sys.exit(130)
-    except Terminated as end:
-        sys.exit(end.code)
+    except (KeyboardInterrupt, click.Abort, Terminated) as end:
+        if not _lasts(sys.argv[1:] if args is None else args):
+            voice.broken_off()
+        sys.exit(end.code if isinstance(end, Terminated) else 130)
     except ReaderGone:
         # The reader went away (`| head`): not our error. What is still buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

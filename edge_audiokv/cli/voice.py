@@ -57,6 +57,7 @@ class _State:
 
     voice: Voice
     begun_s: float
+    is_broken_off: bool = False
 
 
 _state = _State(Voice(), time.monotonic())
@@ -75,7 +76,7 @@ _handler = _Handler()
 
 def use(voice: Voice) -> None:
     """From here on, until the next command, this is what is said. The clock of details starts."""
-    _state.voice, _state.begun_s = voice, time.monotonic()
+    _state.voice, _state.begun_s, _state.is_broken_off = voice, time.monotonic(), False
     root = logging.getLogger()
     root.removeHandler(_handler)
     _OURS.setLevel(logging.NOTSET)
@@ -124,6 +125,14 @@ def note(text: str) -> None:
     """How things stand, or what was done."""
     if not _state.voice.is_quiet:
         _say(text)
+
+
+def broken_off(rest: str = ".") -> None:
+    """Who broke off is told what there is now; without `rest`, that it was, unless that was told."""
+    if rest == "." and _state.is_broken_off:
+        return
+    _state.is_broken_off = True
+    note(f"broken off{rest}")
 
 
 def detail(text: str) -> None:

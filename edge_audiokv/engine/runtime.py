@@ -126,8 +126,8 @@ class Runtime(Loadable):
             if not self._reads:
                 raise
             # What is asked of memory comes before what it costs in words.
-            self._reads, self.plan = False, plan(0)
-            self._reads_from_bytes = error.required_bytes
+            self._reads, self._reads_from_bytes = False, error.required_bytes
+            self.plan = plan(0)
         try:
             self._template = PromptTemplate.of(entry.prompt)
             # The encoder first: opening it needs more for a moment than it keeps.

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from rich.console import Console, RenderableType
 from rich.progress import (
     DownloadColumn,
-    Progress,
     ProgressColumn,
     TaskID,
     TimeRemainingColumn,
@@ -18,14 +17,14 @@ from rich.progress import (
 from rich.spinner import Spinner
 from rich.text import Text
 
-from ..bars import FIGURE, bar_columns, has_room
+from ..bars import FIGURE, Bars, bar_columns, has_room
 from ..units import format_bytes, printable
 from .download import Progress as Report
 
 _log = logging.getLogger("edge_audiokv.models")
 
 
-class _Bars(Progress):
+class _Loading(Bars):
     """Bars, and under them what they are for: that takes its time after the last of them, too."""
 
     spinner: Spinner | None = None
@@ -47,11 +46,9 @@ def progress_bar(console: Console | None = None, *, loading: str = "") -> Iterat
     figures: list[ProgressColumn] = [DownloadColumn(table_column=FIGURE)]
     if has_room(console):
         figures.append(TransferSpeedColumn(table_column=FIGURE))
-    bar = _Bars(
+    bar = _Loading(
         *bar_columns(console, *figures, TimeRemainingColumn(table_column=FIGURE)),
         console=console,
-        transient=True,
-        disable=not console.is_interactive,
     )
     if loading:
         # Of plain characters: every terminal has them.

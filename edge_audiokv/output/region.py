@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edge_audiokv.bars import ERASE_BELOW
+
 _HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 # A row that is wider than the terminal has become must not take two.
 _CUT_ROWS, _WRAP_ROWS = "\x1b[?7l", "\x1b[?7h"
-_ERASE_ROW, _ERASE_BELOW = "\x1b[K", "\x1b[J"
-# Begun a row lower: what is erased from a screen's first place on, tmux keeps in its history.
-_ERASE_ALL = f"\r{_ERASE_ROW}\n{_ERASE_BELOW}\x1b[A"
+_ERASE_ROW, _ERASE_REST = "\x1b[K", "\x1b[J"
 _PASTES_ARE_MARKED, _PASTES_ARE_KEYS = "\x1b[?2004h", "\x1b[?2004l"
 
 
@@ -29,14 +29,14 @@ def draw(rows: Sequence[str], above: str = "") -> str:
 
     Rows hold no line breaks, and leave the last column free.
     """
-    text = (_ERASE_ALL if above or not rows else "\r") + above
+    text = (ERASE_BELOW if above or not rows else "\r") + above
     if not rows:
         return text
     body = f"{_ERASE_ROW}\n".join(rows)
     up = f"\x1b[{len(rows) - 1}A" if len(rows) > 1 else ""
-    return f"{text}{_CUT_ROWS}{body}{_ERASE_BELOW}{_WRAP_ROWS}{up}\r"
+    return f"{text}{_CUT_ROWS}{body}{_ERASE_REST}{_WRAP_ROWS}{up}\r"
 
 
 def end(*, typing: bool) -> str:
     """Erase it, and leave the terminal as it was."""
-    return _ERASE_ALL + (_PASTES_ARE_KEYS if typing else "") + _SHOW_CURSOR
+    return ERASE_BELOW + (_PASTES_ARE_KEYS if typing else "") + _SHOW_CURSOR

@@ -162,6 +162,11 @@ class SessionEngine:
         self.facts: dict[str, str | None] = {}
         self._done = Work()
 
+    @property
+    def session(self) -> Session:
+        """What hears and answers."""
+        return self._session
+
     def load(self) -> None:
         # What clients may make the server hold is a part of the cap like any other.
         self._requests.settle(self._held_bytes, rss_bytes())

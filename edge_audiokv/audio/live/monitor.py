@@ -15,6 +15,7 @@ from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource, Samples
 from edge_audiokv.errors import OutputError
 from edge_audiokv.events import Event
 from edge_audiokv.files import open_private
+from edge_audiokv.units import printable
 
 
 class MonitoredSource(AudioSource):
@@ -88,17 +89,62 @@ class Recorder:
     readable.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+        self.path, self.overwrite = path, overwrite
+        self.duration_s = 0.0
         self._file: soundfile.SoundFile | _WaveFile | None = None
-        self._failed = False
+        self._is_new = self._is_due = self._failed = False
 
     def open(self) -> None:
-        """Make the file now, so that a wrong name is told before an hour has passed."""
+        """Make the file now, so that a wrong name is told before an hour has passed.
+
+        What `overwrite` gives away is there until sound comes. Raises OutputError.
+        """
+        # What cannot be looked at cannot be made either, which says why.
+        self._is_new = not os.path.exists(self.path)
+        is_file = not self._is_new and not self.path.is_dir()
+        if is_file and not self.overwrite:
+            raise OutputError(
+                f"{printable(str(self.path))} is there already.",
+                cure="Give another --save-audio, or --overwrite.",
+            )
+        if is_file and os.access(self.path, os.W_OK):
+            self._kind()
+            self._is_due = True
+        else:
+            self._make()
+
+    def write(self, samples: Samples) -> None:
+        """Append float32 [S]. Raises OutputError at the first failure, then stays silent."""
+        if self._failed:
+            return
         try:
-            kind = self.path.suffix.removeprefix(".").upper()
-            if kind not in soundfile.available_formats():
-                raise ValueError(f"no format is called {kind or 'that'}")
+            if self._is_due:
+                self._is_due = False
+                self._make()
+            if self._file is None:
+                return
+            self._file.write(np.clip(samples, -1.0, 1.0))
+            self._file.flush()
+            self.duration_s += len(samples) / SAMPLE_RATE_HZ
+        except OutputError:
+            self._failed = True
+            raise
+        except (soundfile.LibsndfileError, RuntimeError, OSError, struct.error) as error:
+            self._failed = True
+            raise OutputError(
+                f"{self.path} is not recorded any more ({error}).", cure="Free some space."
+            ) from None
+
+    def abandon(self) -> None:
+        """What was to be heard never began: end the file, and remove a new one without sound."""
+        self.close()
+        if self._is_new and not self.duration_s:
+            self.path.unlink(missing_ok=True)
+
+    def _make(self) -> None:
+        kind = self._kind()
+        try:
             handle = open_private(self.path)
             if kind == "WAV":
                 self._file = _WaveFile(handle)
@@ -107,27 +153,24 @@ class Recorder:
                     handle, "w", samplerate=SAMPLE_RATE_HZ, channels=1, format=kind, closefd=True
                 )
         except (soundfile.LibsndfileError, OSError, TypeError, ValueError) as error:
-            raise OutputError(
-                f"{self.path} cannot be recorded to ({error}).",
-                cure="Name a .wav or .flac file in a directory of yours.",
-            ) from None
+            raise self._unfit(str(error)) from None
 
-    def write(self, samples: Samples) -> None:
-        """Append float32 [S]. Raises OutputError at the first failure, then stays silent."""
-        if self._file is None or self._failed:
-            return
-        try:
-            self._file.write(np.clip(samples, -1.0, 1.0))
-            self._file.flush()
-        except (soundfile.LibsndfileError, RuntimeError, OSError, struct.error) as error:
-            self._failed = True
-            raise OutputError(
-                f"{self.path} is not recorded any more ({error}).", cure="Free some space."
-            ) from None
+    def _kind(self) -> str:
+        kind = self.path.suffix.removeprefix(".").upper()
+        if kind not in soundfile.available_formats():
+            raise self._unfit(f"no format is called {kind or 'that'}")
+        return kind
+
+    def _unfit(self, why: str) -> OutputError:
+        return OutputError(
+            f"{self.path} cannot be recorded to ({why}).",
+            cure="Name a .wav or .flac file in a directory of yours.",
+        )
 
     def close(self) -> None:
         """End the file. Closing twice does nothing."""
         file, self._file = self._file, None
+        self._is_due = False
         if file is None:
             return
         try:

@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
-from edge_audiokv.bars import FIGURE, bar_columns
+from edge_audiokv.bars import FIGURE, Bars, bar_columns
 from edge_audiokv.cli import voice
 
 manifest_option = click.option(
@@ -55,14 +55,13 @@ def counted(
     if not console.is_interactive:
         yield _plain_lines(total, console)
         return
-    with Progress(
+    with Bars(
         *bar_columns(
             console,
             MofNCompleteColumn(table_column=FIGURE),
             TimeRemainingColumn(table_column=FIGURE),
         ),
         console=console,
-        transient=True,
     ) as bar:
         task = bar.add_task(text, total=total)
         yield lambda state: bar.update(task, advance=1, description=state)

@@ -148,36 +148,41 @@ def model(facts: dict[str, Any], name: str) -> None:
     facts["verified"] = download.ensure(entry, whole=True, check=check_in_child).model_hash
 
 
-def memory(facts: dict[str, Any], engine: EngineSettings) -> None:
-    """Load a session for real: the sum, the kernel's figure, and the smallest cap that works."""
-    from edge_audiokv.cli.machine.smallest import smallest_mb
-    from edge_audiokv.engine.session import Session
-    from edge_audiokv.kv.memory import peak_rss_bytes, total_memory_bytes
+# What commands are called where their caps are told.
+_COMMANDS = {
+    "transcribe": "to transcribe",
+    "listen": "to listen to files, ask",
+    "microphone": "to listen to a microphone",
+    "serve": "to serve, with --events",
+}
+
+
+def memory(facts: dict[str, Any], engine: EngineSettings, *, microphone: bool) -> None:
+    """Load a session for real: the sum, the kernel's figure, and the smallest caps that work."""
+    from edge_audiokv.cli.machine.smallest import load, smallest
+    from edge_audiokv.kv.memory import total_memory_bytes
 
     facts["this machine"] = format_bytes(total_memory_bytes())
-    smallest = smallest_mb(engine)
-    if smallest is not None:
-        transcribing, listening = smallest
-        facts["smallest --mem"] = {
-            "to transcribe": f"{transcribing}MB",
-            "to listen, ask, serve": f"{listening}MB",
+    found = smallest(engine, [kind for kind in _COMMANDS if microphone or kind != "microphone"])
+    facts["smallest --mem"] = {_COMMANDS[kind]: f"{cap.mb}MB" for kind, cap in found.items()}
+    if any(cap.reads_mb for cap in found.values()):
+        facts["--mem for its best text"] = {
+            _COMMANDS[kind]: f"{cap.reads_mb}MB" for kind, cap in found.items()
         }
     facts["--mem"] = format_cap(engine.cap_bytes)
-    if smallest is not None and engine.cap_bytes < listening * 1_000_000:
-        # Here, where other things are loaded as well, a session would name another sum.
+    least = found.get("listen")
+    if least is not None and engine.cap_bytes < least.mb * 1_000_000:
+        every = ", ".join(f"{cap.mb}MB {_COMMANDS[kind]}" for kind, cap in found.items())
         raise MemoryBudgetError(
-            f"mem={engine.mem!r} is less than any command takes.",
-            cure=f'Use mem="{listening}MB" or more to listen, ask and serve, {transcribing}MB to'
-            " transcribe, or a smaller model.",
-            required_bytes=listening * 1_000_000,
+            f"mem={engine.mem!r} is too little to listen.",
+            cure=f"Use --mem with what the command takes, or more ({every}), or a smaller model.",
+            required_bytes=least.mb * 1_000_000,
         )
-    with Session(engine) as session:
-        report, plan = session.memory(), session.runtime.plan
-    facts["parts"] = {name: format_bytes(size) for name, size in report.parts.items()}
-    if plan is not None:
-        facts["parts"]["slack"] = format_bytes(plan.slack_bytes)
-    facts["sum"] = format_bytes(sum(report.parts.values()) + (plan.slack_bytes if plan else 0))
-    facts["peak RSS"] = format_bytes(peak_rss_bytes())
+    loaded = load(engine)
+    facts["parts"] = {name: format_bytes(size) for name, size in loaded.parts.items()}
+    facts["parts"]["slack"] = format_bytes(loaded.slack_bytes)
+    facts["sum"] = format_bytes(sum(loaded.parts.values()) + loaded.slack_bytes)
+    facts["peak RSS"] = format_bytes(loaded.peak_bytes)
 
 
 def microphone(facts: dict[str, Any], *, listen_s: float = 0.5) -> None:

@@ -51,7 +51,10 @@ def doctor(ctx: click.Context, /, no_mic: bool, as_json: bool, **values: Any) ->
         run_check("model", lambda facts: checks.model(facts, engine.model)),
     ]
     if all(check.problem is None for check in found[-2:]):
-        found.append(run_check("memory", lambda facts: checks.memory(facts, engine)))
+        hears = not no_mic
+        found.append(
+            run_check("memory", lambda facts: checks.memory(facts, engine, microphone=hears))
+        )
     if not no_mic:
         found.append(run_check("microphone", checks.microphone))
     code = next((check.problem.exit_code for check in found if check.problem), 0)
@@ -61,6 +64,9 @@ def doctor(ctx: click.Context, /, no_mic: bool, as_json: bool, **values: Any) ->
     else:
         for check in found:
             _print(check)
+        wrong = [check.name for check in found if check.problem is not None]
+        # The rest may have scrolled away.
+        voice.tell(f"what to mend: {', '.join(wrong)}; see above" if wrong else "all is well")
     ctx.exit(code)
 
 
@@ -110,7 +116,7 @@ def _print(check: Check) -> None:
         if isinstance(value, Mapping):
             voice.tell(f"        {name}")
             for part, size in value.items():
-                voice.tell(f"          {part:<22}{size:>12}")
+                voice.tell(f"          {part:<26}{size:>12}")
             continue
         shown = ", ".join(value) if isinstance(value, list) else value
         voice.tell(f"        {name:<24}{shown}")

@@ -166,9 +166,9 @@ def _command() -> str:
 
 @contextmanager
 def _bars() -> Iterator[Report]:
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
-    from edge_audiokv.bars import FIGURE, bar_columns
+    from edge_audiokv.bars import FIGURE, Bars, bar_columns
 
     console = voice.console()
     columns = bar_columns(
@@ -176,7 +176,7 @@ def _bars() -> Iterator[Report]:
         MofNCompleteColumn(table_column=FIGURE),
         TimeRemainingColumn(table_column=FIGURE),
     )
-    with Progress(*columns, console=console, disable=not console.is_interactive) as progress:
+    with Bars(*columns, console=console) as progress:
         tasks = {}
 
         def report(table: str, done: int, total: int) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.progress import Progress, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 
-from edge_audiokv.bars import FIGURE, bar_columns
+from edge_audiokv.bars import FIGURE, Bars, bar_columns
 from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Command
 from edge_audiokv.encoder.resident import measured_bytes
@@ -137,11 +137,9 @@ def _keep_apart() -> None:
 def _bar() -> Iterator[Callable[[str, int, int], None]]:
     """A bar that is renamed from step to step; where nobody watches, a line a step."""
     console = voice.console()
-    bar = Progress(
+    bar = Bars(
         *bar_columns(console, TimeRemainingColumn(table_column=FIGURE)),
         console=console,
-        transient=True,
-        disable=not console.is_interactive,
     )
     task = bar.add_task("")
     last = ""

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import click
-from rich.progress import Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn, TimeRemainingColumn
 
-from edge_audiokv.bars import FIGURE, bar_columns
+from edge_audiokv.bars import FIGURE, Bars, bar_columns
 from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.results import make_folders
@@ -90,15 +90,13 @@ def command(
         make_folders(targets)
     made = []
     console = voice.console()
-    bar = Progress(
+    bar = Bars(
         *bar_columns(
             console,
             TextColumn("{task.completed:.0f}/{task.total:.0f} tensors", table_column=FIGURE),
             TimeRemainingColumn(table_column=FIGURE),
         ),
         console=console,
-        transient=True,
-        disable=not console.is_interactive,
     )
     for name, target in zip(names, targets, strict=True):
         with bar:

@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn, TimeRemainingColumn
 
 from edge_audiokv.audio.endpoint import EndpointConfig
 from edge_audiokv.audio.files.file import FileSource
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource
-from edge_audiokv.bars import FIGURE, bar_columns
+from edge_audiokv.bars import FIGURE, Bars, bar_columns
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.loading import loading
@@ -126,15 +126,13 @@ def ask(
 def _hear(session: Session, source: AudioSource, console: Console) -> list[Final]:
     """Listen to all of it. The finals are a file's, so their number is bounded by its length."""
     finals: list[Final] = []
-    bar = Progress(
+    bar = Bars(
         *bar_columns(
             console,
             TextColumn("{task.completed:.0f}/{task.total:.0f} s", table_column=FIGURE),
             TimeRemainingColumn(table_column=FIGURE),
         ),
         console=console,
-        transient=True,
-        disable=not console.is_interactive,
     )
     with bar:
         task = bar.add_task("listening", total=0.01)

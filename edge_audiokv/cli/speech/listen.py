@@ -35,7 +35,7 @@ from edge_audiokv.events import SessionEnded
 from edge_audiokv.kv.memory import peak_rss_bytes
 from edge_audiokv.output import keep_apart, open_output
 from edge_audiokv.output.live import LiveView, PlainView, beside, is_live
-from edge_audiokv.units import format_bytes, format_cap, format_clock
+from edge_audiokv.units import format_bytes, format_cap, format_clock, printable
 
 
 @click.command(cls=Command)
@@ -68,6 +68,7 @@ from edge_audiokv.units import format_bytes, format_cap, format_clock
     metavar="FILE",
     help="Keep what was heard (WAV, FLAC).",
 )
+@click.option("--overwrite", is_flag=True, help="Write over the file of --save-audio.")
 @archive_option
 def listen(
     source: str | None,
@@ -82,6 +83,7 @@ def listen(
     format_name: str | None,
     output: str,
     save_audio: Path | None,
+    overwrite: bool,
     archive_path: Path | None,
     **values: Any,
 ) -> None:
@@ -126,11 +128,12 @@ def listen(
     live = is_live(console) and not quiet
     terminal = find_terminal(by_key=live, sound_on_stdin=source == "-")
     with ExitStack() as stack:
-        recorder = Recorder(save_audio) if save_audio is not None else None
-        if recorder is not None:
+        recorder = None
+        if save_audio is not None:
+            recorder = Recorder(save_audio, overwrite=overwrite)
             recorder.open()
             stack.callback(recorder.close)
-        start = stack.enter_context(_Start())
+        start = stack.enter_context(_Start(recorder))
         make = LiveView if live else PlainView
         view = make(console, finals=shown or output != "-", typing=terminal is not None)
         if not quiet:
@@ -171,9 +174,13 @@ def listen(
 
 
 class _Start:
-    """Says, once the screen is the shell's again, that who broke off has missed nothing."""
+    """Says, once the screen is the shell's again, what is left of a run that never began: nothing,
+    but for sound that was recorded meanwhile.
+    """
 
-    is_over = False
+    def __init__(self, recorder: Recorder | None) -> None:
+        self.is_over = False
+        self._recorder = recorder
 
     def __enter__(self) -> Self:
         return self
@@ -181,8 +188,17 @@ class _Start:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self.is_over or kind is None:
             return
+        left = ""
+        if self._recorder is not None:
+            self._recorder.abandon()
+            if self._recorder.duration_s:
+                name = printable(str(self._recorder.path))
+                left = f"{name} holds {self._recorder.duration_s:.1f} s of sound"
         if issubclass(kind, KeyboardInterrupt | Terminated):
-            voice.note("broken off while the model was loading: nothing was written.")
+            what = f"no text was written; {left}" if left else "nothing was written"
+            voice.broken_off(f" while the model was loading: {what}.")
+        elif left:
+            voice.note(f"{left}.")
 
 
 def _source(name: str | None, device: str | None, raw: str | None, realtime: bool) -> AudioSource:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.progress import Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn, TimeRemainingColumn
 
 from edge_audiokv.audio.endpoint import EndpointConfig, Segment
 from edge_audiokv.audio.files.file import FileSource
 from edge_audiokv.audio.opening import make_source
 from edge_audiokv.audio.source import AudioSource
-from edge_audiokv.bars import FIGURE, Cut, bar_columns
+from edge_audiokv.bars import FIGURE, Bars, Cut, bar_columns
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.ending import Terminated
@@ -130,7 +130,7 @@ def transcribe(
                 Transcriber(settings, endpoint=endpoint, progress=report)
             )
             transcriber.load()
-        if joined is not None and output != "-":
+        if joined is not None:
             stack.enter_context(_telling_what_is_kept(output, joined))
         tell_loaded(transcriber.runtime)
         hear = _Hearer(transcriber, console, recording, several=len(names) > 1)
@@ -222,15 +222,17 @@ class _Hearer:
 
 @contextmanager
 def _telling_what_is_kept(output: str, writer: Writer) -> Iterator[None]:
-    """Who breaks off is told what the file `output` holds now."""
+    """Who breaks off is told what `output` holds now: - is where text goes by default."""
     try:
         yield
     except (KeyboardInterrupt, Terminated):
-        name, clock = printable(output), format_clock(writer.end_s)[:8]
+        name = "the result" if output == "-" else printable(output)
+        clock = format_clock(writer.end_s)[:8]
         if writer.begun:
-            voice.note(f"broken off: {name} holds what was said until {clock}.")
+            voice.broken_off(f": {name} holds what was said until {clock}.")
         else:
-            voice.note(f"broken off before the first words: nothing was written to {name}.")
+            where = "" if output == "-" else f" to {name}"
+            voice.broken_off(f" before the first words: nothing was written{where}.")
         raise
 
 
@@ -241,7 +243,7 @@ def _with_progress(
     console: Console,
     on_warning: Callable[[str], None],
 ) -> Iterator[Final]:
-    bar = Progress(
+    bar = Bars(
         *bar_columns(
             console,
             TextColumn("{task.completed:.0f}{task.fields[of]} s", table_column=FIGURE),
@@ -249,9 +251,6 @@ def _with_progress(
             Cut("{task.fields[text]}", style="dim"),
         ),
         console=console,
-        transient=True,
-        disable=not console.is_interactive,
-        redirect_stdout=False,
     )
     # Where results go to the same screen they stand above the bar, which makes way for each.
     shared = console.is_interactive and sys.stdout is not None and sys.stdout.isatty()

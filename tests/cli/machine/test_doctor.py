@@ -45,10 +45,13 @@ def test_a_machine_where_all_is_well(command) -> None:
     memory = facts_of(document, "memory")
     assert {"weights", "encoder", "KV pools"} <= set(memory["parts"])
     assert list(memory) == [
-        *("this machine", "smallest --mem", "--mem", "parts", "sum", "peak RSS"),
+        *("this machine", "smallest --mem", "--mem for its best text", "--mem"),
+        *("parts", "sum", "peak RSS"),
     ]
-    for cap in memory["smallest --mem"].values():
-        assert 50 < int(cap.removesuffix("MB")) < 1000
+    least, best = memory["smallest --mem"], memory["--mem for its best text"]
+    assert list(least) == list(best) and len(least) == 3
+    for command_name, cap in least.items():
+        assert 50 < int(cap.removesuffix("MB")) < int(best[command_name].removesuffix("MB")) < 1000
     assert facts_of(document, "settings")["--mem"] == "4GB (command line)"
     assert facts_of(document, "settings")["--model"] == "smollm2-audio (default)"
 
@@ -57,7 +60,7 @@ def test_a_machine_where_all_is_well(command) -> None:
 def test_the_smallest_cap_is_one_that_every_command_takes(command, spoken) -> None:
     ran = command("doctor", "--no-mic", "--json", "--threads", "1")
     smallest = facts_of(json.loads(ran.out), "memory")["smallest --mem"]
-    for name, fact in (("transcribe", "to transcribe"), ("listen", "to listen, ask, serve")):
+    for name, fact in (("transcribe", "to transcribe"), ("listen", "to listen to files, ask")):
         ran = command(name, spoken["letter"].path, "--threads", "1", "--mem", smallest[fact])
         assert ran.code == 0 and "wrote" in ran.out + ran.err, ran
 
@@ -75,9 +78,10 @@ def test_a_cap_that_is_too_small_shows_the_sum_and_what_would_do(capsys) -> None
     assert code == 6
     assert "PROBLEM memory" in out and "smallest --mem" in out
     # One figure for one thing: what stands in the table is what would do.
-    smallest = dict(re.findall(r"to (transcribe|listen)\b.* (\d+MB)\n", out))
-    assert f"-> Use --mem {smallest['listen']} or more to listen" in out
-    assert f"{smallest['transcribe']} to transcribe" in " ".join(out.split())
+    smallest = re.findall(r"^ +(to .+?)  +(\d+MB)\n", out.partition("best text")[0], re.MULTILINE)
+    assert len(smallest) == 3
+    for name, cap in smallest:
+        assert f"{cap} {name}" in out.partition("-> Use --mem")[2]
 
 
 def test_an_unknown_model_is_the_first_problem_and_memory_is_not_tried(capsys) -> None:

@@ -37,11 +37,13 @@ def test_a_signal_ends_the_document_and_sets_the_code(command, hour, number, cod
         begun = process.stdout.readline() + process.stdout.readline()
         process.send_signal(number)
         rest, err = process.stdout.read(), process.stderr.read()
-    # click ends the terminal's ^C with a line break; nothing else is said.
-    assert (process.returncode, err.strip()) == (code, "")
     document = json.loads(begun + rest)
     assert document["complete"] is False
     assert document["segments"]
+    until = time.strftime("%H:%M:%S", time.gmtime(document["segments"][-1]["end_s"]))
+    # click ends the terminal's ^C with a line break.
+    told = f"broken off: the result holds what was said until {until}."
+    assert (process.returncode, err.strip()) == (code, told)
 
 
 def test_who_breaks_off_is_told_what_a_file_holds(command, hour, tmp_path) -> None:
