@@ -128,7 +128,7 @@ def note(text: str) -> None:
 
 
 def broken_off(rest: str = ".") -> None:
-    """Who broke off is told what there is now; without `rest`, that it was, unless that was told."""
+    """Tell who broke off what there is now; without `rest` only that, and not twice."""
     if rest == "." and _state.is_broken_off:
         return
     _state.is_broken_off = True

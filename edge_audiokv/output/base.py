@@ -62,11 +62,12 @@ class Writer(ABC):
         if self._closed:
             raise OutputError(f"{self._name} is closed.")
         record = self._record(event)
+        # Before it is put: who reads may answer with a signal at once.
+        if isinstance(event, Final):
+            self.end_s = event.end_s
         if record:
             self._begin()
             self._put(record)
-        if isinstance(event, Final):
-            self.end_s = event.end_s
 
     @property
     def begun(self) -> bool:
