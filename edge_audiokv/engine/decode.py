@@ -12,7 +12,6 @@ from edge_audiokv.engine.guard import LoopGuard
 from edge_audiokv.kv.shape import FloatArray
 from edge_audiokv.units import without_controls
 
-
 # How far ahead in a draft a text may come back to it.
 _NEAR_TOKENS = 8
 
