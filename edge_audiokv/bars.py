@@ -80,7 +80,8 @@ class _FromItsFirstRow(LiveRender):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield from super().__rich_console__(console, options)
-        up = [(ControlType.CURSOR_UP, n)] if (n := self.last_render_height - 1) > 0 else []
+        n_rows = self._shape[1] if self._shape is not None else 0
+        up = [(ControlType.CURSOR_UP, n_rows - 1)] if n_rows > 1 else []
         yield Control(*up, ControlType.CARRIAGE_RETURN)
 
 

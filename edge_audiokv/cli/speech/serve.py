@@ -210,7 +210,7 @@ def serve(
             sockets,
             doors=_doors(service, wyoming_sockets, events_sockets),
             on_interrupt=lambda: voice.note(
-                "stopping once who is being answered has been; Ctrl-C again ends at once"
+                "stopping; what is being answered is finished first, and Ctrl-C again ends at once"
             ),
         )
 

@@ -76,15 +76,15 @@ def transcribe(
 ) -> None:
     """Transcribe recordings of any length.
 
-    FILE is anything libsndfile reads (WAV, FLAC, OGG, Opus, MP3), at any rate, a folder of such
-    files, or - for standard input. Speech is found, cut at pauses and decoded piece by piece; the
-    result goes to standard output. Several files make one result, whose times run on from file to
-    file, or, with --output-dir, one each: then a file that cannot be read is told and the others
-    are still done.
+    FILE is a sound file (WAV, FLAC, OGG, Opus, MP3; with the extra `av` M4A and films, too), at any
+    rate, a folder of such files, or - for standard input. Speech is found, cut at pauses and
+    decoded piece by piece; the result goes to standard output. Several files make one result, whose
+    times run on from file to file, or, with --output-dir, one each: then a file that cannot be read
+    is told and the others are still done.
 
     \b
     Examples:
-      edge-audiokv transcribe talk.flac -o talk.srt --mem 600MB
+      edge-audiokv transcribe talk.flac -o talk.srt --mem 1GB
       edge-audiokv transcribe recordings/ --output-dir texts --format jsonl
       ffmpeg -i film.mkv -f s16le -ac 1 -ar 16000 - |
         edge-audiokv transcribe - --raw s16le:16000
