@@ -55,6 +55,10 @@ HELD_BY = {
         "tests/families/test_refusals.py::test_code_of_a_checkpoint_is_never_run",
         "tests/families/test_refusals.py::test_weights_that_are_not_whole",
     ],
+    "From the hub neither is fetched, and weights are held against the hash that it states.": [
+        "tests/families/test_hub.py::test_no_more_is_fetched_than_is_needed_and_that_once",
+        "tests/families/test_hub.py::test_what_arrives_damaged_is_removed",
+    ],
     "What was made of it is held against its tensors and its tokenizer before it gets its name.": [
         "tests/families/test_checks.py::test_a_graph_of_another_tower_is_told",
         "tests/families/test_checks.py::test_a_gguf_that_splits_text_otherwise_is_told",

@@ -15,6 +15,7 @@ from edge_audiokv.families.llm import Progress
 from edge_audiokv.families.plan import Language, Plan
 from edge_audiokv.models.catalog import TOML_NAME
 from edge_audiokv.models.entry import ModelEntry, read_entry
+from edge_audiokv.models.source import Source
 
 Measured = tuple[tuple[float, int], ...]
 Measure = Callable[[Path, ModelEntry], Measured]
@@ -102,9 +103,10 @@ def convert(
     threads: int = 1,
     progress: Progress = lambda what, done, total: None,
     measure: Measure | None = None,
+    source: Source | None = None,
 ) -> Converted:
     """Make `folder`, whole or not at all; without `encoder_type` the tower's size decides. What
-    `measure` finds that the encoder holds is stated in its entry.
+    `measure` finds that the encoder holds is stated in its entry, as is the `source`.
 
     Raises InputError for an unknown type, ModelError if what was made is not what the checkpoint
     says, OutputError if there is no room or something lies there already.
@@ -136,6 +138,7 @@ def convert(
                 architecture=architecture,
                 max_tokens=max(_LEAST_TOKENS, prompt_tokens + _QUESTION_TOKENS),
                 encoder_bytes=encoder_bytes,
+                source=source,
             )
             (part / TOML_NAME).write_text(text, encoding="utf-8")
             return read_entry(part / TOML_NAME)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edge_audiokv.families.plan import Plan
 from edge_audiokv.models.cache import file_sha256
+from edge_audiokv.models.source import Source
 from edge_audiokv.units import clipped, printable
 
 _RATE_HZ = 16_000
@@ -32,6 +33,7 @@ def entry_text(
     architecture: str,
     max_tokens: int,
     encoder_bytes: Sequence[tuple[float, int]] = (),
+    source: Source | None = None,
 ) -> str:
     """The TOML of a model. Raises OSError if a file cannot be read for its hash."""
     sound, wording = plan.sound, plan.wording
@@ -39,7 +41,7 @@ def entry_text(
     lines = [
         f"# Made by `edge-audiokv models convert` from a checkpoint of {plan.family}.",
         f"name = {_text(name)}",
-        f"summary = {_text(_summary(plan))}",
+        f"summary = {_text(_summary(plan, source))}",
         f"languages = [{', '.join(map(_text, plan.languages))}]",
         'status = "unverified"',
         "",
@@ -72,6 +74,12 @@ def entry_text(
     if wording.answer_after:
         lines.append(f"answer_after = {_text(wording.answer_after)}")
     lines.append(f"max_tokens = {max_tokens}")
+    if source is not None:
+        lines += [
+            "",
+            "[source]",
+            *(f"{key} = {_text(value)}" for key, value in source.parts.items()),
+        ]
     for file in files:
         lines += [
             "",
@@ -85,9 +93,11 @@ def entry_text(
     return "\n".join(lines) + "\n"
 
 
-def _summary(plan: Plan) -> str:
-    source = printable(plan.folder.absolute().name)
-    return clipped(f"{plan.family}, converted from {source}", _MOST_SUMMARY_CHARS)
+def _summary(plan: Plan, source: Source | None) -> str:
+    # Folders of the hub's cache are called after commits.
+    checkpoint = source.checkpoint.partition("@")[0] if source else ""
+    named = checkpoint if checkpoint[:1].isalnum() else plan.folder.absolute().name
+    return clipped(f"{plan.family}, converted from {printable(named)}", _MOST_SUMMARY_CHARS)
 
 
 def _text(value: str) -> str:

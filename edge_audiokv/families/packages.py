@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from edge_audiokv.errors import MissingExtraError
 
-NEEDED = ("torch", "transformers", "onnx", "safetensors")
+NEEDED = ("torch", "transformers", "onnx", "safetensors", "huggingface_hub")
 
 
 def need() -> None:

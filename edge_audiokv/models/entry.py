@@ -15,6 +15,7 @@ from .naming import (
     fault_of_text,
     fault_of_url,
 )
+from .source import Source
 from .token_rule import KINDS as TOKEN_RULES
 from .token_rule import TokenRule
 
@@ -105,6 +106,8 @@ class ModelEntry:
     """How far the reader is believed; the encoder has the rest."""
     merge: str | None = None
     """Type of the weights that the adapter is merged into, or None to apply it as it is."""
+    source: Source | None = None
+    """What it was converted from, if the entry says so."""
 
     def file(self, role: str) -> ModelFile | None:
         """The file of that role, or None."""
@@ -245,7 +248,11 @@ class _Fields:
             prompt=prompt.prompt(),
             files=self.files(),
             merge=llm.choice("merge", MERGE_TYPES),
+            source=self.sub("source").source() if "source" in self.data else None,
         )
+
+    def source(self) -> Source:
+        return Source(self.name("checkpoint"), self.name("llm", ""), self.name("whisper", ""))
 
     def measured(self, field: str) -> tuple[tuple[float, int], ...]:
         """Pairs of seconds and bytes, both rising."""

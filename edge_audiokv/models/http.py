@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import io
 import os
@@ -29,6 +30,7 @@ LEAST_BYTES_S = 1000
 # Headers, trailers and the like, beside the file.
 _SPARE_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 18
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def fetch_url(
@@ -37,7 +39,8 @@ def fetch_url(
     """Bring `part` to `size_bytes` with bytes of `url`; what it already holds is not fetched again.
 
     `progress` is told the bytes present so far. The caller verifies the content and renames.
-    Raises DownloadError when the server refuses, sends another size, or stops answering.
+    Raises DownloadError when the server refuses, sends another size, or stops answering, and
+    OSError if there is no room for it.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
     reason = "it kept closing the connection"
@@ -51,6 +54,8 @@ def fetch_url(
                     raise _failed(url, f"the server answered {error.code} {error.reason}") from None
                 reason = f"the server answered {error.code} {error.reason}"
             except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+                if getattr(error, "errno", None) in _DISK_FULL:
+                    raise
                 # ValueError: headers that are no text, addresses that are none
                 reason = str(getattr(error, "reason", error)) or type(error).__name__
             if stream.tell() == size_bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,9 @@ from rich.progress import TimeRemainingColumn
 from edge_audiokv.bars import FIGURE, Bars, bar_columns
 from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Command
+from edge_audiokv.cli.models.checkpoint import Located, locate
 from edge_audiokv.encoder.resident import measured_bytes
+from edge_audiokv.errors import EdgeAudioKVError
 from edge_audiokv.families import packages
 from edge_audiokv.native.threads import usable_cores
 from edge_audiokv.output.place import check_name
@@ -23,13 +25,14 @@ from edge_audiokv.units import format_bytes, printable
 
 if TYPE_CHECKING:
     from edge_audiokv.families.convert import Converted, Estimate
+    from edge_audiokv.families.plan import Plan
     from edge_audiokv.models.entry import ModelEntry
 
 _FOLDER = click.Path(path_type=Path)
 
 
 @click.command("convert", cls=Command)
-@click.argument("folder", metavar="FOLDER", type=_FOLDER)
+@click.argument("checkpoint", metavar="FOLDER|OWNER/NAME")
 @click.option(
     "-o",
     "--output-dir",
@@ -51,20 +54,20 @@ _FOLDER = click.Path(path_type=Path)
     type=click.Choice(["f32", "fp16", "int8"]),
     help="Weights of the encoder; default: int8 above 300 million, else f32.",
 )
-@click.option("--llm", type=_FOLDER, metavar="FOLDER", help="The LLM that an Ultravox names.")
+@click.option("--llm", metavar="FOLDER|OWNER/NAME", help="The LLM that an Ultravox names.")
 @click.option(
-    "--whisper", type=_FOLDER, metavar="FOLDER", help="The encoder that an old Ultravox names."
+    "--whisper", metavar="FOLDER|OWNER/NAME", help="The encoder that an old Ultravox names."
 )
 @click.option("--dry-run", is_flag=True, help="Only say how large it would be.")
 @click.option("-t", "--threads", type=click.IntRange(1, 256), help="Threads; default: all cores.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
-    folder: Path,
+    checkpoint: str,
     output_dir: Path,
     llm_type: str,
     encoder_type: str | None,
-    llm: Path | None,
-    whisper: Path | None,
+    llm: str | None,
+    whisper: str | None,
     dry_run: bool,
     threads: int | None,
     as_json: bool,
@@ -73,10 +76,11 @@ def command(
 
     What it makes is a folder that every command takes with -m.
 
-    FOLDER is the checkpoint as the hub has it: config.json, the tokenizer, safetensors. Known are
-    Ultravox, Qwen3-ASR (-hf), Qwen2-Audio, Qwen2.5-Omni, Qwen3-Omni, Voxtral, Audio Flamingo 3 and
-    GLM-ASR. No code of a checkpoint is run, nothing is fetched but llama.cpp's own converter, and
-    DIR appears whole or not at all.
+    FOLDER is the checkpoint as the hub has it: config.json, the tokenizer, safetensors; OWNER/NAME,
+    or OWNER/NAME@REVISION, is one on the hub, of which that and no more is fetched into the hub's
+    cache (HF_HOME; HF_HUB_OFFLINE=1 asks nobody). Known are Ultravox, Qwen3-ASR (-hf), Qwen2-Audio,
+    Qwen2.5-Omni, Qwen3-Omni, Voxtral, Audio Flamingo 3 and GLM-ASR. No code of a checkpoint is run,
+    and DIR appears whole or not at all.
 
     The encoder is compared with the checkpoint's, and the tokens of the LLM with its tokenizer's.
     Proven on random weights of every family; nobody here has run real ones yet. Needs
@@ -84,24 +88,35 @@ def command(
 
     \b
     Examples:
-      edge-audiokv models convert Qwen3-ASR-0.6B-hf -o qwen3-asr --dry-run
-      edge-audiokv models convert Qwen3-ASR-0.6B-hf -o qwen3-asr
-      edge-audiokv models convert ultravox-v0_5-llama-3_2-1b \\
-        --llm Llama-3.2-1B-Instruct -o ultravox
+      edge-audiokv models convert Qwen/Qwen3-ASR-0.6B-hf -o qwen3-asr --dry-run
+      edge-audiokv models convert ./Qwen3-ASR-0.6B-hf -o qwen3-asr
+      edge-audiokv models convert fixie-ai/ultravox-v0_5-llama-3_2-1b \\
+        --llm meta-llama/Llama-3.2-1B-Instruct -o ultravox
     """
     packages.need()
+    check_name(output_dir / "model.toml")
+    given = {"checkpoint": checkpoint, "llm": llm, "whisper": whisper}
+    parts = {role: locate(text) for role, text in given.items() if text is not None}
     _keep_apart()
     # Imported here: torch and transformers take seconds, and are not always there.
     from edge_audiokv.families.convert import convert, estimate
-    from edge_audiokv.families.table import read
+    from edge_audiokv.families.growing import check_room, check_target
+    from edge_audiokv.models.source import Source
 
-    check_name(output_dir / "model.toml")
-    plan = read(folder, llm=llm, whisper=whisper)
+    plan = _planned(parts)
     expected = estimate(plan, llm_type, encoder_type)
+    fetch_bytes = sum(part.missing_bytes for part in parts.values())
     if dry_run:
-        _tell_estimate(expected, as_json)
+        _tell_estimate(expected, fetch_bytes, as_json)
         return
+    check_target(output_dir)
+    check_room(output_dir, expected.disk_bytes)
     with _bar() as report:
+        if fetch_bytes:
+            # Nothing large is fetched for what cannot be converted.
+            for part in parts.values():
+                part.fetch(report)
+            plan = _planned(parts)
         made = convert(
             plan,
             output_dir,
@@ -110,11 +125,30 @@ def command(
             threads=threads or usable_cores(),
             progress=report,
             measure=_measure,
+            source=Source(**{role: part.stated(output_dir) for role, part in parts.items()}),
         )
     if as_json:
         click.echo(json.dumps(made.to_dict(), indent=2))
     else:
         _tell_made(made)
+
+
+def _planned(parts: dict[str, Located]) -> Plan:
+    """What becomes of them, told from all that is here. Raises as `families.table.read` does."""
+    from edge_audiokv.families.table import read
+
+    with ExitStack() as stack:
+        folders = {role: stack.enter_context(part.outline()) for role, part in parts.items()}
+        others = {role: folder for role, folder in folders.items() if role != "checkpoint"}
+        try:
+            return read(folders["checkpoint"], **others)
+        except EdgeAudioKVError as error:
+            # What is looked at for a name of the hub lies nowhere that a person knows.
+            what = error.what
+            for role, part in parts.items():
+                if part.repository is not None:
+                    what = what.replace(str(folders[role]), str(part.name))
+            raise type(error)(what, cure=error.cure) from None
 
 
 def _measure(path: Path, entry: ModelEntry) -> tuple[tuple[float, int], ...]:
@@ -125,10 +159,12 @@ def _measure(path: Path, entry: ModelEntry) -> tuple[tuple[float, int], ...]:
 
 def _keep_apart() -> None:
     """transformers, imported from here on, asks no network, draws no bars and says little."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    import huggingface_hub
     import transformers
 
+    # The environment was read when it was imported.
+    huggingface_hub.constants.HF_HUB_OFFLINE = True
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
 
@@ -157,13 +193,14 @@ def _bar() -> Iterator[Callable[[str, int, int], None]]:
         yield report
 
 
-def _tell_estimate(expected: Estimate, as_json: bool) -> None:
+def _tell_estimate(expected: Estimate, fetch_bytes: int, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(expected.to_dict(), indent=2))
+        click.echo(json.dumps({**expected.to_dict(), "fetch_bytes": fetch_bytes}, indent=2))
         return
     kv_bytes = expected.kv_bytes_per_second
     for label, value in (
         ("family", expected.family),
+        *([("to fetch", format_bytes(fetch_bytes))] if fetch_bytes else []),
         (f"LLM, {expected.llm_type}", f"about {format_bytes(expected.llm_bytes)}"),
         (f"encoder, {expected.encoder_type}", f"about {format_bytes(expected.encoder_bytes)}"),
         ("disk on the way", f"about {format_bytes(expected.disk_bytes)}"),
