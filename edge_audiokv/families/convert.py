@@ -10,9 +10,10 @@ from typing import Any
 
 from edge_audiokv.families import checks, export, llm, tekken
 from edge_audiokv.families.entry import Written, entry_text
-from edge_audiokv.families.growing import check_room, check_target, growing_folder
+from edge_audiokv.families.growing import check_room, check_target, growing_folder, left_bytes
 from edge_audiokv.families.llm import Progress
 from edge_audiokv.families.plan import Language, Plan
+from edge_audiokv.families.steps import Steps, job_of
 from edge_audiokv.models.catalog import TOML_NAME
 from edge_audiokv.models.entry import ModelEntry, read_entry
 from edge_audiokv.models.source import Source
@@ -27,6 +28,9 @@ TOKENIZER = "tokenizer"
 # Room for a question of a person's beside what the prompt has anyway.
 _QUESTION_TOKENS, _LEAST_TOKENS = 32, 64
 _KV_BYTES = 2  # f16
+# Of a job, in the name of its unfinished folder.
+_KEY_DIGITS = 8
+_ENCODER_STEP = "encoder"
 
 
 @dataclass(frozen=True)
@@ -106,29 +110,36 @@ def convert(
     source: Source | None = None,
 ) -> Converted:
     """Make `folder`, whole or not at all; without `encoder_type` the tower's size decides. What
-    `measure` finds that the encoder holds is stated in its entry, as is the `source`.
+    `measure` finds that the encoder holds is stated in its entry, as is the `source`. What a run of
+    the same input and options had done when it was broken off is not done again.
 
     Raises InputError for an unknown type, ModelError if what was made is not what the checkpoint
     says, OutputError if there is no room or something lies there already.
     """
     expected = estimate(plan, llm_type, encoder_type)
-    check_target(folder)
-    check_room(folder, expected.disk_bytes)
-    with growing_folder(folder) as part:
+    job = check(plan, folder, expected)
+    with growing_folder(folder, job[:_KEY_DIGITS]) as part:
+        steps = Steps(part, job, progress)
         plan = replace(plan, language=with_tokenizer(plan.language, part / TOKENIZER))
-        encoder, difference = _encoder(plan, part, expected.encoder_type, progress)
+        encoder, difference = _encoder(plan, part, expected.encoder_type, progress, steps)
         language = part / LLM.format(expected.llm_type)
         llm.write_llm(
-            plan.language, language, expected.llm_type, threads=threads, progress=progress
+            plan.language,
+            language,
+            expected.llm_type,
+            threads=threads,
+            progress=progress,
+            steps=steps,
         )
         progress("check", 0, 1)
         architecture, prompt_tokens = checks.check_llm(language, plan)
         shutil.rmtree(part / TOKENIZER, ignore_errors=True)
+        hashes = steps.hashes
         files = [
-            Written(role, path, plan.licences["encoder"])
+            Written(role, path, plan.licences["encoder"], hashes.get(path.name, ""))
             for role, path in zip(("encoder", "encoder-data"), encoder, strict=False)
         ]
-        files.append(Written("llm", language, plan.licences["llm"]))
+        files.append(Written("llm", language, plan.licences["llm"], hashes.get(language.name, "")))
 
         def write_entry(encoder_bytes: Measured = ()) -> ModelEntry:
             text = entry_text(
@@ -152,6 +163,17 @@ def convert(
     return Converted(folder, entry.name, plan.family, sizes, difference, plan.notes)
 
 
+def check(plan: Plan, folder: Path, expected: Estimate) -> str:
+    """The job that making `folder` is; see `steps`. Raises OutputError if there is no room for it,
+    or something lies there already.
+    """
+    check_target(folder)
+    job = job_of(plan, llm_type=expected.llm_type, encoder_type=expected.encoder_type)
+    needed_bytes = expected.disk_bytes - left_bytes(folder, job[:_KEY_DIGITS])
+    check_room(folder, needed_bytes)
+    return job
+
+
 def with_tokenizer(language: Language, folder: Path) -> Language:
     """The same with a tokenizer.json in `folder`, if the checkpoint has only Mistral's own file."""
     source = language.checkpoint.folder
@@ -162,13 +184,20 @@ def with_tokenizer(language: Language, folder: Path) -> Language:
 
 
 def _encoder(
-    plan: Plan, part: Path, type_name: str, progress: Progress
+    plan: Plan, part: Path, type_name: str, progress: Progress, steps: Steps
 ) -> tuple[tuple[Path, ...], float]:
     """The encoder's files, and how far its graph is from the tower."""
-    progress("write the encoder", 0, 1)
-    files = export.write_encoder(plan.tower, part / ENCODER, type_name)
-    progress("compare the encoder", 0, 1)
-    difference = checks.graph_difference(plan.tower().eval(), files[0], plan)
-    if type_name == "f32":
-        checks.check_graph(difference, files[0])
+
+    def make() -> tuple[Path, ...]:
+        progress("write the encoder", 0, 1)
+        return export.write_encoder(plan.tower, part / ENCODER, type_name)
+
+    files = tuple(sorted(part / name for name in steps(_ENCODER_STEP, make)))
+    difference = steps.fact(_ENCODER_STEP)
+    if difference is None:
+        progress("compare the encoder", 0, 1)
+        difference = checks.graph_difference(plan.tower().eval(), files[0], plan)
+        if type_name == "f32":
+            checks.check_graph(difference, files[0])
+        steps.note(_ENCODER_STEP, difference)
     return files, difference

@@ -18,11 +18,14 @@ _MOST_SUMMARY_CHARS = 200
 
 @dataclass(frozen=True)
 class Written:
-    """A file of the new model: its role in model.toml, and whose licence it is under."""
+    """A file of the new model: its role in model.toml, and whose licence it is under. Its hash is
+    taken where it is not known yet.
+    """
 
     role: str
     path: Path
     licence: str
+    sha256: str = ""
 
 
 def entry_text(
@@ -87,7 +90,7 @@ def entry_text(
             f'role = "{file.role}"',
             f"name = {_text(file.path.name)}",
             f"size_bytes = {file.path.stat().st_size}",
-            f'sha256 = "{file_sha256(file.path)}"',
+            f'sha256 = "{file.sha256 or file_sha256(file.path)}"',
             f"licence = {_text(file.licence)}",
         ]
     return "\n".join(lines) + "\n"

@@ -16,6 +16,7 @@ from typing import Any
 from edge_audiokv.errors import InputError, ModelError, OutputError
 from edge_audiokv.families.plan import Language
 from edge_audiokv.families.sdist import extract_converter
+from edge_audiokv.families.steps import Steps
 from edge_audiokv.native.quantize import file_types, number_of, quantize
 
 # What the converter writes itself; all else is quantised from 16 bits.
@@ -29,6 +30,7 @@ DIRECT = {
 _BITS = {"F32": 32.0, "F16": 16.0, "BF16": 16.0, "Q8_0": 8.5, "Q6_K": 6.56, "Q5_K_M": 5.69}
 _BITS |= {"Q5_K_S": 5.54, "Q4_K_M": 4.89, "Q4_K_S": 4.58, "Q4_0": 4.55, "IQ4_XS": 4.25}
 _POLL_S = 0.1
+_MIDDLE = "middle"
 _MOST_LOG_BYTES, _MOST_LINES = 64 << 10, 20
 
 _log = logging.getLogger(__name__)
@@ -62,23 +64,28 @@ def write_llm(
     *,
     threads: int = 1,
     progress: Progress = lambda what, done, total: None,
+    steps: Steps | None = None,
 ) -> None:
-    """Write `target`. The folder that it lies in also holds what is needed on the way.
+    """Write `target`. The folder that it lies in also holds what is needed on the way; with `steps`
+    that stays there if it is broken off, and what is done already is not done again.
 
     Raises ModelError if the converter refuses, OutputError if the disk is full.
     """
+
+    def write(path: Path, kind: str) -> None:
+        size = estimated_bytes(language, kind)
+        _convert(language, path, DIRECT[kind], size, progress)
+
     if type_name in DIRECT:
-        _convert(
-            language, target, DIRECT[type_name], estimated_bytes(language, type_name), progress
-        )
+        _step(steps, "llm", target, lambda: write(target, type_name))
         return
     # bfloat16 keeps every weight of a bfloat16 checkpoint as it is.
     dtypes = {stored.dtype for stored in language.checkpoint.tensors.values()}
     middle_type = "BF16" if "BF16" in dtypes else "F16"
     middle = target.with_name("middle.gguf")
-    try:
-        size = estimated_bytes(language, middle_type)
-        _convert(language, middle, DIRECT[middle_type], size, progress)
+
+    def make() -> None:
+        _step(steps, _MIDDLE, middle, lambda: write(middle, middle_type))
         quantize(
             middle,
             target,
@@ -86,8 +93,25 @@ def write_llm(
             threads=threads,
             progress=lambda done, total: progress(f"quantise to {type_name}", done, total),
         )
+
+    try:
+        _step(steps, "llm", target, make)
     finally:
-        middle.unlink(missing_ok=True)
+        if steps is None:
+            middle.unlink(missing_ok=True)
+    if steps is not None:
+        steps.forget(_MIDDLE)
+
+
+def _step(steps: Steps | None, name: str, path: Path, make: Callable[[], None]) -> None:
+    def made() -> tuple[Path, ...]:
+        make()
+        return (path,)
+
+    if steps is None:
+        made()
+    else:
+        steps(name, made)
 
 
 def make_job(language: Language, target: Path, ftype: str, converter: Path) -> dict[str, Any]:

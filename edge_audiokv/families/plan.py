@@ -65,7 +65,8 @@ class Plan:
     """What becomes of the checkpoint in `folder`.
 
     `tower` makes the module samples [1, S] -> rows [1, T, d_model], weights and all; `tower_count`
-    is the numbers in it. `notes` are what a person should know of the result.
+    is the numbers in it. `notes` are what a person should know of the result, `others` the folders
+    that it reads beside `folder` and the language model's.
     """
 
     family: str
@@ -78,3 +79,4 @@ class Plan:
     licences: dict[str, str]
     languages: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    others: tuple[Path, ...] = ()

@@ -15,6 +15,7 @@ from rich.progress import TimeRemainingColumn
 from edge_audiokv.bars import FIGURE, Bars, bar_columns
 from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Command
+from edge_audiokv.cli.ending import Terminated
 from edge_audiokv.cli.models.checkpoint import Located, locate
 from edge_audiokv.encoder.resident import measured_bytes
 from edge_audiokv.errors import EdgeAudioKVError
@@ -80,7 +81,8 @@ def command(
     or OWNER/NAME@REVISION, is one on the hub, of which that and no more is fetched into the hub's
     cache (HF_HOME; HF_HUB_OFFLINE=1 asks nobody). Known are Ultravox, Qwen3-ASR (-hf), Qwen2-Audio,
     Qwen2.5-Omni, Qwen3-Omni, Voxtral, Audio Flamingo 3 and GLM-ASR. No code of a checkpoint is run,
-    and DIR appears whole or not at all.
+    and DIR appears whole or not at all: what is done when it is broken off, or killed, is kept beside
+    it, checked by its hashes and taken up when the same command is run again.
 
     The encoder is compared with the checkpoint's, and the tokens of the LLM with its tokenizer's.
     Proven on random weights of every family; nobody here has run real ones yet. Needs
@@ -100,7 +102,7 @@ def command(
     _keep_apart()
     # Imported here: torch and transformers take seconds, and are not always there.
     from edge_audiokv.families.convert import convert, estimate
-    from edge_audiokv.families.growing import check_room, check_target
+    from edge_audiokv.families.growing import check_room, check_target, left
     from edge_audiokv.models.source import Source
 
     plan = _planned(parts)
@@ -109,24 +111,33 @@ def command(
     if dry_run:
         _tell_estimate(expected, fetch_bytes, as_json)
         return
-    check_target(output_dir)
-    check_room(output_dir, expected.disk_bytes)
-    with _bar() as report:
-        if fetch_bytes:
-            # Nothing large is fetched for what cannot be converted.
+    # Nothing large is fetched for what cannot be converted, or has no room then.
+    if fetch_bytes:
+        check_target(output_dir)
+        check_room(output_dir, expected.disk_bytes)
+        with _bar() as report:
             for part in parts.values():
                 part.fetch(report)
-            plan = _planned(parts)
-        made = convert(
-            plan,
-            output_dir,
-            llm_type=expected.llm_type,
-            encoder_type=expected.encoder_type,
-            threads=threads or usable_cores(),
-            progress=report,
-            measure=_measure,
-            source=Source(**{role: part.stated(output_dir) for role, part in parts.items()}),
-        )
+        plan = _planned(parts)
+    try:
+        with _bar() as report:
+            made = convert(
+                plan,
+                output_dir,
+                llm_type=expected.llm_type,
+                encoder_type=expected.encoder_type,
+                threads=threads or usable_cores(),
+                progress=report,
+                measure=_measure,
+                source=Source(**{role: part.stated(output_dir) for role, part in parts.items()}),
+            )
+    except (KeyboardInterrupt, Terminated):
+        if (kept := left(output_dir)) is not None:
+            voice.note(
+                "What is done is kept: the same command goes on from there. Else remove"
+                f" {printable(str(kept))}"
+            )
+        raise
     if as_json:
         click.echo(json.dumps(made.to_dict(), indent=2))
     else:

@@ -84,8 +84,8 @@ def read(checkpoint: Checkpoint, llm: Path | None = None, whisper: Path | None =
     if llm is None and not inside:
         raise InputError(
             f"{checkpoint.folder} holds no LLM.",
-            cure=f"Download {config.get('text_model_id') or 'the LLM it names'} and give its"
-            " folder: --llm FOLDER.",
+            cure=f"It names {config.get('text_model_id') or 'none'}: give that, or its folder, as"
+            " --llm FOLDER.",
         )
     text = Checkpoint(llm) if llm else checkpoint
     text_config = text.config if llm else config.get("text_config") or {}
@@ -120,6 +120,7 @@ def read(checkpoint: Checkpoint, llm: Path | None = None, whisper: Path | None =
         tower=tower,
         tower_count=source.count(prefix) + checkpoint.count(_PROJECTOR),
         licences=licences,
+        others=(source.folder,),
     )
 
 
@@ -140,8 +141,8 @@ def _encoder(
     if whisper is None:
         raise InputError(
             f"{checkpoint.folder} holds no encoder.",
-            cure=f"Download {checkpoint.raw.get('audio_model_id') or 'the Whisper it names'} and"
-            " give its folder: --whisper FOLDER.",
+            cure=f"It names {checkpoint.raw.get('audio_model_id') or 'none'}: give that, or its"
+            " folder, as --whisper FOLDER.",
         )
     source = Checkpoint(whisper)
     return source, "model.encoder.", source.config
