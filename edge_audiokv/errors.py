@@ -13,6 +13,7 @@
     +-- OutputError                 10   a result could not be written
     +-- MissingExtraError           11   an optional package is not installed
     +-- ArchiveError                12   an archive is damaged, in use, or none
+    +-- ParityError                 13   a converted model is not what its checkpoint says
 
 Exit code 2 is click's (wrong usage); 129, 130 and 143 follow SIGHUP, SIGINT and
 SIGTERM.
@@ -96,3 +97,7 @@ class MissingExtraError(EdgeAudioKVError):
 
 class ArchiveError(EdgeAudioKVError):
     exit_code = 12
+
+
+class ParityError(EdgeAudioKVError):
+    exit_code = 13

@@ -52,6 +52,14 @@ def test_the_command_makes_what_its_dry_run_said(made: Case, call: Any, tmp_path
     again = call(*args, "-o", target)
     assert again.code == 10 and "is there already" in again.complaint
     check_q4(made, target / "llm.Q4_K_M.gguf")
+    # The entry says where it came from; what is quantised is told, and is no other checkpoint.
+    assert entry.source is not None
+    assert (target / entry.source.checkpoint).resolve() == made.tiny.folder
+    checked = call("models", "check", target, "-t", "1", "-f", "json")
+    assert checked.code == 0, checked
+    told = {check["name"]: check for check in json.loads(checked.out)["checks"]}
+    assert told["tokens of a clip"]["verdict"] == told["encoder and its tower"]["verdict"] == "told"
+    assert told["encoder's rows"]["value"] > 0.9 and told["LLM's logits"]["value"] > 0.7
 
 
 def check_q4(made: Case, path: Path) -> None:

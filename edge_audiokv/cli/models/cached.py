@@ -9,7 +9,7 @@ import click
 
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Command, Group
-from edge_audiokv.cli.models import convert, plan
+from edge_audiokv.cli.models import check, convert, plan
 from edge_audiokv.models import catalog, download, emptying
 from edge_audiokv.models.cache import cache_directory
 from edge_audiokv.models.entry import ModelEntry
@@ -35,7 +35,8 @@ def models() -> None:
     Examples:
       edge-audiokv models list
       edge-audiokv models pull smollm2-audio
-      edge-audiokv models convert Qwen3-ASR-0.6B-hf -o qwen3-asr
+      edge-audiokv models convert Qwen/Qwen3-ASR-0.6B-hf -o qwen3-asr
+      edge-audiokv models check ./qwen3-asr
 
     A MODEL is a name of the list or a directory with a model.toml.
     EDGE_AUDIOKV_CACHE moves the cache; EDGE_AUDIOKV_OFFLINE=1 fetches nothing.
@@ -176,6 +177,7 @@ def rm_command(ctx: click.Context, /, name: str | None, everything: bool, as_jso
         )
 
 
+models.add_command(check.command)
 models.add_command(convert.command)
 models.add_command(plan.command)
 

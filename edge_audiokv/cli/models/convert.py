@@ -99,13 +99,13 @@ def command(
     check_name(output_dir / "model.toml")
     given = {"checkpoint": checkpoint, "llm": llm, "whisper": whisper}
     parts = {role: locate(text) for role, text in given.items() if text is not None}
-    _keep_apart()
+    keep_apart()
     # Imported here: torch and transformers take seconds, and are not always there.
     from edge_audiokv.families.convert import convert, estimate
     from edge_audiokv.families.growing import check_room, check_target, left
     from edge_audiokv.models.source import Source
 
-    plan = _planned(parts)
+    plan = planned(parts)
     expected = estimate(plan, llm_type, encoder_type)
     fetch_bytes = sum(part.missing_bytes for part in parts.values())
     if dry_run:
@@ -115,12 +115,12 @@ def command(
     if fetch_bytes:
         check_target(output_dir)
         check_room(output_dir, expected.disk_bytes)
-        with _bar() as report:
+        with bar() as report:
             for part in parts.values():
                 part.fetch(report)
-        plan = _planned(parts)
+        plan = planned(parts)
     try:
-        with _bar() as report:
+        with bar() as report:
             made = convert(
                 plan,
                 output_dir,
@@ -144,7 +144,7 @@ def command(
         _tell_made(made)
 
 
-def _planned(parts: dict[str, Located]) -> Plan:
+def planned(parts: dict[str, Located]) -> Plan:
     """What becomes of them, told from all that is here. Raises as `families.table.read` does."""
     from edge_audiokv.families.table import read
 
@@ -168,7 +168,7 @@ def _measure(path: Path, entry: ModelEntry) -> tuple[tuple[float, int], ...]:
     )
 
 
-def _keep_apart() -> None:
+def keep_apart() -> None:
     """transformers, imported from here on, asks no network, draws no bars and says little."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import huggingface_hub
@@ -181,26 +181,26 @@ def _keep_apart() -> None:
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[str, int, int], None]]:
+def bar() -> Iterator[Callable[[str, int, int], None]]:
     """A bar that is renamed from step to step; where nobody watches, a line a step."""
     console = voice.console()
-    bar = Bars(
+    drawn = Bars(
         *bar_columns(console, TimeRemainingColumn(table_column=FIGURE)),
         console=console,
     )
-    task = bar.add_task("")
+    task = drawn.add_task("")
     last = ""
 
     def report(what: str, done: int, total: int) -> None:
         nonlocal last
         if what != last:
             last = what
-            bar.reset(task, description=what, total=total)
-            if bar.disable:
+            drawn.reset(task, description=what, total=total)
+            if drawn.disable:
                 voice.note(what)
-        bar.update(task, completed=done, total=total)
+        drawn.update(task, completed=done, total=total)
 
-    with bar:
+    with drawn:
         yield report
 
 
