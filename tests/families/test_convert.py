@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import torch
 
-from edge_audiokv.families import export
+from edge_audiokv.families import checks, export
 from edge_audiokv.models.entry import read_entry
 from edge_audiokv.native.context import HeadwiseContext
 from edge_audiokv.native.model import Model
@@ -23,7 +23,14 @@ LETTER = Path(__file__).parents[1] / "data" / "letter.flac"
 pytestmark = pytest.mark.integration
 
 
-def test_the_command_makes_what_its_dry_run_said(made: Case, call: Any, tmp_path: Path) -> None:
+def interrupt(*_: object) -> None:
+    """Somebody presses Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def test_the_command_makes_what_its_dry_run_said(
+    made: Case, call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (made.tiny.folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A model\n")
     args = ("models", "convert", made.tiny.folder, "--encoder-type", "int8", "-t", "1", "--json")
     target = tmp_path / "small"
@@ -33,9 +40,17 @@ def test_the_command_makes_what_its_dry_run_said(made: Case, call: Any, tmp_path
     assert expected["llm_type"] == "Q4_K_M" and expected["family"] == "Qwen2-Audio"
     # 3 layers of 4 KV heads of 32, keys and values, 2 bytes, 25 rows a second
     assert expected["kv_bytes_per_second"] == 3 * 4 * 32 * 2 * 2 * 25
+    with monkeypatch.context() as patch:
+        patch.setattr(checks, "check_llm", interrupt)
+        broken = call(*args, "-o", target)
+    assert broken.code == 130 and broken.out == "" and not target.exists()
+    assert "quantise to Q4_K_M" in broken.err.splitlines()
+    (left,) = tmp_path.iterdir()
+    kept = f"What is done is kept: the same command goes on from there. Else remove {left}"
+    assert kept in broken.err.splitlines()
     done = call(*args, "-o", target)
     assert done.code == 0, done.err
-    assert "quantise to Q4_K_M" in done.err.splitlines()
+    assert "quantise to Q4_K_M" not in done.err.splitlines()
     told = json.loads(done.out)
     assert [file["role"] for file in told["files"]] == ["encoder", "llm"]
     assert sorted(path.name for path in target.iterdir()) == [

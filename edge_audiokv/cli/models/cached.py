@@ -36,7 +36,6 @@ def models() -> None:
       edge-audiokv models list
       edge-audiokv models pull smollm2-audio
       edge-audiokv models convert Qwen/Qwen3-ASR-0.6B-hf -o qwen3-asr
-      edge-audiokv models check ./qwen3-asr
 
     A MODEL is a name of the list or a directory with a model.toml.
     EDGE_AUDIOKV_CACHE moves the cache; EDGE_AUDIOKV_OFFLINE=1 fetches nothing.

@@ -57,7 +57,7 @@ def command(
     form: str,
     threads: int | None,
 ) -> None:
-    """Check that a converted model is whole, and equal to its checkpoint.
+    """Check a converted model against its checkpoint.
 
     Looked at are: every file by its hash, the LLM and the encoder beside what model.toml says of
     them, rows for sound of several lengths, and the prompt. If the checkpoint is here (a folder, or

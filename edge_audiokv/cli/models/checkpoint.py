@@ -38,6 +38,10 @@ class Located:
             return 0
         return sum(missing_weights(self.repository, self.folder).values())
 
+    def shares_disk(self, model: Path) -> bool:
+        """Is what is fetched written to the disk of `model`, a folder that is to be made?"""
+        return self.folder.stat().st_dev == model.absolute().parent.stat().st_dev
+
     def stated(self, model: Path) -> str:
         """As the entry of a model in the folder `model` states it; see `models.source`."""
         if self.name is not None:

@@ -114,7 +114,8 @@ def command(
     # Nothing large is fetched for what cannot be converted, or has no room then.
     if fetch_bytes:
         check_target(output_dir)
-        check_room(output_dir, expected.disk_bytes)
+        same_disk = any(part.shares_disk(output_dir) for part in parts.values())
+        check_room(output_dir, expected.disk_bytes + (fetch_bytes if same_disk else 0))
         with bar() as report:
             for part in parts.values():
                 part.fetch(report)
