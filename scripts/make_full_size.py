@@ -18,7 +18,8 @@ import torch
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from tests.families.tiny import Qwen3ASR, write_tokenizer
+from tests.families.chunked import Qwen3ASR
+from tests.families.tiny import write_tokenizer
 
 _PAD_TOKENS = 151_936
 SHAPES = {
