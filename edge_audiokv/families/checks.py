@@ -30,21 +30,36 @@ def graph_difference(tower: nn.Module, path: Path, plan: Plan) -> float:
 
     Of noise of two lengths. Raises ModelError if a graph in float32 differs visibly.
     """
-    import onnxruntime as ort
+    return rows_difference(tower_rows(tower, plan), path)
 
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+def tower_rows(tower: nn.Module, plan: Plan) -> list[tuple[Array, Array]]:
+    """Noise [1, S] of two lengths, each with the rows [1, T, d_model] that the tower makes of it.
+
+    Whoever lets the tower go then has room for the graph.
+    """
     unit_s = plan.sound.block_s or 1 / plan.sound.tokens_per_second
     longest = max(1, round(min(plan.sound.max_audio_s, 10.0) / unit_s))
-    worst = 0.0
+    made = []
     for units in {1, longest}:
         samples = np.random.default_rng(units).standard_normal(
             (1, round(units * unit_s * _RATE_HZ))
         )
         audio = (samples * 0.1).astype(np.float32)
         with torch.no_grad():
-            wanted: Array = tower(torch.from_numpy(audio)).numpy()
+            made.append((audio, tower(torch.from_numpy(audio)).numpy()))
+    return made
+
+
+def rows_difference(rows: list[tuple[Array, Array]], path: Path) -> float:
+    """Largest difference of the graph's rows to `rows`, as `graph_difference` has it."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for audio, wanted in rows:
         (got,) = session.run(None, {session.get_inputs()[0].name: audio})
         if got.shape != wanted.shape:
             raise _wrong(path, f"gives {list(got.shape)} for {list(wanted.shape)}")

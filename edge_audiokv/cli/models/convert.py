@@ -18,6 +18,7 @@ from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.ending import Terminated
 from edge_audiokv.cli.models.checkpoint import Located, locate
 from edge_audiokv.encoder.resident import measured_bytes
+from edge_audiokv.engine.heap import bound_heap, trim_heap
 from edge_audiokv.errors import EdgeAudioKVError
 from edge_audiokv.families import packages
 from edge_audiokv.native.threads import usable_cores
@@ -96,6 +97,7 @@ def command(
         --llm meta-llama/Llama-3.2-1B-Instruct -o ultravox
     """
     packages.need()
+    bound_heap()
     check_name(output_dir / "model.toml")
     given = {"checkpoint": checkpoint, "llm": llm, "whisper": whisper}
     parts = {role: locate(text) for role, text in given.items() if text is not None}
@@ -196,6 +198,8 @@ def bar() -> Iterator[Callable[[str, int, int], None]]:
         nonlocal last
         if what != last:
             last = what
+            # What one step has held is room for the next, which may be another process.
+            trim_heap()
             drawn.reset(task, description=what, total=total)
             if drawn.disable:
                 voice.note(what)

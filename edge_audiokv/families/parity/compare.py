@@ -77,7 +77,7 @@ def encoder_type(path: Path) -> str:
 
 def tower_finding(plan: Plan, made: Converted) -> Finding:
     """The graph beside the tower that it was made from, over noise."""
-    value = checks.graph_difference(plan.tower().eval(), made.encoder, plan)
+    value = checks.rows_difference(checks.tower_rows(plan.tower().eval(), plan), made.encoder)
     what = f"{value:.1e} of the rows' deviation, over noise"
     bound = _MOST_OF_ROWS.get(made.encoder_type)
     if bound is None:
