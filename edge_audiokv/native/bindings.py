@@ -134,6 +134,10 @@ class Headwise:
         # int32_t llama_hw_shift(struct llama_context * ctx, int32_t delta, int32_t from_position);
         self.shift = function("llama_hw_shift", _i32, _void_p, _i32, _i32)
 
+        # int32_t llama_hw_move(struct llama_context * ctx,
+        #         const int32_t * positions, int64_t n_positions, int32_t next_position);
+        self.move = function("llama_hw_move", _i32, _void_p, _i32_p, ctypes.c_int64, _i32)
+
         # int32_t llama_hw_append_rows(struct llama_context * dst, struct llama_context * src);
         self.append_rows = function("llama_hw_append_rows", _i32, _void_p, _void_p)
 

@@ -1,4 +1,5 @@
-"""What can be done to the rows of a head-wise cache: read, keep, truncate, shift, append, save.
+"""What can be done to the rows of a head-wise cache: read, keep, truncate, shift, move, append,
+save.
 
 L layers, H KV heads a layer, T rows of a head, D head dimension. Rows of a head are in order of
 position.
@@ -109,6 +110,25 @@ class CacheRows:
         """
         start = -(2**31) if from_position is None else int32(from_position, "The first position")
         self._check(self._hw.shift(self._need(), int32(delta, "The shift"), start))
+
+    @exclusive
+    def move(self, positions: IntArray, next_position: int) -> None:
+        """Give every row a position of its own, turning its key, and the next token another one.
+
+        `positions` holds those of each head's rows, [L, H] after each other without padding: they
+        ascend within a head and lie below `next_position`, which is at most the trained context (or
+        what it was, if that is more). Not for q4_0 keys. Raises NativeError, and changes nothing,
+        for anything else.
+        """
+        given = int32_array(positions, "Positions").reshape(-1)
+        self._check(
+            self._hw.move(
+                self._need(),
+                int_pointer(given),
+                given.size,
+                int32(next_position, "The next position"),
+            )
+        )
 
     def append_rows(self, source: CacheRows) -> None:
         """Copy all rows of `source` to the ends of this cache's heads, positions and keys as they

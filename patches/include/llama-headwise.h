@@ -20,7 +20,7 @@ extern "C" {
 // raised when a signature or a meaning below changes; bindings refuse another number
 #define LLAMA_HW_ABI   1
 // raised with every change of the sources or the hooks
-#define LLAMA_HW_PATCH 7
+#define LLAMA_HW_PATCH 8
 
 #define LLAMA_HW_MAX_LEVELS 16
 
@@ -109,6 +109,10 @@ LLAMA_API int32_t llama_hw_truncate(struct llama_context * ctx, int32_t position
 // Add delta to all positions from from_position on, turning the keys with them. Refused if a position would fall below
 // 0, or if rows before from_position would no longer lie before the ones that move and before the next token.
 LLAMA_API int32_t llama_hw_shift(struct llama_context * ctx, int32_t delta, int32_t from_position);
+// Give every row a position of its own, turning its key: positions is the concatenation of each head's, ascending and
+// below next_position, which the next token gets. It is at most the trained context, or what it was if that is more.
+LLAMA_API int32_t llama_hw_move(
+        struct llama_context * ctx, const int32_t * positions, int64_t n_positions, int32_t next_position);
 // Copy all rows of src to the ends of dst's heads, as they are: shift src first so that its positions come after dst's.
 // Both are of one model, with the same row types. src keeps its rows; dst is unchanged if this fails.
 LLAMA_API int32_t llama_hw_append_rows(struct llama_context * dst, struct llama_context * src);

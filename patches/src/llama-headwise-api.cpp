@@ -209,6 +209,13 @@ int32_t llama_hw_shift(llama_context * ctx, int32_t delta, int32_t from_position
     });
 }
 
+int32_t llama_hw_move(llama_context * ctx, const int32_t * positions, int64_t n_positions, int32_t next_position) {
+    return with_cache(ctx, n_positions >= 0 && (positions != nullptr || n_positions == 0), [&](auto & kv) {
+        ctx->synchronize();
+        return kv.move(ctx, positions, n_positions, next_position);
+    });
+}
+
 int32_t llama_hw_append_rows(llama_context * dst, llama_context * src) {
     return with_cache(dst, true, [&](auto & to) {
         return with_cache(src, src != dst, [&](auto & from) {

@@ -233,7 +233,7 @@ ggml_tensor * llama_headwise_build_attn(
 
 uint32_t llama_headwise_graph_nodes(const llama_memory_i * memory) {
     const auto * kv = dynamic_cast<const llama_kv_cache_headwise *>(memory);
-    // a head costs at most 5 nodes of attention and 10 of scores, 4 more each time the rows are halved; or 9 of a shift
+    // a head costs at most 5 nodes of attention and 10 of scores, 4 more each time the rows are halved; or 10 of a turn
     int32_t n = 16;
     for (int64_t rows = kv ? (int64_t) kv->layout.score_window*kv->layout.n_group : 0; rows > 1; rows = (rows + 1)/2) {
         n += 4;

@@ -115,7 +115,7 @@ llama_memory_context_ptr llama_kv_cache_headwise::init_full() {
 }
 
 llama_memory_context_ptr llama_kv_cache_headwise::init_update(llama_context * lctx, bool) {
-    if (shift_delta == 0) {
+    if (!pending) {
         return std::make_unique<llama_kv_cache_headwise_context>(LLAMA_MEMORY_STATUS_NO_UPDATE);
     }
     return std::make_unique<llama_kv_cache_headwise_context>(this, lctx);
@@ -233,7 +233,7 @@ bool llama_kv_cache_headwise_context::next() {
 
 bool llama_kv_cache_headwise_context::apply() {
     if (lctx) {
-        return kv->apply_shift(lctx);
+        return kv->apply_turn(lctx);
     }
     if (ubatches.empty()) {
         return true;

@@ -2,7 +2,8 @@
 // What: a memory class with one K pool and one V pool a layer. KV head h owns a fixed run of rows in each; its rows
 //       are in order of position and new ones are appended. Heads of one level always hold equally many rows, so
 //       one mask a level serves all layers and causality is row order.
-// Test: tests/native/test_parity.py, test_masked.py, test_scores.py, test_keep.py, test_state.py, test_shift.py
+// Test: tests/native/test_parity.py, test_masked.py, test_scores.py, test_keep.py, test_state.py, test_shift.py,
+//       test_move.py
 #pragma once
 
 #include "llama-headwise-layout.h"
@@ -52,6 +53,7 @@ public:
     int32_t keep(const int32_t * count, const int32_t * rows, int64_t n_rows);
     int32_t truncate(llama_pos position);
     int32_t shift(llama_context * lctx, llama_pos delta, llama_pos from);
+    int32_t move(llama_context * lctx, const int32_t * positions, int64_t n_positions, llama_pos next);
     int32_t append_rows(const llama_kv_cache_headwise & src);
     int32_t read_rows (bool keys, int32_t il, int32_t h, float * data) const;
     int32_t write_values(int32_t il, int32_t h, const int32_t * rows, int32_t n_rows, const float * data);
@@ -65,8 +67,8 @@ public:
     // note the rows that a micro-batch is about to append
     void append(const llama_ubatch & ubatch, bool scored);
 
-    // turn the keys of the pending shift; false if the graph could not be computed
-    bool apply_shift(llama_context * lctx);
+    // turn the keys that wait for it; false if the graph could not be computed
+    bool apply_turn(llama_context * lctx);
 
     const llama_model   & model;
     const llama_hparams & hparams;
@@ -108,9 +110,18 @@ private:
     std::vector<int32_t> n_scored;    // [L, H] leading rows that have a score
     llama_pos pos_max = -1;           // last position seen, kept or not
 
-    llama_pos shift_delta = 0;
-    llama_pos shift_from  = 0;
-    bool      shift_done  = false;
+    struct turning { // keys that turn in place
+        explicit turning(int32_t n_head) : first(n_head, 0), n(n_head, 0) {}
+
+        std::vector<llama_pos> by;   // one angle for all rows, or one for each, head after head
+        bool each = false;
+        std::vector<int32_t> first;  // [L, H] first row that turns
+        std::vector<int32_t> n;      // [L, H] rows that turn
+        bool done = false;
+    };
+    int32_t turn_keys(llama_context * lctx, turning & turn); // positions are left to the caller
+
+    turning * pending = nullptr;
 
     std::vector<std::pair<ggml_context_ptr, ggml_backend_buffer_ptr>> ctxs_bufs;
 };
@@ -124,7 +135,7 @@ class llama_kv_cache_headwise_context : public llama_memory_context_i {
 public:
     explicit llama_kv_cache_headwise_context(llama_memory_status status);
     explicit llama_kv_cache_headwise_context(llama_kv_cache_headwise * kv); // full cache, to reserve the worst graph
-    llama_kv_cache_headwise_context(llama_kv_cache_headwise * kv, llama_context * lctx); // pending shift
+    llama_kv_cache_headwise_context(llama_kv_cache_headwise * kv, llama_context * lctx); // keys that wait to be turned
     llama_kv_cache_headwise_context(llama_kv_cache_headwise * kv, std::vector<llama_ubatch> ubatches);
 
     bool next()  override;

@@ -15,7 +15,7 @@ from edge_audiokv.native.context import HeadwiseContext
 from edge_audiokv.native.model import Model
 
 from . import tiny
-from .walking import Walk, any_number, change_of, keep_lists, step
+from .walking import Walk, any_number, change_of, keep_lists, step, targets_of
 
 pytestmark = pytest.mark.integration
 
@@ -62,6 +62,10 @@ def test_any_sequence_of_calls(pair: tuple[HeadwiseContext, HeadwiseContext]) ->
         def shift(self, draw: random.Random, everything: bool) -> None:
             start = None if everything else any_number(draw, self.walk.next)
             self.walk.shift(any_number(draw, 30), start)
+
+        @rule(draw=st.randoms(use_true_random=False))
+        def move(self, draw: random.Random) -> None:
+            self.walk.move(*targets_of(draw, self.walk))
 
         @rule(draw=st.randoms(use_true_random=False), ready=st.booleans())
         def append(self, draw: random.Random, ready: bool) -> None:

@@ -19,7 +19,7 @@ from edge_audiokv.errors import CacheFullError, NativeError
 from edge_audiokv.kv.shape import Rows
 from edge_audiokv.native.context import HeadwiseContext
 
-from .tiny import N_VOCAB
+from .tiny import N_CONTEXT, N_VOCAB
 
 HUGE = (2**31, 2**32, 2**32 + 3, 2**63, -(2**31) - 1, -(2**40))
 MAX_POSITION = (2**31 - 1) // 2
@@ -113,6 +113,27 @@ class Walk:
         for head in self.heads.values():
             head.positions = [p + delta if p >= first else p for p in head.positions]
         self.next += delta
+        return self._same()
+
+    def move(self, targets: dict[Any, list[int]], following: int) -> bool:
+        """`targets`: a new position for each row of each head."""
+        given = [p for at in np.ndindex(*self.shape) for p in targets[at]]
+        fits = all(-(2**31) <= number < 2**31 for number in (*given, following))
+        fits = fits and 0 <= following <= max(self.next, N_CONTEXT)
+        fits = fits and len(given) == sum(len(head.positions) for head in self.heads.values())
+        start = 0
+        split: dict[Any, list[int]] = {}
+        # The call takes one list: how it is cut follows from what the heads hold.
+        for at, head in self.heads.items():
+            split[at] = given[start : start + len(head.positions)]
+            start += len(head.positions)
+            fits = fits and split[at] == sorted(set(split[at]))
+            fits = fits and all(0 <= p < following for p in split[at])
+        if not self._call(lambda: self.context.move(np.array(given), following), fits):
+            return False
+        for at, head in self.heads.items():
+            head.positions = split[at]
+        self.next = following
         return self._same()
 
     def append(self, other: Walk) -> bool:
@@ -265,6 +286,32 @@ def keep_lists(draw: random.Random, walk: Walk) -> dict[Any, list[int]]:
     return lists
 
 
+def targets_of(draw: random.Random, walk: Walk) -> tuple[dict[Any, list[int]], int]:
+    """New positions of all rows and of the next token: mostly as the rules are."""
+    most = max([0, *(len(head.positions) for head in walk.heads.values())])
+    following = draw.randint(most, max(most, walk.next, N_CONTEXT))
+    targets = {
+        at: sorted(draw.sample(range(following), len(head.positions)))
+        for at, head in walk.heads.items()
+    }
+    if draw.random() < 0.3:
+        rows = targets[draw.choice(list(targets))]
+        match draw.randrange(6):
+            case 0:
+                following = any_number(draw, max(walk.next, N_CONTEXT))
+            case 1:
+                rows.append(any_number(draw, following))
+            case 2:
+                del rows[:1]
+            case 3:
+                rows.reverse()
+            case 4:
+                rows[-1:] = rows[:1]
+            case _:
+                rows[:1] = [draw.choice((*HUGE, -1, following))]
+    return targets, following
+
+
 def change_of(draw: random.Random) -> Callable[[bytearray], bytes | bytearray]:
     """Damage for a state: a bit, a number of its head, its length; or none."""
 
@@ -289,7 +336,9 @@ def step(draw: random.Random, walk: Walk, other: Walk) -> None:
     """One random call."""
     at = draw.choice(list(walk.heads))
     held = len(walk.heads[at].positions)
-    match draw.randrange(12):
+    match draw.randrange(13):
+        case 12:
+            walk.move(*targets_of(draw, walk))
         case 0 | 1 | 2:
             ids = [draw.randrange(N_VOCAB) for _ in range(draw.choice((1, 2, 5, 17, 40)))]
             if draw.random() < 0.1:
