@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.engine.settings import DEFAULT_MEM, LEAST_CAP_BYTES, EngineSettings
+from edge_audiokv.kv.placement import DEFAULT_PLACEMENT, PLACEMENTS
 from edge_audiokv.native.threads import usable_cores
 from edge_audiokv.output import FORMATS, SUBTITLES, CueRules
 from edge_audiokv.units import parse_bytes, parse_share
@@ -325,6 +326,17 @@ def segment_option(default_s: float) -> Callable[[Command], Command]:
         show_default=True,
         help="Longest stretch decoded at once; longer speech is split at its quietest point.",
     )
+
+
+def placement_option(command: Command) -> Command:
+    """Add `--placement` to a command that remembers."""
+    return click.option(
+        "--placement",
+        type=click.Choice(PLACEMENTS),
+        default=DEFAULT_PLACEMENT,
+        show_default=True,
+        help="When positions run out: the oldest rows go (drop), or old time closes up.",
+    )(command)
 
 
 def archive_option(command: Command) -> Command:

@@ -17,6 +17,7 @@ from edge_audiokv.errors import ModelError, NativeError
 from edge_audiokv.kv.budget import apart
 from edge_audiokv.kv.controller import Controller, Eviction
 from edge_audiokv.kv.novelty import Novelty
+from edge_audiokv.kv.placement import place
 from edge_audiokv.kv.policy import Policy, make_policy
 from edge_audiokv.kv.profile import load_profile
 from edge_audiokv.kv.shape import FloatArray, IntArray, Rows
@@ -311,6 +312,48 @@ class HeadCache:
                 time.perf_counter() - started,
             )
         self.stats.shifts += 1
+
+    def squeeze(self, placement: str, *, recent_tokens: int, limit: int) -> None:
+        """Move rows so that the next token's position is at most `limit` (kv/placement.py).
+
+        What is younger than `recent_tokens` keeps its distances. Rows go only from heads that hold
+        more of them than there are positions: as the policy chooses, else the oldest.
+        """
+        started = time.perf_counter()
+        context, controller = self.context, self.controller
+        n_sinks = controller.settings.n_sinks
+        targets = np.minimum(context.counts, limit - n_sinks).astype(np.int32)
+        if (targets < context.counts).any():
+            self._shrink(targets)
+        positions = context.positions()
+        moved, following = place(
+            placement,
+            controller.times(positions),
+            now=controller.now,
+            n_sinks=n_sinks,
+            recent_tokens=recent_tokens,
+            limit=limit,
+        )
+        context.move(moved[moved >= 0], following)
+        controller.moved(positions, following)
+        self.stats.shifts += 1
+        self.stats.evict_s += time.perf_counter() - started
+
+    def _shrink(self, targets: IntArray) -> None:
+        """Evict to `targets` [L, H]; where the policy evicts nothing, drop the oldest but sinks."""
+        if self.controller.policy.evicts:
+            self.evict(targets)
+            return
+        positions, counts = self.context.positions(), self.context.counts
+        is_sink = (positions >= 0) & (positions < self.controller.settings.n_sinks)
+        newest = counts - (targets - is_sink.sum(axis=2))
+        row = np.arange(positions.shape[2], dtype=np.int32)
+        rows = Rows.from_mask((positions >= 0) & (is_sink | (row >= newest[..., None])))
+        self.context.keep(rows)
+        self.controller.kept(rows)
+        freed_rows = int(counts.sum()) - int(rows.count.sum())
+        freed_bytes = freed_rows * self.context.shape.row_bytes
+        self.stats.add(Eviction(freed_rows, freed_bytes, int(rows.count.sum())), 0.0)
 
     def truncate(self, position: int) -> None:
         """Drop everything from `position` on."""

@@ -51,7 +51,12 @@ class Hearing:
         self.recording = recording
         self.caches = caches
         self.recognizer = Recognizer(runtime, caches.scratch)
-        self.memory = RollingMemory(runtime, caches.memory, max_turn_tokens=caches.max_turn_tokens)
+        self.memory = RollingMemory(
+            runtime,
+            caches.memory,
+            max_turn_tokens=caches.max_turn_tokens,
+            placement=settings.placement,
+        )
         self.endpointer = Endpointer(detector, settings.endpoint)
         self.n_samples = 0
         self.n_segments = 0

@@ -18,25 +18,36 @@ from edge_audiokv.engine.recognizer import Heard, Recognizer
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.search import Search
 from edge_audiokv.errors import InputError
+from edge_audiokv.kv.placement import DEFAULT_PLACEMENT, DROP
 from edge_audiokv.kv.shape import FloatArray
 from edge_audiokv.kv.view import Kind
 
 MAX_QUESTION_TOKENS = 96
 MAX_ANSWER_TOKENS = 96
-# Share of the trained context by which positions move down when its end is near.
-_SHIFT_SHARE = 0.25
+# Share of the trained context that is free again when its end was near, and share whose rows keep
+# their true distances then.
+_FREE_SHARE, _RECENT_SHARE = 0.25, 0.25
 
 
 class RollingMemory:
     """Turns go in; questions are answered from them.
 
-    `max_turn_tokens` bounds one turn, answer included.
+    `max_turn_tokens` bounds one turn, answer included. `placement` says what becomes of old time
+    when positions run out (kv/placement.py).
     """
 
-    def __init__(self, runtime: Runtime, cache: HeadCache, *, max_turn_tokens: int) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        cache: HeadCache,
+        *,
+        max_turn_tokens: int,
+        placement: str = DEFAULT_PLACEMENT,
+    ) -> None:
         self.runtime = runtime
         self.cache = cache
         self.max_turn_tokens = max_turn_tokens
+        self.placement = placement
         model, template = runtime.model, runtime.template
         self._before = template.before_ids(model)
         self._after = template.after_ids(model)
@@ -128,7 +139,7 @@ class RollingMemory:
         model = self.runtime.model
         ids = self.question_ids(question)
         self.discard()
-        self._shift_for(self.reserve_tokens)
+        self._free_positions(self.reserve_tokens)
         start = self.cache.next_position
 
         def tell(ids: Sequence[int]) -> None:
@@ -157,7 +168,7 @@ class RollingMemory:
         # What an interrupted turn left behind.
         self.discard()
         needed_tokens = self.max_turn_tokens + self.reserve_tokens
-        self._shift_for(needed_tokens)
+        self._free_positions(needed_tokens)
         self.cache.make_room(needed_tokens)
         self._turn_start = self.cache.next_position
 
@@ -166,7 +177,18 @@ class RollingMemory:
         self.cache.append_embeddings(embeddings)
         return self.cache.ask(self._after)
 
-    def _shift_for(self, n_tokens: int) -> None:
-        first = self.cache.controller.settings.n_sinks
-        while self.cache.next_position + n_tokens > self._n_context:
-            self.cache.shift(int(self._n_context * _SHIFT_SHARE), first=first)
+    def _free_positions(self, n_tokens: int) -> None:
+        """Room for `n_tokens` before the end of the trained context, and for more to come."""
+        cache, n_context = self.cache, self._n_context
+        if cache.next_position + n_tokens <= n_context:
+            return
+        free_tokens = int(n_context * _FREE_SHARE)
+        if self.placement != DROP:
+            cache.squeeze(
+                self.placement,
+                recent_tokens=int(n_context * _RECENT_SHARE),
+                limit=n_context - max(n_tokens, free_tokens),
+            )
+            return
+        while cache.next_position + n_tokens > n_context:
+            cache.shift(free_tokens, first=cache.controller.settings.n_sinks)

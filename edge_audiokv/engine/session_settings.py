@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from edge_audiokv.audio.endpoint import EndpointConfig
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import InputError
+from edge_audiokv.kv.placement import DEFAULT_PLACEMENT, check_placement
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class SessionSettings:
     hotword             a segment that begins with this word is a question
     report_interval_s   time between memory reports; 0 for none
     endpoint            how speech is cut
+    placement           what becomes of old time when positions run out: "order", "log" or "drop"
+                        (edge_audiokv/kv/placement.py)
     archive             a file that keeps every final text with its times (edge_audiokv.archive), or
                         none; it is made if it is not there, for its owner alone
     """
@@ -32,6 +35,7 @@ class SessionSettings:
     report_interval_s: float = 10.0
     endpoint: EndpointConfig = field(default_factory=lambda: EndpointConfig(max_segment_s=15.0))
     archive: str | os.PathLike[str] | None = None
+    placement: str = DEFAULT_PLACEMENT
 
     def __post_init__(self) -> None:
         if self.context not in ("fresh", "rolling"):
@@ -46,6 +50,7 @@ class SessionSettings:
             raise InputError(f"endpoint is {self.endpoint!r}.", cure="Give an EndpointConfig.")
         if self.archive is not None and not isinstance(self.archive, str | os.PathLike):
             raise InputError(f"archive is {self.archive!r}.", cure="Name a file, or None.")
+        check_placement(self.placement)
 
 
 class EngineOptions(TypedDict, total=False):
@@ -76,6 +81,7 @@ class SessionOptions(EngineOptions, total=False):
     report_interval_s: float
     endpoint: EndpointConfig
     archive: str | os.PathLike[str] | None
+    placement: str
 
 
 def with_options(

@@ -19,6 +19,7 @@ from edge_audiokv.eval.long_context import LongContext, context_for
 from edge_audiokv.eval.recall import draw_join, hear_clips, wilson
 from edge_audiokv.eval.tasks import CODE, Task, is_right, spoken_code
 from edge_audiokv.eval.wer import Utterance
+from edge_audiokv.kv.placement import DEFAULT_PLACEMENT
 
 # The longest code that a join makes room for.
 MAX_CODE_S = 10.0
@@ -71,6 +72,7 @@ def find_codes(
     depths: Sequence[float],
     tries: int,
     turns: bool,
+    placement: str = DEFAULT_PLACEMENT,
     seed: int = 0,
     on_reply: Callable[[CodeReply], None] | None = None,
 ) -> list[CodeReply]:
@@ -88,7 +90,8 @@ def find_codes(
     settings_for = {0.0: replace(settings, kv_share=1.0), **dict.fromkeys(lengths_s, settings)}
 
     def open_context(seconds: float) -> LongContext:
-        return context_for(settings_for[seconds], seconds + MAX_CODE_S, turns=turns)
+        longest_s = seconds + MAX_CODE_S
+        return context_for(settings_for[seconds], longest_s, turns=turns, placement=placement)
 
     def keep(context: LongContext, at: tuple[float, float], code: int, sounds: list[Sound]) -> None:
         context.listen(sounds)

@@ -21,6 +21,7 @@ from edge_audiokv.engine.rolling import MAX_ANSWER_TOKENS, MAX_QUESTION_TOKENS, 
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import InputError
+from edge_audiokv.kv.placement import DEFAULT_PLACEMENT
 from edge_audiokv.kv.view import Kind
 from edge_audiokv.lifetime import Loadable
 
@@ -36,6 +37,9 @@ LEAST_ROWS = 640
 class LongContext(Loadable):
     """A runtime and one cache of `max_tokens` positions. `load()` does the work."""
 
+    # Does what is heard have to fit the positions that the model was trained for?
+    is_bounded = True
+
     def __init__(self, settings: EngineSettings, max_tokens: int) -> None:
         self.settings, self.max_tokens = settings, max_tokens
         self.runtime = Runtime(settings)
@@ -47,6 +51,8 @@ class LongContext(Loadable):
             return self
         runtime = self.runtime.load()
         trained = runtime.model.n_ctx_train
+        if self.max_tokens > trained and not self.is_bounded:
+            self.max_tokens = trained
         if self.max_tokens > trained:
             self.close()
             raise InputError(
@@ -100,11 +106,19 @@ class LongContext(Loadable):
 
 class Conversation(LongContext):
     """Every sound is a turn of its own with the text that the model wrote for it, read alone and
-    then remembered, as a session does.
+    then remembered, as a session does. When positions run out, `placement` says what becomes of old
+    time.
     """
 
+    is_bounded = False
     _memory: RollingMemory | None = None
     _recognizer: Recognizer | None = None
+
+    def __init__(
+        self, settings: EngineSettings, max_tokens: int, placement: str = DEFAULT_PLACEMENT
+    ) -> None:
+        super().__init__(settings, max_tokens)
+        self.placement = placement
 
     def load(self) -> Self:
         """As LongContext, and a small cache for the turn in progress."""
@@ -130,7 +144,9 @@ class Conversation(LongContext):
             raise RuntimeError("load() left no recognizer")
         self.cache.clear()
         runtime = self.runtime
-        self._memory = memory = RollingMemory(runtime, self.cache, max_turn_tokens=MAX_TURN_TOKENS)
+        self._memory = memory = RollingMemory(
+            runtime, self.cache, max_turn_tokens=MAX_TURN_TOKENS, placement=self.placement
+        )
         for sound in sounds:
             duration_s = len(sound) / runtime.encoder.tokens_per_second
             memory.remember(self._recognizer.read(sound, duration_s), self._recognizer)
@@ -142,11 +158,16 @@ class Conversation(LongContext):
         return self._memory.ask(question).text
 
 
-def context_for(settings: EngineSettings, seconds: float, *, turns: bool) -> LongContext:
-    """A cache that holds a join of `seconds`, heard in one turn or as a session's turns."""
+def context_for(
+    settings: EngineSettings, seconds: float, *, turns: bool, placement: str = DEFAULT_PLACEMENT
+) -> LongContext:
+    """A cache that holds a join of `seconds`, heard in one turn or as a session's turns.
+
+    In turns it may be longer than the model's positions: what goes then follows `placement`.
+    """
     # A join is at most one clip (30 s) longer than asked for.
     tokens = int((seconds + 30) * 12.5) + SPARE_TOKENS
     if not turns:
         return LongContext(settings, tokens)
     # Text and the turns around it take up to half as many positions as the sound.
-    return Conversation(settings, tokens + tokens // 2 + MAX_TURN_TOKENS)
+    return Conversation(settings, tokens + tokens // 2 + MAX_TURN_TOKENS, placement)

@@ -7,25 +7,24 @@ The engine drives it beside the cache:
     controller.make_room(cache, n)              before the next n tokens; evicts if they do not fit
     controller.truncate(position, cache.counts) after cache.truncate(position)
     controller.shift(delta, from_position=p)    after cache.shift(...)
+    controller.moved(positions, p)              after cache.move(...): what they were, what is next
     controller.adopt(turn, counts, turn_counts) after cache.append_rows(...)
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_audiokv.errors import PolicyError
 from edge_audiokv.kv.merge import Merge
+from edge_audiokv.kv.places import Places
 from edge_audiokv.kv.policy import Policy
 from edge_audiokv.kv.shape import FloatArray, IntArray, KVShape, Rows
 from edge_audiokv.kv.statistics import RowStatistics
 from edge_audiokv.kv.view import Cache, Kind, KindArray, KVView
-
-Item = TypeVar("Item", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -77,22 +76,35 @@ class Controller:
         self._statistics = RowStatistics(
             self.capacity, policy.needs, decay=self.settings.decay, n_window=policy.n_window
         )
-        self._kinds = np.empty(256, np.int8)
-        self._novelty = np.empty(256 if "novelty" in policy.needs else 0, np.float16)
-        self._n_positions = 0
+        self._places = Places(novelty=self.uses_novelty)
         self._n_fresh = 0
 
     @property
     def nbytes(self) -> int:
-        """Bytes of statistics, position kinds and novelties."""
-        return self._statistics.nbytes + self._kinds.nbytes + self._novelty.nbytes
+        """Bytes of statistics and of what is known of every place."""
+        return self._statistics.nbytes + self._places.nbytes
 
     @property
     def kind_of(self) -> KindArray:
-        """Kind of every position so far, int8 [P]: what it was appended as, or SINK."""
-        kinds = self._kinds[: self._n_positions].copy()
+        """Kind of every place so far, int8 [P]: what it was appended as, or SINK."""
+        kinds = self._places.kinds.copy()
         kinds[: self.settings.n_sinks] = Kind.SINK
         return kinds
+
+    @property
+    def now(self) -> int:
+        """The time of the next token: how many came before, those that are gone included."""
+        return self._places.now
+
+    def times(self, positions: IntArray) -> IntArray:
+        """When rows at `positions` [L, H, T] were heard, in tokens since the beginning;
+        -1 where that is -1. Moves do not change it.
+        """
+        places = self._places.of(positions)
+        times = self._places.times
+        if not times.size:
+            return np.full(positions.shape, -1, np.int32)
+        return np.where(places >= 0, times[places], np.int32(-1))
 
     # --- what happened ----------------------------------------------------------------------------
 
@@ -101,15 +113,7 @@ class Controller:
 
         `novelty` [n_tokens] goes with audio if `uses_novelty` (novelty.py); without it each is 1.
         """
-        end = self._n_positions + n_tokens
-        if end > self._kinds.size:
-            self._kinds = _grown(self._kinds, self._n_positions, end)
-        if self.uses_novelty:
-            if end > self._novelty.size:
-                self._novelty = _grown(self._novelty, self._n_positions, end)
-            self._novelty[self._n_positions : end] = 1.0 if novelty is None else novelty
-        self._kinds[self._n_positions : end] = kind
-        self._n_positions = end
+        self._places.append(kind, n_tokens, novelty)
         self._n_fresh = n_tokens
 
     def adopt(
@@ -126,13 +130,8 @@ class Controller:
         goes to its audio, in order.
         """
         # Sinks are those of the session: a turn's own first tokens are what they were appended as.
-        start, kinds = self._n_positions, turn._kinds[: turn._n_positions]
-        of_all = None
-        if self.uses_novelty and novelty is not None:
-            of_all = np.ones(kinds.size, np.float32)
-            of_all[kinds == Kind.AUDIO] = novelty
-        self.appended(Kind.PROMPT, kinds.size, novelty=of_all)
-        self._kinds[start : self._n_positions] = kinds
+        self._places.append_all(turn._places, novelty)
+        self._n_fresh = turn._places.n
         self._statistics.append(turn._statistics, counts, added)
 
     def observe(self, cache: Cache, *, n_queries: int, text: bool = True) -> None:
@@ -152,10 +151,11 @@ class Controller:
     def kept(self, rows: Rows) -> None:
         """The cache kept these rows."""
         self._statistics.kept(rows)
+        self._places.kept(rows)
 
     def truncate(self, position: int, counts: IntArray) -> None:
         """The cache dropped every row from `position` on and now holds `counts` rows."""
-        self._n_positions = min(self._n_positions, max(position, 0))
+        self._places.truncate(position)
         self._n_fresh = 0
         self._statistics.truncate(counts)
 
@@ -164,17 +164,14 @@ class Controller:
         self._statistics.truncate(np.zeros_like(self.capacity))
 
     def shift(self, delta: int, *, from_position: int = 0) -> None:
-        """Positions from `from_position` on moved by `delta` <= 0."""
-        if delta > 0 or from_position + delta < 0:
-            raise PolicyError(f"Positions from {from_position} cannot move by {delta}.")
-        known = self._kinds[: self._n_positions]
-        before, after = known[: from_position + delta], known[from_position:]
-        kinds = np.concatenate([before, after])
-        if self.uses_novelty:
-            left = self._novelty[from_position : self._n_positions].copy()
-            self._novelty[from_position + delta : kinds.size] = left
-        self._n_positions = kinds.size
-        self._kinds[: kinds.size] = kinds
+        """Positions from `from_position` on moved by `delta` <= 0, before any move."""
+        self._places.shift(delta, from_position)
+
+    def moved(self, positions: IntArray, next_position: int) -> None:
+        """Rows that were at `positions` [L, H, T] moved, each to a place of its own, and the next
+        token will have `next_position`. Kinds, times and novelties go with them.
+        """
+        self._places.squeeze(self._places.of(positions), next_position, self.settings.n_sinks)
 
     def reset(self) -> None:
         """The cache was cleared."""
@@ -221,8 +218,9 @@ class Controller:
     def view(self, cache: Cache, targets: IntArray) -> KVView:
         """A snapshot of the cache for the policy; carries what the policy needs."""
         needs = self.policy.needs
-        counts, positions = cache.counts, cache.positions()
+        counts, positions = cache.counts, self._places.of(cache.positions())
         n_rows = positions.shape[2]
+        novelty = self._places.novelty
         statistics: dict[str, Any] = {}
         if "scores" in needs:
             statistics["scores"], _ = self._statistics.read("scores", n_rows)
@@ -238,7 +236,8 @@ class Controller:
             positions=positions,
             kind_of=self.kind_of,
             targets=targets,
-            novelty_of=self._novelty[: self._n_positions].copy() if self.uses_novelty else None,
+            times_of=self._places.times.copy(),
+            novelty_of=None if novelty is None else novelty.copy(),
             n_fresh=self._n_fresh,
             read_keys=cache.read_keys,
             read_values=cache.read_values,
@@ -279,10 +278,3 @@ class Controller:
                 cure="Raise mem= or kv_share=, or choose another kv_policy=.",
             )
         return self.evict(cache, self.targets(counts, incoming_tokens))
-
-
-def _grown(array: NDArray[Item], n_used: int, n_needed: int) -> NDArray[Item]:
-    """A longer copy of the used part, at least doubled."""
-    grown = np.empty(max(n_needed, 2 * array.size), array.dtype)
-    grown[:n_used] = array[:n_used]
-    return grown

@@ -51,16 +51,17 @@ class KVView:
     """A snapshot. Arrays are [L, H, T]; entries at or beyond a head's count are padding.
 
     counts      rows of each head, int32 [L, H]
-    positions   ascending true positions, -1 beyond the end, int32
-    kind_of     kind of each absolute position, int8 [P]
+    positions   ascending places in time, the same for all heads, -1 beyond the end, int32: true
+                positions until old time is squeezed (places.py)
+    kind_of     kind of each place, int8 [P]
     scores      attention of the last observed queries (the window), averaged over them and the
                 query group, float32 (needs "scores")
     ema         the same, a decayed mean over text queries (needs "ema"); ema_weight: the decayed
                 number of text queries that saw a row, 0 for a row that none has seen
     total       sums over all observed queries (needs "total"); seen: queries a row was observed by
     variance    variance over observations (needs "variance")
-    novelty_of  novelty of each absolute position, float [P], 1 where it is not audio (needs
-                "novelty")
+    times_of    when each place was heard, in tokens since the beginning, int32 [P]
+    novelty_of  novelty of each place, float [P], 1 where it is not audio (needs "novelty")
     n_fresh     rows that the last append brought (grace)
     first_layer the model's layer that layer 0 of this view is
     """
@@ -76,6 +77,7 @@ class KVView:
     total: FloatArray | None = None
     seen: FloatArray | None = None
     variance: FloatArray | None = None
+    times_of: IntArray | None = None
     novelty_of: NDArray[np.floating] | None = None
     n_fresh: int = 0
     first_layer: int = 0
@@ -117,7 +119,10 @@ class KVView:
 
     @cached_property
     def frames(self) -> IntArray:
-        """Index of each row on the uniform grid of all audio frames ever heard, -1 if not audio."""
+        """Index of each row on the grid of all audio frames that are still known, -1 if not audio.
+
+        It is uniform in time but where old time was squeezed: there it closes up.
+        """
         if self.kind_of.size == 0:
             return np.full(self.positions.shape, -1, np.int32)
         is_audio = self.kind_of == Kind.AUDIO

@@ -56,11 +56,22 @@ class NumpyCache:
                 assert (np.diff(index) > 0).all()
                 layer[h] = [held[i] for i in index]
 
+    def move(self, positions: IntArray, next_position: int) -> None:
+        start = 0
+        for layer in self.heads:
+            for h, held in enumerate(layer):
+                layer[h] = positions[start : start + len(held)].tolist()
+                start += len(held)
+                assert layer[h] == sorted(set(layer[h])), "positions must ascend"
+                assert not held or 0 <= layer[h][0] <= layer[h][-1] < next_position
+        assert start == len(positions)
+        self.next_position = next_position
+
     def truncate(self, position: int) -> None:
         for layer in self.heads:
             for h, held in enumerate(layer):
                 layer[h] = [p for p in held if p < position]
-        self.next_position = position
+        self.next_position = min(self.next_position, position)
 
     def _vectors(self, layer: int, head: int, part: int) -> FloatArray:
         held = self.heads[layer][head]

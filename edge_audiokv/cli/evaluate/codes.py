@@ -19,7 +19,7 @@ from edge_audiokv.cli.evaluate.common import (
     speaker_option,
     turns_option,
 )
-from edge_audiokv.cli.options import Number, engine_options, settings_from
+from edge_audiokv.cli.options import Number, engine_options, placement_option, settings_from
 from edge_audiokv.eval.codes import (
     CodeCell,
     CodeReply,
@@ -45,7 +45,7 @@ from edge_audiokv.output.place import check_place
 @click.option(
     "--seconds",
     "lengths_s",
-    type=Number(1, 600, max_open=True),
+    type=Number(1, 3600),
     multiple=True,
     default=(60.0, 300.0),
     show_default=True,
@@ -67,6 +67,7 @@ from edge_audiokv.output.place import check_place
 )
 @seed_option
 @turns_option
+@placement_option
 @click.option("--plot", type=click.Path(path_type=Path), help="A heat map, PNG.")
 @json_option
 @engine_options
@@ -80,6 +81,7 @@ def codes_command(
     tries: int,
     seed: int,
     turns: bool,
+    placement: str,
     plot: Path | None,
     as_json: bool,
     **values: Any,
@@ -88,7 +90,8 @@ def codes_command(
 
     Codes are asked for alone first, with a full cache: what is known there and lost later was lost
     by the memory. With --kv-budget the cache has that share of the rows that any join of this
-    length could need, and evicts while it listens; a join that needs fewer may keep more.
+    length could need, and evicts while it listens; a join that needs fewer may keep more. With
+    --turns a join may need more positions than the model has: --placement.
     scripts/make_codes.py of the source tree makes the clips.
 
     \b
@@ -118,11 +121,13 @@ def codes_command(
             depths=[i / (depths - 1) for i in range(depths)],
             tries=tries,
             turns=turns,
+            placement=placement,
             seed=seed,
             on_reply=on_reply,
         )
     found = cells(replies)
     more = {"model": settings.model, "policy": settings.kv_policy, "kv_share": settings.kv_share}
+    more["placement"] = placement
     show(to_dict(replies, **more, turns=turns), codes_lines(found), as_json=as_json)
     if plot is not None:
         from edge_audiokv.eval.plots.codes import plot_codes

@@ -20,7 +20,7 @@ from edge_audiokv.cli.evaluate.common import (
     speaker_option,
     turns_option,
 )
-from edge_audiokv.cli.options import Number, engine_options, settings_from
+from edge_audiokv.cli.options import Number, engine_options, placement_option, settings_from
 from edge_audiokv.errors import InputError
 from edge_audiokv.eval.noise import hear_noise
 from edge_audiokv.eval.recall import Reply, Score, summarise, to_dict
@@ -64,6 +64,7 @@ from edge_audiokv.eval.wer import ClipScore, read_manifest
 )
 @seed_option
 @turns_option
+@placement_option
 @json_option
 @engine_options
 def recall_command(
@@ -76,6 +77,7 @@ def recall_command(
     kinds: str,
     seed: int,
     turns: bool,
+    placement: str,
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -106,7 +108,7 @@ def recall_command(
     clips = read_manifest(manifest, speakers=speakers, limit=limit)
     replies: list[Reply] = []
     n_questions = joins * sum(1 if kind in ("first", "last") else questions for kind in wanted)
-    context = context_for(settings, seconds, turns=turns)
+    context = context_for(settings, seconds, turns=turns, placement=placement)
     with context, counted(n_questions, "asked") as advance:
 
         def on_reply(reply: Reply) -> None:
@@ -124,7 +126,7 @@ def recall_command(
             on_reply=on_reply,
         )
     more = {"model": settings.model, "seconds": seconds, "policy": settings.kv_policy}
-    more["turns"] = turns
+    more |= {"turns": turns, "placement": placement}
     document = to_dict(replies, **more, kv_share=settings.kv_share)
     show(document, recall_lines(summarise(replies)), as_json=as_json)
 

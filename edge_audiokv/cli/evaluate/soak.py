@@ -11,7 +11,7 @@ import click
 
 from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Command
-from edge_audiokv.cli.options import Number, engine_options, settings_from
+from edge_audiokv.cli.options import Number, engine_options, placement_option, settings_from
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.eval.programme import Programme, noise_files
 from edge_audiokv.eval.soak import Soak, SoakReport, rehearse, write_report
@@ -56,6 +56,7 @@ _TOLD_EVERY = 10  # simulated minutes
     show_default=True,
     help="Decode each segment alone, or with all before it in view.",
 )
+@placement_option
 @click.option("--json", "as_json", is_flag=True, help="The whole report as JSON on stdout.")
 @click.option(
     "--report", type=click.Path(path_type=Path), help="JSON, anew every ten simulated minutes."
@@ -69,6 +70,7 @@ def soak(
     speech_share: float,
     seed: int,
     context: str,
+    placement: str,
     as_json: bool,
     report: Path | None,
     plot: Path | None,
@@ -95,11 +97,14 @@ def soak(
         seed=seed,
     )
     rehearse(programme)
-    session = Session(engine, SessionSettings(context=context, report_interval_s=0))
+    session = Session(
+        engine, SessionSettings(context=context, placement=placement, report_interval_s=0)
+    )
     told = {
         "hours": hours,
         "mem": engine.mem,
         "context": context,
+        "placement": placement,
         "speech_share": speech_share,
         "seed": seed,
         "noise": noise is not None,

@@ -22,6 +22,7 @@ from edge_audiokv.cli.loading import loading
 from edge_audiokv.cli.options import (
     archive_option,
     engine_options,
+    placement_option,
     segment_option,
     settings_from,
 )
@@ -58,6 +59,7 @@ from edge_audiokv.units import printable
     help="json has the text that was heard, too.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@placement_option
 @archive_option
 def ask(
     file: str,
@@ -66,6 +68,7 @@ def ask(
     max_segment_s: float,
     format_name: str,
     as_json: bool,
+    placement: str,
     archive_path: Path | None,
     **values: Any,
 ) -> None:
@@ -91,6 +94,7 @@ def ask(
         report_interval_s=0.0,
         endpoint=EndpointConfig(max_segment_s=max_segment_s),
         archive=archive_path,
+        placement=placement,
     )
     engine = settings_from(values)
     source = make_source(file)

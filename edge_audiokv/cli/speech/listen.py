@@ -24,6 +24,7 @@ from edge_audiokv.cli.options import (
     archive_option,
     engine_options,
     fit_format,
+    placement_option,
     result_options,
     segment_option,
     settings_from,
@@ -69,6 +70,7 @@ from edge_audiokv.units import format_bytes, format_cap, format_clock, printable
     help="Keep what was heard (WAV, FLAC).",
 )
 @click.option("--overwrite", is_flag=True, help="Write over the file of --save-audio.")
+@placement_option
 @archive_option
 def listen(
     source: str | None,
@@ -84,6 +86,7 @@ def listen(
     output: str,
     save_audio: Path | None,
     overwrite: bool,
+    placement: str,
     archive_path: Path | None,
     **values: Any,
 ) -> None:
@@ -106,6 +109,7 @@ def listen(
         partial_interval_s=0.0 if no_partials else 1.0,
         endpoint=EndpointConfig(silence_duration_ms=silence_ms, max_segment_s=max_segment_s),
         archive=archive_path,
+        placement=placement,
     )
     format_name = format_of(output, format_name)
     engine, writing = fit_format(format_name, settings_from(values), values)
