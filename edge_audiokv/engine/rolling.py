@@ -184,10 +184,11 @@ class RollingMemory:
             return
         free_tokens = int(n_context * _FREE_SHARE)
         if self.placement != DROP:
+            most = n_context - n_tokens
             cache.squeeze(
                 self.placement,
                 recent_tokens=int(n_context * _RECENT_SHARE),
-                limit=n_context - max(n_tokens, free_tokens),
+                limit=max(most - free_tokens, most // 2),
             )
             return
         while cache.next_position + n_tokens > n_context:
