@@ -222,9 +222,14 @@ class HeadCache:
         """Every head still holds every token."""
         return bool((self.context.counts == self.next_position).all())
 
+    @property
+    def can_turn(self) -> bool:
+        """Keys can be turned to other positions."""
+        return self.context.type_k != "q4_0"
+
     def can_adopt(self, turn: HeadCache) -> bool:
         """Rows can be taken over one by one if none was evicted and keys can be turned."""
-        return turn.is_whole and turn.context.type_k != "q4_0"
+        return turn.is_whole and turn.can_turn
 
     def adopt(self, turn: HeadCache, embeddings: FloatArray) -> None:
         """Take over all that `turn` holds as the next tokens here, without reading it again.

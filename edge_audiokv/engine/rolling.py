@@ -182,6 +182,10 @@ class RollingMemory:
         cache, n_context = self.cache, self._n_context
         if cache.next_position + n_tokens <= n_context:
             return
+        if not cache.can_turn:
+            # No row can move to another position, so that all begins again.
+            cache.clear()
+            return
         free_tokens = int(n_context * _FREE_SHARE)
         if self.placement != DROP:
             most = n_context - n_tokens

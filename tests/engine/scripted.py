@@ -112,6 +112,8 @@ class ScriptedCache:
     def append_embeddings(self, embeddings: np.ndarray) -> None:
         self._append([SOUND] * len(embeddings))
 
+    can_turn = True
+
     @property
     def is_whole(self) -> bool:
         return self.rows == self.next_position
@@ -167,6 +169,10 @@ class ScriptedCache:
         del self.held[first : first + delta]
         self.rows = min(self.rows, self.next_position)
         self.stats.shifts += 1
+
+    def squeeze(self, placement: str, *, recent_tokens: int, limit: int) -> None:
+        # The scripted rows have one order and no head of their own: the oldest make room.
+        self.shift(self.next_position - limit, first=4)
 
 
 class LoudIsSpeech:

@@ -231,8 +231,9 @@ def test_hotwords(text, hotword, question):
     assert spoken_question(text, hotword) == question
 
 
-def test_positions_move_down_before_the_trained_context_ends():
-    hearing = scripted_hearing(Script("some words"), context="rolling")
+@pytest.mark.parametrize("placement", ["order", "log", "drop"])
+def test_positions_move_down_before_the_trained_context_ends(placement):
+    hearing = scripted_hearing(Script("some words"), context="rolling", placement=placement)
     for _ in range(100):
         hear(hearing, speech(1), silence(1))
         memory = hearing.caches.memory

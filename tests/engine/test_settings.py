@@ -26,6 +26,7 @@ from edge_audiokv.errors import InputError
         ("kv_options", [None, [1], "x=1", {5: 1}]),
         ("provider", [None]),
         ("context", ["", None]),
+        ("placement", ["", "turn", None]),
         ("hotword", [None, 5]),
         ("partial_interval_s", [-1.0, math.nan, "x", None]),
         ("endpoint", [None, 15.0]),

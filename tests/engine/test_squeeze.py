@@ -35,6 +35,13 @@ class Context(NumpyCache):
     def decode_embeddings(self, rows, *, score=False):
         self.append(len(rows))
 
+    def clear(self) -> None:
+        self.truncate(0)
+
+    def move(self, positions, next_position):
+        assert self.type_k != "q4_0"
+        super().move(positions, next_position)
+
     def shift(self, delta: int, *, from_position: int) -> None:
         moved = self.positions()
         moved = np.where(moved >= from_position, moved + delta, moved)
@@ -136,6 +143,19 @@ def test_where_no_row_is_gone_the_oldest_make_room(placement: str, policy: str) 
         # One unbroken stretch behind the sinks, up to now.
         rest = times[0, 0, 4 : counts[0, 0]]
         assert (np.diff(rest) == 1).all() and rest[-1] == 50 * TURN - 1
+
+
+@pytest.mark.parametrize("placement", ["order", "log", "drop"])
+def test_keys_that_cannot_turn_begin_again(placement: str) -> None:
+    """Dropping, too, turns what stays: with q4_0 keys a session ended where positions did."""
+    cache = cache_of(4096, "audiokv-edge")
+    cache.context.type_k = "q4_0"
+    memory = memory_of(cache, placement, N_CONTEXT)
+    for _ in range(100):
+        hear_turns(memory, 1)
+        assert cache.next_position + memory.reserve_tokens <= N_CONTEXT
+    assert 0 < cache.context.counts.min() < N_CONTEXT
+    assert times_of(cache)[0, 0, 0] == 0
 
 
 @pytest.mark.parametrize("placement", ["order", "log", "drop"])
