@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge_audiokv.engine import positions
 from edge_audiokv.engine.choose import Chooser
 from edge_audiokv.engine.estimate import shape_of
 from edge_audiokv.engine.runtime import Runtime
@@ -17,10 +18,9 @@ from edge_audiokv.errors import ModelError, NativeError
 from edge_audiokv.kv.budget import apart
 from edge_audiokv.kv.controller import Controller, Eviction
 from edge_audiokv.kv.novelty import Novelty
-from edge_audiokv.kv.placement import place
 from edge_audiokv.kv.policy import Policy, make_policy
 from edge_audiokv.kv.profile import load_profile
-from edge_audiokv.kv.shape import FloatArray, IntArray, Rows
+from edge_audiokv.kv.shape import FloatArray, IntArray
 from edge_audiokv.kv.view import Kind
 from edge_audiokv.native.context import HeadwiseContext
 
@@ -186,9 +186,9 @@ class HeadCache:
         for token in ids:
             self.make_room(1)
             logits = _there(self.context.decode_tokens([token], score=True))
-            scores, positions = self.context.scores(), self.context.positions()
+            scores, at = self.context.scores(), self.context.positions()
             self.controller.appended(Kind.TEXT, 1)
-            yield logits, scores, positions
+            yield logits, scores, at
 
     def append_draft(
         self, ids: Sequence[int], logits: FloatArray, chooser: Chooser
@@ -285,80 +285,12 @@ class HeadCache:
             self.stats.add(eviction, time.perf_counter() - started)
 
     def shift(self, delta: int, *, first: int) -> None:
-        """Move all positions from `first + delta` on down by `delta`; what lies between is dropped.
-
-        Survivors keep their distances to each other; the rows before `first` (the sinks) stay where
-        they are. Frees the oldest rows first, so it is what ends the reach of an endless session.
-        """
-        started = time.perf_counter()
-        context = self.context
-        positions, counts, level = context.positions(), context.counts, context.level
-        stays = (positions >= 0) & ((positions < first) | (positions >= first + delta))
-        left = stays.sum(axis=2)
-        # Heads of a level hold equally many rows: the one that lost most decides.
-        for index in np.unique(level):
-            members = level == index
-            left[members] = left[members].min()
-        for layer, kept in enumerate(stays):  # one by one: the running sums are large
-            is_first = (positions[layer] >= 0) & (positions[layer] < first)
-            room = left[layer] - is_first.sum(axis=1)
-            newest = np.cumsum(kept[:, ::-1], axis=1, dtype=np.int32)[:, ::-1]
-            kept &= is_first | (newest <= room[:, None])
-        rows = Rows.from_mask(stays)
-        context.keep(rows)
-        self.controller.kept(rows)
-        context.shift(-delta, from_position=first + delta)
-        self.controller.shift(-delta, from_position=first + delta)
-        freed_rows = int(counts.sum()) - int(rows.count.sum())
-        if freed_rows:
-            freed_bytes = freed_rows * context.shape.row_bytes
-            self.stats.add(
-                Eviction(freed_rows, freed_bytes, int(rows.count.sum())),
-                time.perf_counter() - started,
-            )
-        self.stats.shifts += 1
+        """Drop the oldest `delta` positions behind the first ones; the others move down."""
+        positions.shift(self, delta, first=first)
 
     def squeeze(self, placement: str, *, recent_tokens: int, limit: int) -> None:
-        """Move rows so that the next token's position is at most `limit` (kv/placement.py).
-
-        What is younger than `recent_tokens` keeps its distances. Rows go only from heads that hold
-        more of them than there are positions: as the policy chooses, else the oldest.
-        """
-        started = time.perf_counter()
-        context, controller = self.context, self.controller
-        n_sinks = controller.settings.n_sinks
-        targets = np.minimum(context.counts, limit - n_sinks).astype(np.int32)
-        if (targets < context.counts).any():
-            self._shrink(targets)
-        positions = context.positions()
-        moved, following = place(
-            placement,
-            controller.times(positions),
-            now=controller.now,
-            n_sinks=n_sinks,
-            recent_tokens=recent_tokens,
-            limit=limit,
-        )
-        context.move(moved[moved >= 0], following)
-        controller.moved(positions, following)
-        self.stats.shifts += 1
-        self.stats.evict_s += time.perf_counter() - started
-
-    def _shrink(self, targets: IntArray) -> None:
-        """Evict to `targets` [L, H]; where the policy evicts nothing, drop the oldest but sinks."""
-        if self.controller.policy.evicts:
-            self.evict(targets)
-            return
-        positions, counts = self.context.positions(), self.context.counts
-        is_sink = (positions >= 0) & (positions < self.controller.settings.n_sinks)
-        newest = counts - (targets - is_sink.sum(axis=2))
-        row = np.arange(positions.shape[2], dtype=np.int32)
-        rows = Rows.from_mask((positions >= 0) & (is_sink | (row >= newest[..., None])))
-        self.context.keep(rows)
-        self.controller.kept(rows)
-        freed_rows = int(counts.sum()) - int(rows.count.sum())
-        freed_bytes = freed_rows * self.context.shape.row_bytes
-        self.stats.add(Eviction(freed_rows, freed_bytes, int(rows.count.sum())), 0.0)
+        """Move rows so that the next token's position is at most `limit`: positions.py."""
+        positions.squeeze(self, placement, recent_tokens=recent_tokens, limit=limit)
 
     def truncate(self, position: int) -> None:
         """Drop everything from `position` on."""

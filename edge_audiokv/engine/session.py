@@ -116,7 +116,7 @@ class Session(Loadable):
 
     def _load(self) -> None:
         runtime, settings, detector = self.runtime, self.settings, self._detector
-        needs = SessionNeeds.of(runtime, settings.endpoint.max_segment_s)
+        needs = SessionNeeds.of(runtime, settings.endpoint.max_segment_s, settings.placement)
         runtime.load(
             others=needs.estimated_parts,
             kv_min_bytes=needs.least_bytes,

@@ -18,6 +18,8 @@ from edge_audiokv.engine.heap import trim_heap
 from edge_audiokv.engine.rolling import MAX_ANSWER_TOKENS, MAX_QUESTION_TOKENS
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.kv.memory import rss_bytes
+from edge_audiokv.kv.placement import DEFAULT_PLACEMENT, DROP
+from edge_audiokv.kv.places import Places
 from edge_audiokv.kv.policy import Policy
 from edge_audiokv.kv.shape import IntArray, KVShape
 from edge_audiokv.kv.statistics import RowStatistics
@@ -42,7 +44,8 @@ class SessionNeeds:
     """Sizes of a session's caches that follow from its settings and the model's files alone.
 
     `least_rows` and `most_rows` bound each head of the memory. A head of the segment's cache has
-    `scratch_rows`: it loses none, so that the memory can take them over.
+    `scratch_rows`: it loses none, so that the memory can take them over. `squeezes` tells that old
+    time closes up when positions run out.
     """
 
     shape: KVShape
@@ -51,9 +54,12 @@ class SessionNeeds:
     scratch_rows: int
     least_rows: int
     most_rows: int
+    squeezes: bool = DEFAULT_PLACEMENT != DROP
 
     @classmethod
-    def of(cls, runtime: Runtime, max_segment_s: float) -> SessionNeeds:
+    def of(
+        cls, runtime: Runtime, max_segment_s: float, placement: str = DEFAULT_PLACEMENT
+    ) -> SessionNeeds:
         """Needs nothing loaded. Raises PolicyError, ModelError or DownloadError."""
         local, settings = runtime.find(), runtime.settings
         shape = replace(shape_of(local), type_k=settings.type_k, type_v=settings.type_v)
@@ -65,6 +71,7 @@ class SessionNeeds:
             prompt_tokens=entry.prompt.max_tokens,
             text_tokens=int(max_segment_s * TEXT_TOKENS_PER_S),
             context_tokens=local.gguf.context_length,
+            placement=placement,
         )
 
     @classmethod
@@ -77,6 +84,7 @@ class SessionNeeds:
         prompt_tokens: int,
         text_tokens: int,
         context_tokens: int,
+        placement: str = DEFAULT_PLACEMENT,
     ) -> SessionNeeds:
         """For the longest segment's tokens and the positions that the model was trained for."""
         turn_tokens = audio_tokens + prompt_tokens + text_tokens
@@ -88,6 +96,7 @@ class SessionNeeds:
             int(_rounded(np.array(turn_tokens))),
             int(_rounded(np.array(least))),
             int(_rounded(np.array(context_tokens))),
+            placement != DROP,
         )
 
     @property
@@ -108,7 +117,12 @@ class SessionNeeds:
         levels = 1 if policy.weights(shape) is None else MAX_LEVELS
         work = WORK_ROW_BYTES if policy.by_layer else WORK_ROW_BYTES_WHOLE
         # Scores and positions in the native layer: 4 bytes each.
-        row = 8 + RowStatistics.bytes_per_row(policy.needs) + work
+        row = (
+            8
+            + Places.bytes_per_row * self.squeezes
+            + RowStatistics.bytes_per_row(policy.needs)
+            + work
+        )
         masks = _MASK_BYTES + _MASK_BYTES_PER_LEVEL * levels
         return (row + masks / shape.n_head) / shape.row_bytes
 

@@ -26,6 +26,9 @@ class Places:
     which leaves only places that some head holds.
     """
 
+    bytes_per_row = 4
+    """What a row of the cache takes once its head was squeezed."""
+
     def __init__(self, *, novelty: bool) -> None:
         self.n = 0
         self._has_novelty = novelty

@@ -77,6 +77,7 @@ int32_t llama_kv_cache_headwise::move(llama_context * lctx, const int32_t * posi
     }
 
     turning turn(layout.n_head());
+    turn.by.reserve(held);
     const int32_t * to = positions;
     for (int32_t i = 0; i < layout.n_head(); to += count(i++)) {
         const int32_t n = count(i);
