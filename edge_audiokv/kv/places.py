@@ -22,7 +22,7 @@ Item = TypeVar("Item", bound=np.generic)
 class Places:
     """Kind, time and novelty of every place P; which place a row has.
 
-    `novelty` tells whether novelties are kept. Tables grow with the tokens since the last squeeze,
+    `n` is the number of places, `now` the time of the next token. `novelty` tells whether novelties are kept. Tables grow with the tokens since the last squeeze,
     which leaves only places that some head holds.
     """
 
@@ -31,6 +31,7 @@ class Places:
 
     def __init__(self, *, novelty: bool) -> None:
         self.n = 0
+        self.now = 0
         self._has_novelty = novelty
         self._kinds = np.empty(128, np.int8)
         self._times = np.empty(128, np.int32)
@@ -63,11 +64,6 @@ class Places:
         """Novelty of each place, float16 [P], a view; None if none is kept."""
         return self._novelty[: self.n] if self._has_novelty else None
 
-    @property
-    def now(self) -> int:
-        """The time of the next token."""
-        return int(self._times[self.n - 1]) + 1 if self.n else 0
-
     def of(self, positions: IntArray) -> IntArray:
         """Places of rows, int32 [L, H, T], of their positions; -1 where that is -1."""
         if self._squeezed is None:
@@ -89,7 +85,7 @@ class Places:
         if self._has_novelty:
             self._novelty = _room(self._novelty, start, end)
             self._novelty[start:end] = 1.0 if novelty is None else novelty
-        self.n = end
+        self.n, self.now = end, self.now + n_tokens
 
     def append_all(self, other: Places, novelty: FloatArray | None = None) -> None:
         """All places of `other` as the next ones; `novelty` goes to its audio, in order."""
@@ -116,10 +112,12 @@ class Places:
     def truncate(self, position: int) -> None:
         """The cache dropped every row from `position` on; the next token gets it."""
         position = max(position, 0)
-        self.n = min(self.n, max(self._base_place, position - self._base + self._base_place))
+        left = min(self.n, max(self._base_place, position - self._base + self._base_place))
+        self.n, self.now = left, self.now - (self.n - left)
         self._base = min(self._base, position)
         if position == 0:
-            self.n, self._base_place, self._squeezed = 0, 0, None
+            self.n = self.now = self._base_place = 0
+            self._squeezed = None
 
     def shift(self, delta: int, from_position: int) -> None:
         """Positions from `from_position` on moved by `delta` <= 0, and their places with them.
@@ -135,10 +133,10 @@ class Places:
 
     def squeeze(self, places: IntArray, position: int, n_sinks: int) -> None:
         """Rows that have `places` [L, H, T] (-1 beyond a head's end) got other positions, and the
-        next token `position`. Places that no head holds are forgotten, but for sinks and the last.
+        next token `position`. Places that no head holds are forgotten, but for sinks.
         """
         used = np.zeros(self.n, np.bool_)
-        used[:n_sinks] = used[-1:] = True
+        used[:n_sinks] = True
         for layer in places:
             used[layer[layer >= 0]] = True
         number = np.cumsum(used, dtype=np.int32) - np.int32(1)
