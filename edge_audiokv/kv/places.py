@@ -22,8 +22,9 @@ Item = TypeVar("Item", bound=np.generic)
 class Places:
     """Kind, time and novelty of every place P; which place a row has.
 
-    `n` is the number of places, `now` the time of the next token. `novelty` tells whether novelties are kept. Tables grow with the tokens since the last squeeze,
-    which leaves only places that some head holds.
+    `n` is the number of places, `now` the time of the next token; `novelty` tells whether novelties
+    are kept. Tables grow with the tokens since the last squeeze, which leaves only places that some
+    head holds.
     """
 
     bytes_per_row = 4

@@ -187,11 +187,12 @@ def test_what_was_decoded_alone_is_never_read_again(clips, monkeypatch, kv_share
         session.ask("What did she find?")
 
 
-def test_positions_shift_down_without_changing_the_text(renew, clips) -> None:
+@pytest.mark.parametrize("placement", ["drop", "order"])
+def test_positions_move_down_without_changing_the_text(renew, clips, placement) -> None:
     names = ["harbour", "garden", "letter", "harbour", "garden"]
 
     def hear(n_context: int) -> tuple[list[str], int]:
-        session = renew(context="rolling")
+        session = renew(context="rolling", placement=placement)
         hearing = session._loaded()
         shifts = session.caches.memory.stats.shifts
         hearing.memory._n_context = n_context

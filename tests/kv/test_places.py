@@ -162,7 +162,7 @@ class Memory(RuleBasedStateMachine):
 
 def test_any_sequence_of_calls() -> None:
     run_state_machine_as_test(
-        Memory, settings=settings(max_examples=60, stateful_step_count=30, deadline=None)
+        Memory, settings=settings(max_examples=40, stateful_step_count=30, deadline=None)
     )
 
 
