@@ -16,6 +16,7 @@ from edge_audiokv.eval.long_context import Conversation, LongContext
 from edge_audiokv.eval.plots.codes import plot_codes
 from edge_audiokv.eval.recall import wilson
 from edge_audiokv.eval.wer import Utterance
+from edge_audiokv.kv.placement import DEFAULT_PLACEMENT
 
 CLIPS = Path(__file__).resolve().parents[1] / "data" / "manifest.jsonl"
 CODES = CLIPS.parent / "codes" / "manifest.jsonl"
@@ -59,12 +60,13 @@ def test_the_map_is_drawn_or_nothing_is_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("turns", "budget"), [(False, "100%"), (True, "95%")])
 def test_the_default_model_is_asked_for_codes(turns: bool, budget: str) -> None:
     options = ["--seconds", "4", "--depths", "2", "--tries", "1", "--kv-budget", budget, "--json"]
-    options += ["--turns"] * turns
+    options += ["--turns", "--placement", "log"] * turns
     command = ["codes", "--manifest", str(CLIPS), "--codes", str(CODES), *options]
     result = CliRunner().invoke(evaluate, command)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["turns"] is turns
+    assert found["placement"] == ("log" if turns else DEFAULT_PLACEMENT)
     assert len(found["replies"]) == count_replies(2, 1, 2, 1) == 4
     assert {r["wanted"] for r in found["replies"]} == {"1588", "0753"}
     assert [(r["seconds"], r["depth"]) for r in found["replies"]] == [
@@ -81,7 +83,7 @@ def test_the_default_model_is_asked_for_codes(turns: bool, budget: str) -> None:
     ("options", "error"),
     [
         (["--seconds", "300", "--turns"], InputError),
-        (["--seconds", "599", "--turns"], InputError),
+        (["--seconds", "1200"], InputError),
         (["--kv-budget", "20%"], MemoryBudgetError),
     ],
 )
