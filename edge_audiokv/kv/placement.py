@@ -7,6 +7,9 @@ older rows come closer:
     log     the logarithm of their age, so that twice as long ago is always about as much further
     drop    not at all: the oldest rows go, and all distances stay true
 
+With the default model closing up reaches twice as far until about a quarter of an hour; by twenty
+minutes the old rows crowd out newer ones, which dropping keeps better. So dropping is the default.
+
 Distances are those of the true times at every squeeze, so many squeezes do not add up. Rows of a
 head never share a position: where they lie too close, they push each other back, up to the sinks.
 """
