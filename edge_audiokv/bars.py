@@ -18,6 +18,9 @@ FIGURE = Column(no_wrap=True)
 ERASE_BELOW = "\r\x1b[K\n\x1b[J\x1b[A"
 """Erases all from the cursor's row on."""
 
+CUT_ROWS, WRAP_ROWS = "\x1b[?7l", "\x1b[?7h"
+"""In between, a row that is wider than the terminal has just become does not take two."""
+
 _BAR_CELLS = 10
 # Where there are fewer columns figures come before the bar.
 _LEAST_COLUMNS_FOR_BARS = 60
@@ -79,13 +82,15 @@ class _FromItsFirstRow(LiveRender):
         return _control(f"\x1b[A{ERASE_BELOW}") if self._shape is not None else Control()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield _control(CUT_ROWS)
         yield from super().__rich_console__(console, options)
         n_rows = self._shape[1] if self._shape is not None else 0
-        up = [(ControlType.CURSOR_UP, n_rows - 1)] if n_rows > 1 else []
-        yield Control(*up, ControlType.CARRIAGE_RETURN)
+        up = f"\x1b[{n_rows - 1}A" if n_rows > 1 else ""
+        yield _control(f"{WRAP_ROWS}{up}\r")
 
 
 def _control(codes: str) -> Control:
     control = Control()
+    # Of no width: what kind it is said to be has no meaning beyond that.
     control.segment = Segment(codes, None, [(ControlType.CARRIAGE_RETURN,)])
     return control

@@ -113,14 +113,17 @@ def narrowed(before: pyte.Screen, columns: int) -> pyte.Screen:
 
 
 @pytest.mark.parametrize("columns", [30, 50, 70])
-def test_a_window_that_becomes_narrower_keeps_no_bar(columns: int) -> None:
+@pytest.mark.parametrize("told", [True, False], ids=["told", "not yet told"])
+def test_a_window_that_becomes_narrower_keeps_no_bar(columns: int, told: bool) -> None:
     console = on_a_terminal(80)
     with progress_bar(console, loading="a model with a name that is as long as that") as report:
         report(LONG, 72_000_000, 144_811_072)
         report("verify encoder.onnx", 200_000_000, 582_100_000)
         assert len(rows(console, "72.0", "200.0", "loading")) == 3
         drawn = console.file.tell()  # type: ignore[attr-defined]
-        console.width = columns
+        console.width = columns if told else 80
+        report(LONG, 73_000_000, 144_811_072)
+        rows(console, "73.0")
     screen = pyte.Screen(80, 24)
     whole = console.file.getvalue()  # type: ignore[attr-defined]
     pyte.Stream(screen).feed("\x1b[20h" + whole[:drawn])

@@ -15,7 +15,7 @@ from click.core import ParameterSource
 
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.engine.settings import DEFAULT_MEM, LEAST_CAP_BYTES, EngineSettings
-from edge_audiokv.kv.placement import DEFAULT_PLACEMENT, PLACEMENTS
+from edge_audiokv.kv.placements import DEFAULT_PLACEMENT, PLACEMENTS
 from edge_audiokv.native.threads import usable_cores
 from edge_audiokv.output import FORMATS, SUBTITLES, CueRules
 from edge_audiokv.units import parse_bytes, parse_share

@@ -18,7 +18,7 @@ from ..errors import ModelError
 from ..lifetime import Loadable
 from .filling import fill
 from .outside import outside_places
-from .reading import MAX_TOKENS_PER_S, SLACK_TOKENS, Step, read
+from .reading import MAX_TOKENS_PER_S, SLACK_TOKENS, Step, read, word_of
 from .session import first_line, open_session, trim_heap
 from .variables import Variables
 
@@ -71,9 +71,7 @@ class WhisperReader(Loadable):
             trim_heap()
             facts = self._write.get_modelmeta().custom_metadata_map
             self.texts = tuple(facts.get("words", "").split("\n"))
-            self.words = tuple(
-                text.lower() if any(map(str.isalpha, text)) else "" for text in self.texts
-            )
+            self.words = tuple(map(word_of, self.texts))
             if len(self.words) != len(self._table):
                 raise self._misfit(f"{len(self.words)} words for {len(self._table)} tokens")
         except BaseException:

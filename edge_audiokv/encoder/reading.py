@@ -21,6 +21,24 @@ _REPEATED = 4
 _LATER_S = 0.2
 
 
+def word_of(text: str) -> str:
+    """What a token that writes `text` says: small letters, a space where a word begins or where
+    others have a mark; nothing if it has no letters.
+    """
+    if not any(map(str.isalpha, text)):
+        return ""
+    kept = "".join(char if char.isalnum() or char == "'" else " " for char in text.lower())
+    start = " " if kept.startswith(" ") else ""
+    return start + " ".join(kept.split())
+
+
+def ends_word(text: str, before: bool) -> bool:
+    """Does what follows a token that writes `text` begin a word, whether or not a space stands
+    there? `before` is the answer for what stands before it.
+    """
+    return not (text[-1].isalnum() or text[-1] in "'\u2019") if text else before
+
+
 @dataclass(frozen=True)
 class Step:
     """What may be written next, likeliest first: tokens int32 [K] and the beliefs float32 [K] in

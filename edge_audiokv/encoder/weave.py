@@ -7,7 +7,7 @@ so that what the reader left out or misread is still there to be found.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .dtw import token_frames
 from .reader import FRAME_S, MAX_S, RATE_HZ, WhisperReader
-from .reading import Step
+from .reading import Step, ends_word
 from .sound import Sound
 
 # Rows to either side in which the encoder may have heard the same word, and its least belief in it.
@@ -52,18 +52,28 @@ class Spot:
 def spots(
     steps: Sequence[Step],
     words: Sequence[str],
+    texts: Sequence[str],
+    names: Container[str],
     frames: tuple[NDArray[np.int32], NDArray[np.int32]],
     frames_per_row: float,
 ) -> list[Spot]:
-    """The words among `steps`; `words` says what each token writes, `frames` where it lies."""
+    """The words among `steps`: `words` says which one each token is, `texts` what it writes,
+    `names` which words there are, `frames` where each step lies.
+    """
     found = []
+    parted = False
     for step, first, last in zip(steps, *frames, strict=False):
+        follows_mark, parted = parted, ends_word(texts[step.token], parted)
         if not words[step.token]:
             continue
         ways: dict[str, float] = {}
         for token, belief in zip(step.tokens.tolist(), step.beliefs.tolist(), strict=True):
-            if words[token]:
-                ways[words[token]] = ways.get(words[token], 0.0) + belief
+            word = words[token]
+            # After a hyphen or a quotation mark a word begins without a space.
+            if follows_mark and f" {word}" in names:
+                word = f" {word}"
+            if word:
+                ways[word] = ways.get(word, 0.0) + belief
         total = sum(ways.values())
         # Where no mark is written, a word is: what marks were believed goes to the words.
         ways = {way: _MOST * belief / total for way, belief in ways.items()}
@@ -103,7 +113,7 @@ def weave(
     width = sound.words.shape[1] + max((len(ways) for ways in placed.values()), default=0)
     words = np.zeros((n_rows, width), np.int32)
     beliefs = np.zeros((n_rows, width), np.float32)
-    passed = _passed_over(list(placed), n_rows)
+    passed = _pieces_of_words(_passed_over(list(placed), n_rows), rows)
     for at in range(n_rows):
         kept = 1.0 if passed[at] else 1.0 - share
         mixed = {text: belief * kept for text, belief in rows[at].items()}
@@ -138,6 +148,23 @@ def _passed_over(placed: Sequence[int], n_rows: int) -> NDArray[np.bool_]:
     return passed
 
 
+def _pieces_of_words(
+    passed: NDArray[np.bool_], rows: Sequence[dict[str, float]]
+) -> NDArray[np.bool_]:
+    """`passed` without the pieces, in each stretch, that a word which was read ends in: the encoder
+    may name one in several, of which only the first begins with a space.
+    """
+    kept = passed.copy()
+    inside = False
+    for at, row in enumerate(rows):
+        text = max(row, key=lambda piece: row[piece], default="")
+        if not passed[at] or (row.get(text, 0.0) > _HEARD and text.startswith(" ")):
+            inside = bool(passed[at])
+        elif not inside:
+            kept[at] = False
+    return kept
+
+
 def _borne_out(sound: Sound, read: Sequence[Spot]) -> list[float]:
     """How far what was heard bears out that a word is said, for each that was read, in [0, 1]."""
     spoken = np.append(0.0, np.cumsum(sound.beliefs.sum(axis=1)))
@@ -170,9 +197,9 @@ class OrderedWords:
         steps = self.reader.read(audio)
         frames = token_frames(np.stack([step.looks for step in steps]))
         frames_per_row = len(audio) / RATE_HZ / FRAME_S / len(sound)
-        read = spots(steps, self.reader.words, frames, frames_per_row)
+        texts, words = self.reader.texts, self.reader.words
+        read = spots(steps, words, texts, self._names, frames, frames_per_row)
         woven = weave(sound, self._heard, read, self._names, share=self.share)
         if not woven.in_order:
             return woven
-        texts = self.reader.texts
         return replace(woven, reading="".join(texts[step.token] for step in steps).strip())

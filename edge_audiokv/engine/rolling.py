@@ -18,7 +18,7 @@ from edge_audiokv.engine.recognizer import Heard, Recognizer
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.search import Search
 from edge_audiokv.errors import InputError
-from edge_audiokv.kv.placement import DEFAULT_PLACEMENT, DROP
+from edge_audiokv.kv.placements import DEFAULT_PLACEMENT, DROP
 from edge_audiokv.kv.shape import FloatArray
 from edge_audiokv.kv.view import Kind
 

@@ -18,7 +18,7 @@ from edge_audiokv.engine.heap import trim_heap
 from edge_audiokv.engine.rolling import MAX_ANSWER_TOKENS, MAX_QUESTION_TOKENS
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.kv.memory import rss_bytes
-from edge_audiokv.kv.placement import DEFAULT_PLACEMENT, DROP
+from edge_audiokv.kv.placements import DEFAULT_PLACEMENT, DROP
 from edge_audiokv.kv.places import Places
 from edge_audiokv.kv.policy import Policy
 from edge_audiokv.kv.shape import IntArray, KVShape

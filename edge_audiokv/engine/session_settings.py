@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 from edge_audiokv.audio.endpoint import EndpointConfig
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import InputError
-from edge_audiokv.kv.placement import DEFAULT_PLACEMENT, check_placement
+from edge_audiokv.kv.placements import DEFAULT_PLACEMENT, check_placement
 
 
 @dataclass(frozen=True)

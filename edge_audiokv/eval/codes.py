@@ -19,7 +19,7 @@ from edge_audiokv.eval.long_context import LongContext, context_for
 from edge_audiokv.eval.recall import draw_join, hear_clips, wilson
 from edge_audiokv.eval.tasks import CODE, Task, is_right, spoken_code
 from edge_audiokv.eval.wer import Utterance
-from edge_audiokv.kv.placement import DEFAULT_PLACEMENT
+from edge_audiokv.kv.placements import DEFAULT_PLACEMENT
 
 # The longest code that a join makes room for.
 MAX_CODE_S = 10.0

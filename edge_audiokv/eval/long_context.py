@@ -21,7 +21,7 @@ from edge_audiokv.engine.rolling import MAX_ANSWER_TOKENS, MAX_QUESTION_TOKENS, 
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import InputError
-from edge_audiokv.kv.placement import DEFAULT_PLACEMENT
+from edge_audiokv.kv.placements import DEFAULT_PLACEMENT
 from edge_audiokv.kv.view import Kind
 from edge_audiokv.lifetime import Loadable
 

@@ -18,20 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_audiokv.errors import InputError
 from edge_audiokv.kv.shape import IntArray
-
-DROP = "drop"
-PLACEMENTS = ("order", "log", DROP)
-DEFAULT_PLACEMENT = DROP
-
-
-def check_placement(name: str) -> None:
-    """Raises InputError if there is no such placement."""
-    if name not in PLACEMENTS:
-        raise InputError(
-            f"there is no placement {name!r}.", cure=f"Use one of {', '.join(PLACEMENTS)}."
-        )
 
 
 def place(

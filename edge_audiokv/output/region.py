@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge_audiokv.bars import ERASE_BELOW
+from edge_audiokv.bars import CUT_ROWS, ERASE_BELOW, WRAP_ROWS
 
 _HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
-# A row that is wider than the terminal has become must not take two.
-_CUT_ROWS, _WRAP_ROWS = "\x1b[?7l", "\x1b[?7h"
 _ERASE_ROW, _ERASE_REST = "\x1b[K", "\x1b[J"
 _PASTES_ARE_MARKED, _PASTES_ARE_KEYS = "\x1b[?2004h", "\x1b[?2004l"
 
@@ -34,7 +32,7 @@ def draw(rows: Sequence[str], above: str = "") -> str:
         return text
     body = f"{_ERASE_ROW}\n".join(rows)
     up = f"\x1b[{len(rows) - 1}A" if len(rows) > 1 else ""
-    return f"{text}{_CUT_ROWS}{body}{_ERASE_REST}{_WRAP_ROWS}{up}\r"
+    return f"{text}{CUT_ROWS}{body}{_ERASE_REST}{WRAP_ROWS}{up}\r"
 
 
 def end(*, typing: bool) -> str:

@@ -44,7 +44,7 @@ def test_an_unknown_command_lists_the_known_ones(capsys: pytest.CaptureFixture[s
     ("words", "meant", "other"),
     [
         (["transcrbe", "x.flac"], "Did you mean transcribe?", "listen?"),
-        (["models", "lst"], "Did you mean list? The commands are: convert, list, ", "show?"),
+        (["models", "lst"], "Did you mean list? The commands are: check, convert, list, ", "show?"),
         (["transcribe", "x.flac", "--fromat", "srt"], "Did you mean --format?", "--raw"),
         (["eval", "wer", "--manifst", "x"], "Did you mean --manifest?", "'"),
     ],

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_audiokv.encoder.reading import Step
+from edge_audiokv.encoder.reading import Step, word_of
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.encoder.weave import Spot, spots, weave
 
@@ -124,11 +124,48 @@ def test_beliefs_stay_beliefs_whatever_is_read(
     assert woven.words.max(initial=0) < len(WORDS)
 
 
+def test_the_end_of_a_last_word_that_was_heard_in_pieces_is_not_said_again() -> None:
+    # The reader has " castle" where the encoder heard " cat" and "s", and then silence.
+    heard = sound({0: 0.9}, {}, {1: 0.9}, {}, {}, {}, {3: 0.9}, *[{}] * 12)
+    woven = weave(heard, HEARD, [spot(" the", 0, 1), spot(" castle", 2, 3)], NAMES, share=0.9)
+    assert max(said(woven, 6).values()) < 0.2
+    # What comes later is another word.
+    later = sound({0: 0.9}, {}, {1: 0.9}, *[{}] * 9, {1: 0.9}, *[{}] * 8)
+    woven = weave(later, HEARD, [spot(" the", 0, 1), spot(" castle", 2, 3)], NAMES, share=0.9)
+    assert said(woven, 12) == {" cat": pytest.approx(0.9)}
+
+
 def test_marks_are_no_words_and_give_their_belief_to_them() -> None:
     looks = np.ones((1, 8), np.float32)
     comma = Step(np.array([0, 2], np.int32), np.array([0.6, 0.4], np.float32), looks)
     cat = Step(np.array([2, 3, 0], np.int32), np.array([0.5, 0.3, 0.2], np.float32), looks)
     frames = np.array([0, 4], np.int32), np.array([3, 7], np.int32)
-    (found,) = spots([comma, cat], READ, frames, 4.0)
+    texts = (",", " The", " Cat", " castle", "s")
+    (found,) = spots([comma, cat], READ, texts, NAMES, frames, 4.0)
     assert (found.text, found.first, found.last, found.belief) == (" cat", 1, 1, 0.5)
     assert found.ways == {" cat": pytest.approx(0.6125), " castle": pytest.approx(0.3675)}
+
+
+def test_a_word_begins_after_a_mark_that_no_space_follows() -> None:
+    texts = ("-", " the", " cat", "the", "s", "\u2019")
+    words = tuple(map(word_of, texts))
+    looks = np.ones((1, 4), np.float32)
+
+    def read(*tokens: int) -> list[str]:
+        steps = [Step(np.array([t, 4], np.int32), np.array([0.9, 0.1]), looks) for t in tokens]
+        frames = np.arange(len(tokens), dtype=np.int32), np.arange(len(tokens), dtype=np.int32)
+        return [spot.text for spot in spots(steps, words, texts, NAMES, frames, 1.0)]
+
+    assert read(2, 0, 3) == [" cat", " the"]
+    assert read(2, 4) == [" cat", "s"]
+    # An apostrophe parts no word, and what nobody knows with a space stands without one.
+    assert read(2, 5, 4) == [" cat", "s"]
+    assert read(2, 0, 4) == [" cat", "s"]
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [(" The", " the"), ("-o", " o"), (" well-", " well"), ("'s", "'s"), (",", ""), (" 12", "")],
+)
+def test_what_a_token_says(text: str, word: str) -> None:
+    assert word_of(text) == word

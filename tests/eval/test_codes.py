@@ -16,7 +16,7 @@ from edge_audiokv.eval.long_context import Conversation, LongContext
 from edge_audiokv.eval.plots.codes import plot_codes
 from edge_audiokv.eval.recall import wilson
 from edge_audiokv.eval.wer import Utterance
-from edge_audiokv.kv.placement import DEFAULT_PLACEMENT
+from edge_audiokv.kv.placements import DEFAULT_PLACEMENT
 
 CLIPS = Path(__file__).resolve().parents[1] / "data" / "manifest.jsonl"
 CODES = CLIPS.parent / "codes" / "manifest.jsonl"

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_audiokv.errors import InputError
-from edge_audiokv.kv.placement import check_placement, place
+from edge_audiokv.kv.placement import place
+from edge_audiokv.kv.placements import check_placement
 
 SINKS = 4
 

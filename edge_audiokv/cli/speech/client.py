@@ -45,6 +45,10 @@ _device = click.option(
 @dataclass(frozen=True)
 class _Place:
     path: Path
+    wait_s: float
+
+    def connect(self) -> Client:
+        return Client(self.path, wait_s=self.wait_s)
 
 
 _place = click.make_pass_decorator(_Place)
@@ -61,8 +65,16 @@ _NOTED = (Warned, DeviceLost, DeviceRestored, Overflow, Stalled)
     shell_complete=complete.files,
     help="The server's socket, if `serve --events` was given a path.",
 )
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0, 600),
+    default=0.0,
+    metavar="SECONDS",
+    help="Look so long for a server that is just starting.",
+)
 @click.pass_context
-def client(ctx: click.Context, path: Path | None) -> None:
+def client(ctx: click.Context, path: Path | None, wait_s: float) -> None:
     """Start, stop and ask a server that runs.
 
     `edge-audiokv serve --events` holds the model and the microphone; these commands tell it what
@@ -72,9 +84,9 @@ def client(ctx: click.Context, path: Path | None) -> None:
     Examples:
       edge-audiokv client toggle
       edge-audiokv client tail --format jsonl
-      edge-audiokv client ask "What was said first?"
+      edge-audiokv client --wait 30 ask "What was said first?"
     """
-    ctx.obj = _Place(path or default_path())
+    ctx.obj = _Place(path or default_path(), wait_s)
 
 
 @client.command("listen")
@@ -101,7 +113,7 @@ def listen_command(place: _Place, device: str | None, format_name: str) -> None:
         server.send("stop")
 
     shown = _Shown(format_name)
-    with Client(place.path) as server:
+    with place.connect() as server:
         begun = server.send("listen", **_fields(device))
         with signals_call(stop):
             reply = _follow(server, shown, answer=begun)
@@ -123,7 +135,7 @@ def stop_command(place: _Place, format_name: str) -> None:
       edge-audiokv client stop > notes.txt
     """
     shown = _Shown(format_name)
-    with Client(place.path) as server:
+    with place.connect() as server:
         shown.said(server.ask("stop", patient=True))
 
 
@@ -140,7 +152,7 @@ def toggle_command(place: _Place, device: str | None, format_name: str) -> None:
       edge-audiokv client toggle | wtype -
     """
     shown = _Shown(format_name)
-    with Client(place.path) as server:
+    with place.connect() as server:
         reply = server.ask("toggle", patient=True, **_fields(device))
         if "text" not in reply and format_name == "text":
             voice.note(f"listening to {printable(str(reply.get('device')))}; again to stop")
@@ -161,7 +173,7 @@ def ask_command(place: _Place, question: str, format_name: str) -> None:
       edge-audiokv client ask "Who called?" --format jsonl
     """
     shown = _Shown(format_name)
-    with Client(place.path) as server:
+    with place.connect() as server:
         shown.said(server.ask("ask", patient=True, question=question))
 
 
@@ -177,7 +189,7 @@ def status_command(place: _Place, format_name: str) -> None:
       edge-audiokv client status --format jsonl
     """
     shown = _Shown(format_name)
-    with Client(place.path) as server:
+    with place.connect() as server:
         reply = server.ask("status")
         if format_name == "jsonl":
             shown.line(reply)
@@ -206,7 +218,7 @@ def tail_command(place: _Place, format_name: str) -> None:
       edge-audiokv client tail --format jsonl | grep final
     """
     shown = _Shown(format_name)
-    with Client(place.path) as server:
+    with place.connect() as server:
         for text, data in server.lines():
             shown.event(text, data)
     voice.note("the server has ended")

@@ -56,7 +56,7 @@ def as_written(text: str, reading: str) -> str:
 
 def plain_words(reading: str) -> str:
     """The words of `reading` as the LLM may write them: small letters, no marks and no figures."""
-    kept = (char for char in reading.lower() if char.isalpha() or char in " '")
+    kept = (char if char.isalpha() or char == "'" else " " for char in reading.lower())
     return " ".join("".join(kept).split())
 
 

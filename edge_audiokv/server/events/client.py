@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +22,8 @@ from edge_audiokv.server.events.place import require_unix
 
 # The text of half an hour, and room for what an event may grow by.
 _MAX_LINE_BYTES = 4 << 20
-_CONNECT_S = 5.0
+_CONNECT_S, _LOOK_EVERY_S = 5.0, 0.1
+_NOT_THERE = (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR)
 _KINDS = {kind.exit_code: kind for kind in (InputError, DeviceError, MissingExtraError)}
 Line = dict[str, Any]
 
@@ -29,12 +31,13 @@ Line = dict[str, Any]
 class Client:
     """A connection to the server at `path`; all of it raises EdgeAudioKVError.
 
-    `answer_s` is how long a command that the server does at once may take.
+    `answer_s` is how long a command that the server does at once may take, `wait_s` how long to
+    look for a server that is just starting.
     """
 
-    def __init__(self, path: Path, *, answer_s: float = 30.0) -> None:
+    def __init__(self, path: Path, *, answer_s: float = 30.0, wait_s: float = 0.0) -> None:
         self.path = path
-        self._answer_s = answer_s
+        self._answer_s, self._wait_s = answer_s, wait_s
         self._socket: socket.socket | None = None
         self._buffer = bytearray()
         self._searched = 0
@@ -42,14 +45,18 @@ class Client:
 
     def __enter__(self) -> Self:
         require_unix()
-        opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        opened.settimeout(_CONNECT_S)
-        try:
-            opened.connect(str(self.path))
-        except OSError as error:
-            opened.close()
-            raise self._unreached(error) from None
-        self._socket = opened
+        latest_s = time.monotonic() + self._wait_s
+        while self._socket is None:
+            opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            opened.settimeout(_CONNECT_S)
+            try:
+                opened.connect(str(self.path))
+                self._socket = opened
+            except OSError as error:
+                opened.close()
+                if error.errno not in _NOT_THERE or time.monotonic() > latest_s:
+                    raise self._unreached(error) from None
+                time.sleep(_LOOK_EVERY_S)
         return self
 
     def __exit__(
@@ -133,10 +140,10 @@ class Client:
         return self._socket
 
     def _unreached(self, error: OSError) -> EdgeAudioKVError:
-        if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
+        if error.errno in _NOT_THERE:
             return EdgeAudioKVError(
                 f"no server is listening at {self.path}.",
-                cure="Start one: edge-audiokv serve --events",
+                cure="Start one: edge-audiokv serve --events (if it is just starting: --wait 30)",
             )
         return EdgeAudioKVError(
             f"{self.path} cannot be used: {error.strerror or error}.",

@@ -153,13 +153,37 @@ def test_a_server_that_does_not_answer(call, tmp_path, monkeypatch) -> None:
 
     monkeypatch.setattr(
         "edge_audiokv.cli.speech.client.Client",
-        lambda path: module.Client(path, answer_s=0.2),
+        lambda path, wait_s: module.Client(path, answer_s=0.2),
     )
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(tmp_path / "s"))
         bound.listen()
         ran = call("client", "--socket", tmp_path / "s", "status")
     assert ran.code == 1 and "loading" in ran.complaint
+
+
+def test_a_server_that_is_just_starting_is_waited_for(call, tmp_path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as bound:
+
+        def start() -> None:
+            bound.bind(str(path))
+            bound.listen()
+            taken, _ = bound.accept()
+            with taken:
+                taken.sendall(b'{"type": "reply", "id": 1, "text": "what was said"}\n')
+                taken.recv(1000)
+
+        later = threading.Timer(0.3, start)
+        later.start()
+        ran = call("client", "--socket", path, "--wait", "20", "stop")
+        later.join(10)
+    assert (ran.code, ran.out) == (0, "what was said\n"), ran
+    path.unlink()
+    started = time.monotonic()
+    ran = call("client", "--socket", path, "--wait", "0.3", "stop")
+    assert ran.code == 1 and "no server is listening" in ran.complaint
+    assert "--wait" in ran.complaint and time.monotonic() - started >= 0.3
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from edge_audiokv.engine.session_settings import SessionSettings
 from edge_audiokv.errors import InputError
-from edge_audiokv.kv.placement import DEFAULT_PLACEMENT, PLACEMENTS
+from edge_audiokv.kv.placements import DEFAULT_PLACEMENT, PLACEMENTS
 
 CLIP = str(Path(__file__).parents[2] / "data" / "letter.flac")
 COMMANDS = {

@@ -174,7 +174,7 @@ def test_a_few_broken_samples_and_a_cut_file_are_heard_with_a_warning(
         (["--mem", "lots"], 2, "write 4GB, 2GiB, 512MB or 50%"),
         (["--mem", "0"], 2, "zero"),
         (["--mem", "-1GB"], 2, "not a size"),
-        (["--mem", "0%"], 2, "outside"),
+        (["--mem", "0%"], 2, "above 0 and at most 100 %"),
         (["--kv-budget", "0"], 2, "above 0 and at most 100 %"),
         (["--kv-budget", "150%"], 2, "above 0 and at most 100 %"),
         (["--kv-budget", "nan"], 2, "above 0 and at most 100 %"),

@@ -56,6 +56,6 @@ def test_no_word_is_lost_or_made(words: list[str], reading: str) -> None:
 
 def test_the_words_of_a_reading_are_what_the_llm_writes() -> None:
     assert plain_words(READING) == (
-        "he said the old man's boat wellknown to all was gone nobody anna too knew"
+        "he said the old man's boat well known to all was gone nobody anna too knew"
     )
     assert plain_words(" ... 1914 -- ") == ""
