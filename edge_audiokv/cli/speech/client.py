@@ -84,7 +84,7 @@ def client(ctx: click.Context, path: Path | None, wait_s: float) -> None:
     Examples:
       edge-audiokv client toggle
       edge-audiokv client tail --format jsonl
-      edge-audiokv client --wait 30 ask "What was said first?"
+      edge-audiokv client ask "What was said first?"
     """
     ctx.obj = _Place(path or default_path(), wait_s)
 
