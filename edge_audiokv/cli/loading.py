@@ -16,9 +16,15 @@ from edge_audiokv.models.progress import progress_bar
 @contextmanager
 def loading(console: Console, name: str, *, missed: str = "written") -> Iterator[Progress]:
     """`progress_bar` for the model `name`; who breaks off is told that nothing was `missed`."""
+    with broken_off_tells(missed), progress_bar(console, loading=name) as report:
+        yield report
+
+
+@contextmanager
+def broken_off_tells(missed: str) -> Iterator[None]:
+    """Who breaks off before all is loaded is told, once, that nothing was `missed`."""
     try:
-        with progress_bar(console, loading=name) as report:
-            yield report
+        yield
     except (KeyboardInterrupt, Terminated):
         voice.broken_off(f" while the model was loading: nothing was {missed}.")
         raise

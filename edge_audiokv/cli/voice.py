@@ -128,8 +128,8 @@ def note(text: str) -> None:
 
 
 def broken_off(rest: str = ".") -> None:
-    """Tell who broke off what there is now; without `rest` only that, and not twice."""
-    if rest == "." and _state.is_broken_off:
+    """Tell who broke off what there is now, without `rest` only that; what was told first counts."""
+    if _state.is_broken_off:
         return
     _state.is_broken_off = True
     note(f"broken off{rest}")

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Command
-from edge_audiokv.cli.loading import loading
+from edge_audiokv.cli.loading import broken_off_tells, loading
 from edge_audiokv.cli.options import (
     EngineOption,
     Number,
@@ -165,41 +165,42 @@ def serve(
     settings, folder = settings_from(values), spool_folder()
     guard, sockets, places = Guard(key=key), [], []
     with ExitStack() as stack:
-        # Addresses that cannot be used are told before a model is loaded; nobody can connect yet.
-        if uds is not None:
-            sockets.append(stack.enter_context(open_unix(uds)))
-            places.append(str(uds))
-        if on_port:
-            bound = stack.enter_context(open_tcp(host, port))
-            at = bound.getsockname()[1]
-            sockets.append(bound)
-            places.append(f"http://[{host}]:{at}" if ":" in host else f"http://{host}:{at}")
-            if is_loopback(host):
-                guard = Guard.loopback(at, key, names=[host])
-        wyoming_sockets = []
-        if wyoming is not None:
-            from edge_audiokv.server.wyoming.address import open_address
+        with broken_off_tells("served"):
+            # Addresses that cannot be used are told before a model is loaded; nobody can connect yet.
+            if uds is not None:
+                sockets.append(stack.enter_context(open_unix(uds)))
+                places.append(str(uds))
+            if on_port:
+                bound = stack.enter_context(open_tcp(host, port))
+                at = bound.getsockname()[1]
+                sockets.append(bound)
+                places.append(f"http://[{host}]:{at}" if ":" in host else f"http://{host}:{at}")
+                if is_loopback(host):
+                    guard = Guard.loopback(at, key, names=[host])
+            wyoming_sockets = []
+            if wyoming is not None:
+                from edge_audiokv.server.wyoming.address import open_address
 
-            try:
-                wyoming_sockets.append(stack.enter_context(open_address(wyoming)))
-            except InputError as error:
-                raise click.BadParameter(str(error), param_hint="--wyoming") from None
-            places.append(_place_of(wyoming_sockets[0]))
-        events_sockets, held_bytes = [], REQUESTS_BYTES
-        if events is not None:
-            from edge_audiokv.server.events.place import open_socket
+                try:
+                    wyoming_sockets.append(stack.enter_context(open_address(wyoming)))
+                except InputError as error:
+                    raise click.BadParameter(str(error), param_hint="--wyoming") from None
+                places.append(_place_of(wyoming_sockets[0]))
+            events_sockets, held_bytes = [], REQUESTS_BYTES
+            if events is not None:
+                from edge_audiokv.server.events.place import open_socket
 
-            events_sockets.append(
-                stack.enter_context(open_socket(Path(events) if events else None))
-            )
-            places.append(str(events_sockets[0].getsockname()))
-            held_bytes += MICROPHONE_BYTES
-        with loading(voice.console(), settings.model, missed="served") as report:
-            engine = SessionEngine(
-                settings, max_segment_s=max_segment_s, held_bytes=held_bytes, progress=report
-            )
-            stack.callback(engine.close)
-            engine.load()
+                events_sockets.append(
+                    stack.enter_context(open_socket(Path(events) if events else None))
+                )
+                places.append(str(events_sockets[0].getsockname()))
+                held_bytes += MICROPHONE_BYTES
+            with loading(voice.console(), settings.model, missed="served") as report:
+                engine = SessionEngine(
+                    settings, max_segment_s=max_segment_s, held_bytes=held_bytes, progress=report
+                )
+                stack.callback(engine.close)
+                engine.load()
         _log_errors()
         worker = Worker(engine, queue=queue)
         where = printable(" and ".join(places))
