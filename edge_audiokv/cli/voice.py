@@ -128,7 +128,7 @@ def note(text: str) -> None:
 
 
 def broken_off(rest: str = ".") -> None:
-    """Tell who broke off what there is now, without `rest` only that; what was told first counts."""
+    """Tell who broke off what there is now, once: what was told first counts."""
     if _state.is_broken_off:
         return
     _state.is_broken_off = True

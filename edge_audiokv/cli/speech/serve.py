@@ -166,7 +166,8 @@ def serve(
     guard, sockets, places = Guard(key=key), [], []
     with ExitStack() as stack:
         with broken_off_tells("served"):
-            # Addresses that cannot be used are told before a model is loaded; nobody can connect yet.
+            # Addresses that cannot be used are told before a model is loaded, when nobody can
+            # connect yet.
             if uds is not None:
                 sockets.append(stack.enter_context(open_unix(uds)))
                 places.append(str(uds))
