@@ -29,11 +29,17 @@ def model(gguf: Path) -> Iterator[Model]:
 
 
 @pytest.fixture(scope="session")
-def model_f32(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
-    """The same weights as f32: nothing is quantised on the way, so small differences stay small."""
+def gguf_f32(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("f32") / "model-f32.gguf"
     f32_copy(gguf, path)
-    with Model(path) as loaded:
+    return path
+
+
+# Half a gigabyte, which would count as the interpreter to tests of caps in the same process.
+@pytest.fixture(scope="module")
+def model_f32(gguf_f32: Path) -> Iterator[Model]:
+    """The same weights as f32: nothing is quantised on the way, so small differences stay small."""
+    with Model(gguf_f32) as loaded:
         yield loaded
 
 
