@@ -11,6 +11,7 @@ import click
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Group
 from edge_audiokv.cli.ending import signals_call
+from edge_audiokv.cli.options import Number
 from edge_audiokv.cli.speech.unit import unit_text
 from edge_audiokv.cli.wording import worded
 from edge_audiokv.events import (
@@ -68,7 +69,7 @@ _NOTED = (Warned, DeviceLost, DeviceRestored, Overflow, Stalled)
 @click.option(
     "--wait",
     "wait_s",
-    type=click.FloatRange(0, 600),
+    type=Number(0, 600),
     default=0.0,
     metavar="SECONDS",
     help="Look so long for a server that is just starting.",
