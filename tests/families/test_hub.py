@@ -17,7 +17,7 @@ import pytest
 from edge_audiokv.errors import DownloadError
 from edge_audiokv.families.hub import repository
 from edge_audiokv.families.hub.name import HubName, parse
-from edge_audiokv.models import http
+from edge_audiokv.models import download, http
 
 from . import hub_server
 from .hub_server import COMMIT, NAME, Hub
@@ -250,7 +250,7 @@ def test_disks_without_room(
     class Full:
         free = 100 << 10
 
-    monkeypatch.setattr(repository.shutil, "disk_usage", lambda folder: Full)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda folder: Full)
     done = call("models", "convert", NAME, "-o", tmp_path / "new")
     assert done.code == 5 and "has 100.0 KiB free" in done.complaint and "HF_HOME" in done.err
     assert not [name for name, _ in hub.asked if name == WEIGHTS]

@@ -7,7 +7,6 @@ that client begins a file anew after a kill; what arrived lies where it would pu
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from edge_audiokv.families.hub.faults import told
 from edge_audiokv.families.hub.name import COMMIT, HubName
 from edge_audiokv.files import write_whole
 from edge_audiokv.models.cache import file_sha256
-from edge_audiokv.models.download import SPARE_BYTES
+from edge_audiokv.models.download import check_space
 from edge_audiokv.models.http import fetch_url
 from edge_audiokv.units import format_bytes
 
@@ -242,10 +241,4 @@ def _check_room(needed_bytes: int) -> None:
     folder = cache_directory()
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    free_bytes = shutil.disk_usage(folder).free
-    if free_bytes < needed_bytes + SPARE_BYTES:
-        raise DownloadError(
-            f"{cache_directory()} has {format_bytes(free_bytes)} free;"
-            f" {format_bytes(needed_bytes + SPARE_BYTES)} are needed.",
-            cure="Free some space, or set HF_HOME to a folder on another disk.",
-        )
+    check_space(folder, needed_bytes, variable="HF_HOME")
