@@ -103,10 +103,15 @@ class Word:
         return cls(data["text"], data["start_s"], data["end_s"], data.get("confidence", 1.0))
 
 
+# The flag of a final that no words were made out in: a laugh, a cough, speech far away.
+NO_WORDS = "no-words"
+
+
 @dataclass(frozen=True)
 class Final(Event):
     """`flags` names what the guards saw and did: "loop" and "runaway" cut the text, "jump" says
     that it does not follow the sound, "retried" that another try was better, "cut" that it was not.
+    "no-words" says that no words were made out; the text is empty.
 
     With word times asked for, `words` are those of `text` in order, none overlapping, inside the
     segment, and `confidence` in [0, 1] is how far the sound bears the text out, letter for letter.
@@ -212,6 +217,8 @@ class Warned(Event):
 
 @dataclass(frozen=True)
 class SessionEnded(Event):
+    """`segments` is how many finals had words."""
+
     time_s: float
     segments: int
     reason: str

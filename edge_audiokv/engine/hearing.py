@@ -70,7 +70,6 @@ class Hearing:
         self._partial_end_s = 0.0
         self._reported_s = 0.0
         self._seen_evictions = 0
-        self._any_words = False
 
     @property
     def nbytes(self) -> int:
@@ -131,7 +130,7 @@ class Hearing:
         if not question:
             raise InputError("the question is empty.", cure="Ask something.")
         self._remember()
-        if not self._any_words:
+        if not self.n_segments:
             self.memory.question_ids(question)  # what cannot be asked is refused all the same
             # A model that heard nothing answers all the same, with whatever is likely.
             return Answer(question, NOTHING_HEARD, self.clock_s, heard=False)
@@ -173,10 +172,9 @@ class Hearing:
     def _end_segment(self, segment: Segment) -> Iterator[Event]:
         yield from self._catch_up()
         heard, flags, listened = self._final(segment)
-        self.n_segments += 1
         text = heard.decoded.text
         self._told = heard, listened
-        self._any_words = self._any_words or bool(text.strip())
+        self.n_segments += bool(text.strip())
         final = self._finals.tell(
             Final(segment.id, segment.start_s, segment.end_s, text, flags), heard
         )

@@ -46,7 +46,8 @@ def verbose(
         "text": plain.pop("text"),
     }
     if "segment" in granularities:
-        made["segments"] = [_segment(number, final) for number, final in enumerate(finals)]
+        worded = [final for final in finals if one_line(final.text)]
+        made["segments"] = [_segment(number, final) for number, final in enumerate(worded)]
     if "word" in granularities:
         made["words"] = [
             {"word": word.text, "start": round(word.start_s, 3), "end": round(word.end_s, 3)}

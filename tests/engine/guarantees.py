@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge_audiokv.events import Event, Final, Partial, SessionEnded, SpeechStarted
+from edge_audiokv.events import NO_WORDS, Event, Final, Partial, SessionEnded, SpeechStarted
 
 
 def check_guarantees(events: Sequence[Event]) -> None:
@@ -31,7 +31,9 @@ def check_guarantees(events: Sequence[Event]) -> None:
             case Final():
                 assert event.id == open_id, "one final for each that started, nothing after it"
                 assert event.start_s == start_s <= event.end_s
-                open_id, free_s, n_finals = None, event.end_s, n_finals + 1
+                open_id, free_s = None, event.end_s
+                n_finals += bool(event.text.strip())
+                assert (NO_WORDS in event.flags) == (not event.text.strip())
             case _:
                 time_s = getattr(event, "time_s", clock_s)
                 assert time_s >= clock_s

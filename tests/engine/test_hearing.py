@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from edge_audiokv.engine.hearing import Hearing, spoken_question
 from edge_audiokv.errors import InputError
-from edge_audiokv.events import Answer, Event, Evicted, Final, Partial, SessionEnded, Warned
+from edge_audiokv.events import (
+    NO_WORDS,
+    Answer,
+    Event,
+    Evicted,
+    Final,
+    Partial,
+    SessionEnded,
+    Warned,
+)
 
 from .guarantees import check_guarantees
 from .scripted import Script, scripted_hearing, silence, speech
@@ -73,6 +82,15 @@ def test_it_may_be_told_to_cut_and_draft_otherwise_between_segments():
     assert not any(isinstance(event, Partial) for event in first)
     assert any(isinstance(event, Partial) for event in second)
     check_guarantees([*first, *second, SessionEnded(hearing.clock_s, hearing.n_segments, "end")])
+
+
+def test_a_final_without_words_says_so_and_is_no_segment_that_is_counted():
+    hearing = scripted_hearing(Script(""))
+    (mute,) = finals(hear(hearing, speech(2), silence(2), live=False))
+    assert (mute.text, mute.flags, hearing.n_segments) == ("", (NO_WORDS,), 0)
+    hearing = scripted_hearing(Script("hello"))
+    (final,) = finals(hear(hearing, speech(2), silence(2), live=False))
+    assert (final.flags, hearing.n_segments) == ((), 1)
 
 
 def test_what_is_open_must_end_before_it_is_cut_otherwise():

@@ -14,7 +14,7 @@ from openai.types.audio import (
     TranscriptionVerbose,
 )
 
-from edge_audiokv.events import Final
+from edge_audiokv.events import NO_WORDS, Final
 from tests.server.scripted import FINALS, documents, refusal
 
 TEXT = "first words then more"
@@ -70,6 +70,13 @@ def test_verbose_json_tells_segments_unless_words_are_asked_for(server) -> None:
     assert "segments" in plain and "words" not in plain
     words = server.transcribe(response_format="verbose_json", timestamp_granularities="word").json()
     assert "words" in words and "segments" not in words
+
+
+def test_a_stretch_without_words_is_no_segment(server, engine) -> None:
+    first, last = engine.finals
+    engine.finals = (replace(first, text="", words=(), flags=(NO_WORDS,)), replace(last, id=7))
+    (told,) = server.transcribe(response_format="verbose_json").json()["segments"]
+    assert (told["id"], told["text"]) == (0, "then more")
 
 
 def test_silence_is_an_empty_text_in_every_format(server, engine) -> None:

@@ -111,7 +111,7 @@ def ask(
         tell_loaded(session.runtime)
         finals = _hear(session, source, console)
         voice.detail(f"{printable(file)}: {session.clock_s:.1f} s heard")
-        if not finals:
+        if not any(final.text.strip() for final in finals):
             voice.warn(f"no speech was found in {file}.")
         answers = []
         for question in questions:

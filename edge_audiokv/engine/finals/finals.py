@@ -14,7 +14,7 @@ from edge_audiokv.engine.finals.loss import loss_of
 from edge_audiokv.engine.finals.writing import as_written, each_as_written
 from edge_audiokv.engine.recognizer import Heard, Recognizer
 from edge_audiokv.engine.runtime import Runtime
-from edge_audiokv.events import Final, Word
+from edge_audiokv.events import NO_WORDS, Final, Word
 from edge_audiokv.kv.profile import load_profile
 from edge_audiokv.kv.shape import FloatArray
 
@@ -46,6 +46,8 @@ class Finals:
         self._check.hear(heard.sound)
         self._loss = loss_of(final)
         text = final.text if self._plain else as_written(final.text, heard.sound.reading)
+        if not text.strip():
+            final = replace(final, flags=(*final.flags, NO_WORDS))
         if not self._wanted:
             return replace(final, text=text)
         alignment = self._align(heard)

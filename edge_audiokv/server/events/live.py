@@ -231,7 +231,7 @@ class Live:
             run.ended = event
             return
         if isinstance(event, Final):
-            run.n_segments += 1
+            run.n_segments += bool(event.text.strip())
             run.said.add(event.text)
         self._tell(event)
 
