@@ -92,6 +92,17 @@ def clipped(text: str, most_chars: int) -> str:
     return f"{text[:half]} ... {text[-half:]}"
 
 
+def last_words(text: str, n_chars: int) -> str:
+    """The last whole words of `text` that fit; a word that is longer than that loses its start."""
+    if len(text) <= n_chars:
+        return text
+    tail = text[-n_chars:]
+    # A word that is cut is left out, unless it is all there is.
+    if not text[-n_chars - 1].isspace():
+        tail = tail.partition(" ")[2] or tail
+    return tail.strip()
+
+
 def format_bytes(size_bytes: float) -> str:
     """Short text with a binary unit: 1536 -> '1.5 KiB'."""
     size = float(size_bytes)

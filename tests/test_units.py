@@ -13,6 +13,7 @@ from edge_audiokv.units import (
     format_bytes,
     format_cap,
     format_clock,
+    last_words,
     parse_bytes,
     parse_share,
     printable,
@@ -152,3 +153,17 @@ def test_what_steers_a_terminal_is_left_out(text: str) -> None:
 def test_other_writing_stays() -> None:
     text = "a\tb\n \u0915\u094d\u200d\u0937 \u200f\u05e9 \U0001f469\u200d\U0001f4bb"
     assert without_controls(text) == text
+
+
+@given(st.text("ab c", max_size=40).map(lambda text: " ".join(text.split())), st.integers(1, 20))
+def test_the_last_words_are_whole_words_unless_one_is_too_long(text: str, n_chars: int) -> None:
+    shown = last_words(text, n_chars)
+    assert text.endswith(shown) and len(shown) <= n_chars
+    words = text.split()
+    if words and len(words[-1]) > n_chars:
+        assert shown == words[-1][-n_chars:]
+    else:
+        n_shown = len(shown.split())
+        assert shown == " ".join(words[len(words) - n_shown :])
+        if n_shown < len(words):
+            assert len(" ".join(words[len(words) - n_shown - 1 :])) > n_chars

@@ -43,7 +43,7 @@ from edge_audiokv.errors import InputError
 from edge_audiokv.events import Final, Warned
 from edge_audiokv.kv.memory import peak_rss_bytes, rss_bytes
 from edge_audiokv.output import Writer, keep_apart, open_output
-from edge_audiokv.units import format_bytes, format_cap, format_clock, printable
+from edge_audiokv.units import format_bytes, format_cap, format_clock, last_words, printable
 
 if TYPE_CHECKING:
     from edge_audiokv.archive.recording import Recording
@@ -266,7 +266,7 @@ def _with_progress(
             bar.update(task, completed=segment.start_s)
 
         def on_text(text: str) -> None:
-            bar.update(task, text=text[-text_chars:])
+            bar.update(task, text=last_words(text, text_chars))
 
         hear = transcriber.transcribe(
             source,
