@@ -150,13 +150,45 @@ class Final(Event):
 
 
 @dataclass(frozen=True)
+class Source:
+    """A turn that was brought back for a question: its text, when it was said, and whether the
+    cache still held it.
+    """
+
+    start_s: float
+    end_s: float
+    text: str
+    in_cache: bool = False
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Source:
+        """Unknown fields are ignored; KeyError if one is missing."""
+        return cls(data["start_s"], data["end_s"], data["text"], data.get("in_cache", False))
+
+
+@dataclass(frozen=True)
 class Answer(Event):
-    """`heard` is false if there was nothing yet to answer from: no model was asked then."""
+    """`heard` is false if there was nothing yet to answer from: no model was asked then.
+
+    `sources` are turns with words of the question, in the order in which they were said; what the
+    cache remembers beside them is not listed.
+    """
 
     question: str
     text: str
     time_s: float
     heard: bool = True
+    sources: tuple[Source, ...] = ()
+
+    def __post_init__(self) -> None:
+        given: Iterable[Source | Mapping[str, Any]] = self.sources
+        sources = (s if isinstance(s, Source) else Source.from_dict(s) for s in given)
+        object.__setattr__(self, "sources", tuple(sources))
+
+    def to_dict(self) -> dict[str, Any]:
+        data = super().to_dict()
+        data["sources"] = [_rounded(source) for source in data["sources"]]
+        return data
 
 
 @dataclass(frozen=True)

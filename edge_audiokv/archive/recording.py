@@ -1,4 +1,4 @@
-"""Finals on their way into an archive: one session a source, begun with its first words."""
+"""Finals on their way into an archive, and back: a session a source, begun with its first words."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ import time
 from typing import Self
 
 from edge_audiokv.archive.store import Archive
+from edge_audiokv.archive.turn import Turn
 from edge_audiokv.errors import ArchiveError
 from edge_audiokv.events import Final
 from edge_audiokv.lifetime import Loadable
+
+# What is kept in memory alone: about 17 hours of speech.
+MEMORY_BYTES = 2 << 20
 
 
 class Recording(Loadable):
     """Keeps finals that have words. An archive that fails costs the archive, never the session.
 
+    Without `path` they are kept in memory, `MEMORY_BYTES` of them, and are gone with it.
     `load` opens the file and raises ArchiveError if it is no archive.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, model: str = "") -> None:
-        self.archive = Archive(path)
+    def __init__(self, path: str | os.PathLike[str] | None, *, model: str = "") -> None:
+        self.archive = Archive(path) if path is not None else Archive(None, max_bytes=MEMORY_BYTES)
         self.model = model
         self._source = ""
         self._session: int | None = None
@@ -38,7 +43,28 @@ class Recording(Loadable):
 
     def begin(self, source: str) -> None:
         """What follows is of `source`."""
-        self._source, self._session = source, None
+        self._source = source
+        # Memory alone keeps one session, whatever it hears; its clock goes on.
+        if self.archive.path is not None:
+            self._session = None
+
+    def forget(self) -> None:
+        """What follows is another session; what memory alone keeps is gone."""
+        self._session = None
+        if self.archive.path is None:
+            self.archive.close()
+
+    def find(self, text: str, *, limit: int) -> list[Turn]:
+        """At most `limit` turns of this session that hold telling words of `text`, the best first;
+        none if the archive fails.
+        """
+        if self._session is None:
+            return []
+        try:
+            found = self.archive.search(text, limit=limit, session=self._session)
+        except ArchiveError:
+            return []
+        return [item.turn for item in found]
 
     def keep(self, final: Final) -> str | None:
         """Put `final` into the archive; a warning for people if it cannot be and could before."""

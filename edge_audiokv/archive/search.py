@@ -23,6 +23,7 @@ those through to too under until up us very was we were what when where which wh
 why will with would you your
 """
 _COMMON = frozenset(_COMMON_TEXT.split())
+_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def query_of(text: str) -> str:
@@ -34,3 +35,10 @@ def query_of(text: str) -> str:
     words = list(dict.fromkeys(_WORD.findall(text.casefold())))
     telling = [word for word in words if word not in _COMMON] or words
     return " OR ".join(f'"{word}"' for word in telling[:MOST_WORDS])
+
+
+def telling_words(text: str) -> set[str]:
+    """Words of `text` that tell it from others; a number in figures is its digits, too."""
+    words = set(_WORD.findall(text.casefold())) - _COMMON
+    digits = {_DIGITS[int(d)] for word in words if word.isdecimal() for d in word}
+    return words | digits

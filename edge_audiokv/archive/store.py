@@ -76,12 +76,10 @@ class Archive(Loadable):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of this process: SQLite's page cache at its largest; all of it without a file."""
+        """Bytes of this process at most: of a file SQLite's page cache, else all it may hold."""
         if self._db is None:
             return 0
-        if self.path is None:
-            return self.file_bytes + _CONNECTION_BYTES
-        return _CACHE_BYTES + _CONNECTION_BYTES
+        return (_CACHE_BYTES if self.path is not None else self.max_bytes) + _CONNECTION_BYTES
 
     @property
     def file_bytes(self) -> int:

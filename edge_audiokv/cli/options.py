@@ -339,6 +339,16 @@ def placement_option(command: Command) -> Command:
     )(command)
 
 
+def recall_option(command: Command) -> Command:
+    """Add `--recall` to a command that answers."""
+    return click.option(
+        "--recall/--no-recall",
+        default=True,
+        show_default=True,
+        help="For a question, bring back what was said with its words, however long ago.",
+    )(command)
+
+
 def archive_option(command: Command) -> Command:
     """Add `--archive` to a command that hears."""
     return click.option(

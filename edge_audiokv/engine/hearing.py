@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,17 +13,27 @@ from edge_audiokv.audio.vad import VoiceDetector
 from edge_audiokv.engine.finals.finals import Finals
 from edge_audiokv.engine.heap import trim_heap
 from edge_audiokv.engine.mending import JUMP
+from edge_audiokv.engine.recall.sources import sources_of
 from edge_audiokv.engine.recognizer import Heard, Recognizer
-from edge_audiokv.engine.rolling import RollingMemory
+from edge_audiokv.engine.rolling import MAX_REMINDER_TOKENS, RollingMemory
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.segmenter import Drafter, stable_prefix
 from edge_audiokv.engine.session_memory import SessionCaches
 from edge_audiokv.engine.session_settings import SessionSettings
 from edge_audiokv.errors import InputError, UnfitModelError
-from edge_audiokv.events import Answer, Event, Evicted, Final, Partial, SpeechStarted, Warned
+from edge_audiokv.events import (
+    Answer,
+    Event,
+    Evicted,
+    Final,
+    Partial,
+    SpeechStarted,
+    Warned,
+)
 
 if TYPE_CHECKING:
     from edge_audiokv.archive.recording import Recording
+    from edge_audiokv.engine.recall.recall import Recall
 
 # One step of work: events are at most this late for reasons of batching.
 LIVE_STEP_SAMPLES = SAMPLE_RATE_HZ // 10
@@ -35,7 +46,7 @@ class Hearing:
     """Samples in, events out, lazily: the work behind an event is done when it is asked for.
 
     `report` is called every `report_interval_s` of sound for an event of the owner's; `recording`
-    keeps the finals.
+    keeps the finals, and `recall` finds them again for a question.
     """
 
     def __init__(
@@ -46,9 +57,11 @@ class Hearing:
         settings: SessionSettings,
         report: Callable[[], Event],
         recording: Recording | None = None,
+        recall: Recall | None = None,
     ) -> None:
         self.settings = settings
         self.recording = recording
+        self.recall = recall
         self.caches = caches
         self.recognizer = Recognizer(runtime, caches.scratch)
         self.memory = RollingMemory(
@@ -56,6 +69,7 @@ class Hearing:
             caches.memory,
             max_turn_tokens=caches.max_turn_tokens,
             placement=settings.placement,
+            reminder_tokens=MAX_REMINDER_TOKENS if recall is not None else 0,
         )
         self.endpointer = Endpointer(detector, settings.endpoint)
         self.n_samples = 0
@@ -66,7 +80,9 @@ class Hearing:
         self._finals = Finals(runtime, self.recognizer)
         self._report = report
         # Told, but not in the memory yet: that work comes after everybody knows the text.
-        self._told: tuple[Heard, bool] | None = None
+        self._told: tuple[Heard, bool, float] | None = None
+        # When the turns began that the memory has rows of.
+        self._held_s: deque[float] = deque()
         self._partial_end_s = 0.0
         self._reported_s = 0.0
         self._seen_evictions = 0
@@ -134,8 +150,12 @@ class Hearing:
             self.memory.question_ids(question)  # what cannot be asked is refused all the same
             # A model that heard nothing answers all the same, with whatever is likely.
             return Answer(question, NOTHING_HEARD, self.clock_s, heard=False)
-        decoded = self.memory.ask(question, on_text=on_text)
-        return Answer(question, decoded.text, self.clock_s)
+        found = self.recall.turns(question) if self.recall is not None else []
+        reminders = [token for _, ids in found for token in ids]
+        decoded = self.memory.ask(question, reminders=reminders, on_text=on_text)
+        since_s = self._held_s[0] if self._held_s else self.clock_s
+        sources = sources_of(decoded.text, [turn for turn, _ in found], since_s=since_s)
+        return Answer(question, decoded.text, self.clock_s, sources=sources)
 
     def _step(self, samples: Samples, live: bool) -> Iterator[Event]:
         self.n_samples += len(samples)
@@ -173,7 +193,7 @@ class Hearing:
         yield from self._catch_up()
         heard, flags, listened = self._final(segment)
         text = heard.decoded.text
-        self._told = heard, listened
+        self._told = heard, listened, segment.start_s
         self.n_segments += bool(text.strip())
         final = self._finals.tell(
             Final(segment.id, segment.start_s, segment.end_s, text, flags), heard
@@ -200,11 +220,14 @@ class Hearing:
     def _remember(self) -> None:
         if self._told is None:
             return
-        (heard, listened), self._told = self._told, None
+        (heard, listened, start_s), self._told = self._told, None
         if listened:
             self.memory.commit(heard.sound.embeddings, heard.decoded, listened=True)
         else:
             self.memory.remember(heard, self.recognizer)
+        self._held_s.append(start_s)
+        while len(self._held_s) > self.memory.n_turns:
+            self._held_s.popleft()
         trim_heap()  # 0.3 ms, and 1 to 2 MB that would stay with the process
 
     def _final(self, segment: Segment) -> tuple[Heard, tuple[str, ...], bool]:

@@ -7,6 +7,7 @@ room for a question stays free after it, so that asking leaves the memory as it 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from edge_audiokv.encoder.sound import Sound
@@ -24,6 +25,10 @@ from edge_audiokv.kv.view import Kind
 
 MAX_QUESTION_TOKENS = 96
 MAX_ANSWER_TOKENS = 96
+# Of turns that are brought back to stand before a question.
+MAX_REMINDER_TOKENS = 256
+# Turns whose place is known; a cache has rows for fewer.
+_MOST_TURNS = 4096
 # Share of the trained context that is free again when its end was near, and share whose rows keep
 # their true distances then.
 _FREE_SHARE, _RECENT_SHARE = 0.25, 0.25
@@ -33,7 +38,8 @@ class RollingMemory:
     """Turns go in; questions are answered from them.
 
     `max_turn_tokens` bounds one turn, answer included. `placement` says what becomes of old time
-    when positions run out (kv/placement.py).
+    when positions run out (kv/placement.py). `reminder_tokens` is room beside a question for turns
+    that are brought back.
     """
 
     def __init__(
@@ -43,11 +49,15 @@ class RollingMemory:
         *,
         max_turn_tokens: int,
         placement: str = DEFAULT_PLACEMENT,
+        reminder_tokens: int = 0,
     ) -> None:
         self.runtime = runtime
         self.cache = cache
         self.max_turn_tokens = max_turn_tokens
         self.placement = placement
+        self.reminder_tokens = reminder_tokens
+        # Where each turn ends that has not left with its positions.
+        self._ends: deque[int] = deque(maxlen=_MOST_TURNS)
         model, template = runtime.model, runtime.template
         self._before = template.before_ids(model)
         self._after = template.after_ids(model)
@@ -61,8 +71,13 @@ class RollingMemory:
 
     @property
     def reserve_tokens(self) -> int:
-        """Rows that stay free between turns, for a question and its answer."""
-        return MAX_QUESTION_TOKENS + MAX_ANSWER_TOKENS
+        """Rows that stay free between turns, for a question with its reminders, and its answer."""
+        return self.reminder_tokens + MAX_QUESTION_TOKENS + MAX_ANSWER_TOKENS
+
+    @property
+    def n_turns(self) -> int:
+        """How many of the newest turns have rows here; those of older ones have left."""
+        return len(self._ends)
 
     def transcribe(
         self,
@@ -105,8 +120,7 @@ class RollingMemory:
             self._listen(embeddings)
             self.cache.append_tokens(decoded.ids, Kind.TEXT)
         self.cache.append_tokens(self._end, Kind.PROMPT)
-        self._turn_start = None
-        self.cache.make_room(self.reserve_tokens)
+        self._close_turn()
 
     def remember(self, heard: Heard, recognizer: Recognizer) -> None:
         """Make a segment that `recognizer` has read alone part of the memory.
@@ -122,8 +136,7 @@ class RollingMemory:
             return
         self._begin()
         self.cache.adopt(turn, embeddings)
-        self._turn_start = None
-        self.cache.make_room(self.reserve_tokens)
+        self._close_turn()
 
     def discard(self) -> None:
         """Forget the segment that was transcribed but not committed."""
@@ -131,10 +144,17 @@ class RollingMemory:
             self.cache.truncate(self._turn_start)
             self._turn_start = None
 
-    def ask(self, question: str, *, on_text: Callable[[str], None] | None = None) -> Decoded:
+    def ask(
+        self,
+        question: str,
+        *,
+        reminders: Sequence[int] = (),
+        on_text: Callable[[str], None] | None = None,
+    ) -> Decoded:
         """Answer from what was heard; the memory is as before afterwards.
 
-        Raises InputError if the question is longer than `MAX_QUESTION_TOKENS`.
+        `reminders` are tokens of turns that are read before the question, at most
+        `reminder_tokens`. Raises InputError if the question is longer than `MAX_QUESTION_TOKENS`.
         """
         model = self.runtime.model
         ids = self.question_ids(question)
@@ -149,6 +169,7 @@ class RollingMemory:
         guard = LoopGuard(0.0, slack_tokens=MAX_ANSWER_TOKENS - 1)
         try:
             with self.cache.unobserved():
+                self.cache.append_tokens(reminders, Kind.TEXT)
                 return greedy(self.cache, model, self.cache.ask(ids), guard, on_token=tell)
         finally:
             self.cache.truncate(start)
@@ -172,6 +193,11 @@ class RollingMemory:
         self.cache.make_room(needed_tokens)
         self._turn_start = self.cache.next_position
 
+    def _close_turn(self) -> None:
+        self._turn_start = None
+        self._ends.append(self.cache.next_position)
+        self.cache.make_room(self.reserve_tokens)
+
     def _listen(self, embeddings: FloatArray) -> FloatArray:
         self.cache.append_tokens(self._before, Kind.PROMPT)
         self.cache.append_embeddings(embeddings)
@@ -185,6 +211,7 @@ class RollingMemory:
         if not cache.can_turn:
             # No row can move to another position, so that all begins again.
             cache.clear()
+            self._ends.clear()
             return
         free_tokens = int(n_context * _FREE_SHARE)
         if self.placement != DROP:
@@ -195,5 +222,8 @@ class RollingMemory:
                 limit=max(most - free_tokens, most // 2),
             )
             return
+        first = cache.controller.settings.n_sinks
         while cache.next_position + n_tokens > n_context:
-            cache.shift(free_tokens, first=cache.controller.settings.n_sinks)
+            cache.shift(free_tokens, first=first)
+            kept = (end - free_tokens for end in self._ends if end - free_tokens > first)
+            self._ends = deque(kept, maxlen=_MOST_TURNS)

@@ -10,7 +10,6 @@ others needs a cap that holds them, too; they stand in its sum by name.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -24,6 +23,7 @@ from edge_audiokv.audio.sound import Sound, as_source
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource
 from edge_audiokv.audio.vad import VoiceDetector
 from edge_audiokv.engine.hearing import LIVE_STEP_SAMPLES, STEP_SAMPLES, Hearing
+from edge_audiokv.engine.recall.opening import open_recording, recall_from
 from edge_audiokv.engine.recognizer import Stopwatch
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.session_memory import (
@@ -116,7 +116,9 @@ class Session(Loadable):
 
     def _load(self) -> None:
         runtime, settings, detector = self.runtime, self.settings, self._detector
-        needs = SessionNeeds.of(runtime, settings.endpoint.max_segment_s, settings.placement)
+        recalls = settings.recall and runtime.find().entry.prompt.asks
+        longest_s = settings.endpoint.max_segment_s
+        needs = SessionNeeds.of(runtime, longest_s, settings.placement, recalls=recalls)
         runtime.load(
             others=needs.estimated_parts,
             kv_min_bytes=needs.least_bytes,
@@ -124,18 +126,23 @@ class Session(Loadable):
         )
         try:
             self._intake = Intake()
-            if settings.archive is not None:
-                recording = _open_recording(settings.archive, self.engine.model)
-                self._recording = recording
-                runtime.ledger.add("archive", lambda: recording.nbytes)
+            if recalls or settings.archive is not None:
+                self._recording = open_recording(settings.archive, runtime)
             # The sound of the open segment is the only other part that takes real space.
             load_audio(runtime, detector, Endpointer(detector, settings.endpoint).nbytes)
             caches = open_session_caches(runtime, needs)
         except BaseException:
             self.close()
             raise
-        self._hearing = Hearing(runtime, caches, detector, settings, self.memory, self._recording)
+        self._hearing = self._hear_anew(caches)
         runtime.ledger.settle()
+
+    def _hear_anew(self, caches: SessionCaches) -> Hearing:
+        runtime, recording, recall = self.runtime, self._recording, None
+        if recording is not None and self.settings.recall and runtime.template.asking:
+            recall = recall_from(recording, runtime)
+        told = self.settings, self.memory
+        return Hearing(runtime, caches, self._detector, *told, recording, recall)
 
     def close(self) -> None:
         """Give everything back, once the step in progress is over. Safe from other threads."""
@@ -160,9 +167,9 @@ class Session(Loadable):
                 cache.clear()
             self._detector.reset()
             self._intake = Intake()
-            self._hearing = Hearing(
-                self.runtime, caches, self._detector, self.settings, self.memory
-            )
+            if self._recording is not None:
+                self._recording.forget()
+            self._hearing = self._hear_anew(caches)
 
     async def __aenter__(self) -> Self:
         return await asyncio.to_thread(self.load)
@@ -383,13 +390,6 @@ class Session(Loadable):
         if self.on_final is not None and isinstance(event, Final):
             self.on_final(event)
         return event
-
-
-def _open_recording(path: str | os.PathLike[str], model: str) -> Recording:
-    # Imported when it is wanted: most sessions do without SQLite's megabyte.
-    from edge_audiokv.archive.recording import Recording
-
-    return Recording(path, model=model).load()
 
 
 def _microphone() -> AudioSource:

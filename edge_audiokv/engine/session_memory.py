@@ -15,7 +15,11 @@ from edge_audiokv.engine.cache import (
 )
 from edge_audiokv.engine.estimate import context_bytes, shape_of
 from edge_audiokv.engine.heap import trim_heap
-from edge_audiokv.engine.rolling import MAX_ANSWER_TOKENS, MAX_QUESTION_TOKENS
+from edge_audiokv.engine.rolling import (
+    MAX_ANSWER_TOKENS,
+    MAX_QUESTION_TOKENS,
+    MAX_REMINDER_TOKENS,
+)
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.kv.memory import rss_bytes
 from edge_audiokv.kv.placements import DEFAULT_PLACEMENT, DROP
@@ -37,6 +41,8 @@ WORK_BYTES = 6 << 20
 # The mask of one level and token, and of the graph beside it, for micro-batches of 128.
 _MASK_BYTES_PER_LEVEL, _MASK_BYTES = 290, 140
 _VOICE_BYTES = 9 << 20
+# What an archive in memory may hold, SQLite's connection to it, and SQLite.
+_ARCHIVE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class SessionNeeds:
 
     `least_rows` and `most_rows` bound each head of the memory. A head of the segment's cache has
     `scratch_rows`: it loses none, so that the memory can take them over. `squeezes` tells that old
-    time closes up when positions run out.
+    time closes up when positions run out, `recalls` that turns are brought back for a question.
     """
 
     shape: KVShape
@@ -55,10 +61,16 @@ class SessionNeeds:
     least_rows: int
     most_rows: int
     squeezes: bool = DEFAULT_PLACEMENT != DROP
+    recalls: bool = False
 
     @classmethod
     def of(
-        cls, runtime: Runtime, max_segment_s: float, placement: str = DEFAULT_PLACEMENT
+        cls,
+        runtime: Runtime,
+        max_segment_s: float,
+        placement: str = DEFAULT_PLACEMENT,
+        *,
+        recalls: bool = False,
     ) -> SessionNeeds:
         """Needs nothing loaded. Raises PolicyError, ModelError or DownloadError."""
         local, settings = runtime.find(), runtime.settings
@@ -72,6 +84,7 @@ class SessionNeeds:
             text_tokens=int(max_segment_s * TEXT_TOKENS_PER_S),
             context_tokens=local.gguf.context_length,
             placement=placement,
+            recalls=recalls,
         )
 
     @classmethod
@@ -85,10 +98,12 @@ class SessionNeeds:
         text_tokens: int,
         context_tokens: int,
         placement: str = DEFAULT_PLACEMENT,
+        recalls: bool = False,
     ) -> SessionNeeds:
         """For the longest segment's tokens and the positions that the model was trained for."""
         turn_tokens = audio_tokens + prompt_tokens + text_tokens
         least = turn_tokens + MAX_QUESTION_TOKENS + MAX_ANSWER_TOKENS + _LEAST_OLD_ROWS
+        least += MAX_REMINDER_TOKENS * recalls
         return cls(
             shape,
             policy,
@@ -97,6 +112,7 @@ class SessionNeeds:
             int(_rounded(np.array(least))),
             int(_rounded(np.array(context_tokens))),
             placement != DROP,
+            recalls,
         )
 
     @property
@@ -133,6 +149,7 @@ class SessionNeeds:
             "audio": _VOICE_BYTES,
             "segment cache": context_bytes() + self.scratch_bytes,
             "compute": context_bytes() + WORK_BYTES,
+            **({"archive": _ARCHIVE_BYTES} if self.recalls else {}),
         }
 
 

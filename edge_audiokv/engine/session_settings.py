@@ -25,6 +25,8 @@ class SessionSettings:
     endpoint            how speech is cut
     placement           what becomes of old time when positions run out: "order", "log" or "drop"
                         (edge_audiokv/kv/placement.py)
+    recall              a question brings back turns that share its words from all that was said,
+                        also what the cache has lost; without `archive` memory keeps it
     archive             a file that keeps every final text with its times (edge_audiokv.archive), or
                         none; it is made if it is not there, for its owner alone
     """
@@ -36,6 +38,7 @@ class SessionSettings:
     endpoint: EndpointConfig = field(default_factory=lambda: EndpointConfig(max_segment_s=15.0))
     archive: str | os.PathLike[str] | None = None
     placement: str = DEFAULT_PLACEMENT
+    recall: bool = True
 
     def __post_init__(self) -> None:
         if self.context not in ("fresh", "rolling"):
@@ -51,6 +54,8 @@ class SessionSettings:
         if self.archive is not None and not isinstance(self.archive, str | os.PathLike):
             raise InputError(f"archive is {self.archive!r}.", cure="Name a file, or None.")
         check_placement(self.placement)
+        if not isinstance(self.recall, bool):
+            raise InputError(f"recall is {self.recall!r}.", cure="Use True or False.")
 
 
 class EngineOptions(TypedDict, total=False):
@@ -82,6 +87,7 @@ class SessionOptions(EngineOptions, total=False):
     endpoint: EndpointConfig
     archive: str | os.PathLike[str] | None
     placement: str
+    recall: bool
 
 
 def with_options(

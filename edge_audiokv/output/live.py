@@ -40,6 +40,7 @@ from edge_audiokv.events import (
     Warned,
 )
 from edge_audiokv.output import region
+from edge_audiokv.output.answer import clocks_of
 from edge_audiokv.output.fold import fitted
 from edge_audiokv.output.panel import Status, panel
 from edge_audiokv.output.text import one_line
@@ -57,7 +58,7 @@ def notice(event: Event) -> list[tuple[str, str]]:
             return [(f"{format_clock(event.start_s)[:8]} {text}", "")] if text else []
         case Answer():
             question, answer = printable(event.question), printable(event.text)
-            return [(f"Q: {question}", "cyan"), (f"A: {answer}", "bold")]
+            return [(f"Q: {question}", "cyan"), (f"A: {answer}{clocks_of(event)}", "bold")]
         case Warned():
             return [(f"warning: {printable(event.message)}", "yellow")]
         case DeviceLost():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edge_audiokv.events import Answer, Event, Final
+from edge_audiokv.output.answer import clocks_of
 from edge_audiokv.output.base import TextSink, Writer
 from edge_audiokv.units import format_clock
 
@@ -31,5 +32,5 @@ class TextWriter(Writer):
                 return f"[{clock}] {text}\n"
             return f"{text}\n"
         if isinstance(event, Answer):
-            return f"Q: {one_line(event.question)}\nA: {one_line(event.text)}\n"
+            return f"Q: {one_line(event.question)}\nA: {one_line(event.text)}{clocks_of(event)}\n"
         return ""

@@ -9,12 +9,14 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from edge_audiokv.archive.recording import Recording
 from edge_audiokv.audio.endpoint import EndpointConfig
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.cache import CacheStats
 from edge_audiokv.engine.choose import Chooser, WordsHeard
 from edge_audiokv.engine.hearing import Hearing
 from edge_audiokv.engine.prompt import PromptTemplate
+from edge_audiokv.engine.recall.opening import recall_from
 from edge_audiokv.engine.session_memory import SessionCaches
 from edge_audiokv.engine.session_settings import SessionSettings
 from edge_audiokv.engine.settings import EngineSettings
@@ -191,9 +193,12 @@ def scripted_hearing(
     *,
     n_rows: int = 4096,
     max_segment_s: float = 5.0,
+    recording: Recording | None = None,
     **settings: object,
 ) -> Hearing:
-    """A Hearing whose single segments say `alone`, and whose memory says `rolling`."""
+    """A Hearing whose single segments say `alone`, and whose memory says `rolling`. What is kept in
+    `recording` is recalled for questions.
+    """
     template = PromptTemplate.of(
         Prompt("<u>{audio}\n{question}</u><a>", "</a>", "Transcribe the audio.")
     )
@@ -231,6 +236,8 @@ def scripted_hearing(
         LoudIsSpeech(),  # type: ignore[arg-type]
         SessionSettings(endpoint=EndpointConfig(max_segment_s=max_segment_s), **settings),  # type: ignore[arg-type]
         lambda: MemoryReport(0.0, 1, 1, {}),
+        recording,
+        recall_from(recording, runtime) if recording is not None else None,  # type: ignore[arg-type]
     )
 
 

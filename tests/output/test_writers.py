@@ -80,7 +80,13 @@ def test_json(talk):
             {"id": 2, "start_s": 3602.0, "end_s": 3603.0, "text": "  ", "flags": []},
         ],
         "answers": [
-            {"question": "Who is there?", "text": "A general.", "time_s": 3605.0, "heard": True}
+            {
+                "question": "Who is there?",
+                "text": "A general.",
+                "time_s": 3605.0,
+                "heard": True,
+                "sources": [],
+            }
         ],
         "text": "Hello there, General. a < b --> c & d",
         "complete": True,

@@ -23,6 +23,7 @@ from edge_audiokv.cli.options import (
     archive_option,
     engine_options,
     placement_option,
+    recall_option,
     segment_option,
     settings_from,
 )
@@ -34,6 +35,7 @@ from edge_audiokv.engine.session import Session
 from edge_audiokv.engine.session_settings import SessionSettings
 from edge_audiokv.events import Answer, Event, Final, Warned
 from edge_audiokv.models import catalog
+from edge_audiokv.output.answer import clocks_of
 from edge_audiokv.units import printable
 
 
@@ -60,6 +62,7 @@ from edge_audiokv.units import printable
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @placement_option
+@recall_option
 @archive_option
 def ask(
     file: str,
@@ -69,6 +72,7 @@ def ask(
     format_name: str,
     as_json: bool,
     placement: str,
+    recall: bool,
     archive_path: Path | None,
     **values: Any,
 ) -> None:
@@ -95,6 +99,7 @@ def ask(
         endpoint=EndpointConfig(max_segment_s=max_segment_s),
         archive=archive_path,
         placement=placement,
+        recall=recall,
     )
     engine = settings_from(values)
     source = make_source(file)
@@ -168,7 +173,7 @@ def _answer(session: Session, question: str, console: Console, *, alone: bool) -
 
         watched = sys.stdout is not None and sys.stdout.isatty()
         answer = session.ask(question, on_text=show if watched else None)
-    growing.end(answer.text)
+    growing.end(answer.text, clocks_of(answer))
 
 
 class _Growing:
@@ -186,11 +191,11 @@ class _Growing:
             sys.stdout.flush()
             self._name, self._shown = "", text
 
-    def end(self, text: str) -> None:
-        """The rest of it; all of it anew in the odd case that it has become another."""
+    def end(self, text: str, after: str) -> None:
+        """The rest of it, and `after`; all anew in the odd case that it has become another."""
         text = printable(text)
         known = text.startswith(self._shown)
-        click.echo(self._name + (text[len(self._shown) :] if known else f"\n{text}"))
+        click.echo(self._name + (text[len(self._shown) :] if known else f"\n{text}") + after)
         sys.stdout.flush()
 
 
@@ -204,10 +209,12 @@ def _document(
         "context": session.settings.context,
         "duration_s": round(session.clock_s, 3),
         "segments": [final.to_dict() for final in finals],
-        "answers": [
-            {"question": answer.question, "text": answer.text, "heard": answer.heard}
-            for answer in answers
-        ],
+        "answers": [_without_clock(answer.to_dict()) for answer in answers],
         "rss_bytes": report.rss_bytes,
         "cap_bytes": report.cap_bytes,
     }
+
+
+def _without_clock(answer: dict[str, Any]) -> dict[str, Any]:
+    """Every question is asked when all was heard."""
+    return {name: value for name, value in answer.items() if name not in ("type", "time_s")}

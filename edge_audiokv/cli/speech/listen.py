@@ -25,6 +25,7 @@ from edge_audiokv.cli.options import (
     engine_options,
     fit_format,
     placement_option,
+    recall_option,
     result_options,
     segment_option,
     settings_from,
@@ -71,6 +72,7 @@ from edge_audiokv.units import format_bytes, format_cap, format_clock, printable
 )
 @click.option("--overwrite", is_flag=True, help="Write over the file of --save-audio.")
 @placement_option
+@recall_option
 @archive_option
 def listen(
     source: str | None,
@@ -87,6 +89,7 @@ def listen(
     save_audio: Path | None,
     overwrite: bool,
     placement: str,
+    recall: bool,
     archive_path: Path | None,
     **values: Any,
 ) -> None:
@@ -110,6 +113,7 @@ def listen(
         endpoint=EndpointConfig(silence_duration_ms=silence_ms, max_segment_s=max_segment_s),
         archive=archive_path,
         placement=placement,
+        recall=recall,
     )
     format_name = format_of(output, format_name)
     engine, writing = fit_format(format_name, settings_from(values), values)

@@ -143,7 +143,8 @@ class Live:
         answered: asyncio.Future[Answer] = self._loop.create_future()
         run.questions.append((question, answered))
         answer = await answered
-        return {"text": answer.text, "heard": answer.heard, "time_s": round(answer.time_s, 3)}
+        told = answer.to_dict()
+        return {name: told[name] for name in ("text", "heard", "time_s", "sources")}
 
     def status(self) -> dict[str, Any]:
         """How things stand."""

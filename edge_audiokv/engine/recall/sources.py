@@ -1,0 +1,25 @@
+"""What an answer can be held against: turns that bear it out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from edge_audiokv.archive.search import telling_words
+from edge_audiokv.events import Source
+
+if TYPE_CHECKING:
+    from edge_audiokv.archive.turn import Turn
+
+
+def sources_of(answer: str, turns: Sequence[Turn], *, since_s: float) -> tuple[Source, ...]:
+    """Those of `turns` that hold a telling word of `answer`; all of them for a yes or a no.
+
+    The cache still has rows of what began at `since_s` or later.
+    """
+    said = telling_words(answer) - {"yes"}
+    return tuple(
+        Source(turn.start_s, turn.end_s, turn.text, in_cache=turn.start_s >= since_s)
+        for turn in turns
+        if not said or said & telling_words(turn.text)
+    )
