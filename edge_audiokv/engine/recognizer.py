@@ -290,6 +290,13 @@ class Recognizer:
         self._held, self._n_held, read.ids = heard, len(ids) - 1, ids
         return watcher.attention(), chances
 
+    def take_up(self, heard: Heard) -> None:
+        """Let the cache hold the prompt for an earlier hearing: its text need not be found again,
+        and its turn can be closed.
+        """
+        read = self._prefilled(heard.sound)
+        self._held, self._n_held, read.ids = heard, 0, heard.decoded.ids
+
     def close_turn(self, heard: Heard) -> bool:
         """Complete the turn in the cache as a conversation goes on: `heard`'s text and the turn's
         end. False, and nothing done, if the cache has heard something else since.

@@ -73,6 +73,7 @@ def find_codes(
     tries: int,
     turns: bool,
     placement: str = DEFAULT_PLACEMENT,
+    recalls: bool = False,
     seed: int = 0,
     on_reply: Callable[[CodeReply], None] | None = None,
 ) -> list[CodeReply]:
@@ -91,7 +92,9 @@ def find_codes(
 
     def open_context(seconds: float) -> LongContext:
         longest_s = seconds + MAX_CODE_S
-        return context_for(settings_for[seconds], longest_s, turns=turns, placement=placement)
+        return context_for(
+            settings_for[seconds], longest_s, turns=turns, placement=placement, recalls=recalls
+        )
 
     def keep(context: LongContext, at: tuple[float, float], code: int, sounds: list[Sound]) -> None:
         context.listen(sounds)

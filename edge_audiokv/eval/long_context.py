@@ -8,19 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Self
+from weakref import ref
 
 import numpy as np
 
+from edge_audiokv.archive.recording import Recording
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.cache import HeadCache, open_cache, policy_of
-from edge_audiokv.engine.decode import greedy
+from edge_audiokv.engine.decode import Decoded, greedy
 from edge_audiokv.engine.estimate import shape_of
 from edge_audiokv.engine.guard import LoopGuard
-from edge_audiokv.engine.recognizer import Recognizer
-from edge_audiokv.engine.rolling import MAX_ANSWER_TOKENS, MAX_QUESTION_TOKENS, RollingMemory
+from edge_audiokv.engine.recall.opening import recall_from
+from edge_audiokv.engine.recognizer import Heard, Recognizer
+from edge_audiokv.engine.rolling import (
+    MAX_ANSWER_TOKENS,
+    MAX_QUESTION_TOKENS,
+    MAX_REMINDER_TOKENS,
+    RollingMemory,
+)
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import InputError
+from edge_audiokv.events import Final
 from edge_audiokv.kv.placements import DEFAULT_PLACEMENT
 from edge_audiokv.kv.view import Kind
 from edge_audiokv.lifetime import Loadable
@@ -107,7 +116,9 @@ class LongContext(Loadable):
 class Conversation(LongContext):
     """Every sound is a turn of its own with the text that the model wrote for it, read alone and
     then remembered, as a session does. When positions run out, `placement` says what becomes of old
-    time.
+    time; with `recalls` a question brings back turns that share its words.
+
+    Texts are found once for each sound, however often it is heard.
     """
 
     is_bounded = False
@@ -115,10 +126,18 @@ class Conversation(LongContext):
     _recognizer: Recognizer | None = None
 
     def __init__(
-        self, settings: EngineSettings, max_tokens: int, placement: str = DEFAULT_PLACEMENT
+        self,
+        settings: EngineSettings,
+        max_tokens: int,
+        placement: str = DEFAULT_PLACEMENT,
+        *,
+        recalls: bool = False,
     ) -> None:
         super().__init__(settings, max_tokens)
         self.placement = placement
+        self._recording = Recording(None) if recalls else None
+        # Texts of sounds that are still there, by their identity.
+        self._texts: dict[int, tuple[ref[Sound], Decoded]] = {}
 
     def load(self) -> Self:
         """As LongContext, and a small cache for the turn in progress."""
@@ -135,6 +154,9 @@ class Conversation(LongContext):
         if self._recognizer is not None:
             self._recognizer.cache.close()
         self._recognizer = None
+        self._texts.clear()
+        if self._recording is not None:
+            self._recording.close()
         super().close()
 
     def listen(self, sounds: Sequence[Sound]) -> None:
@@ -144,22 +166,53 @@ class Conversation(LongContext):
             raise RuntimeError("load() left no recognizer")
         self.cache.clear()
         runtime = self.runtime
+        recording, clock_s = self._recording, 0.0
         self._memory = memory = RollingMemory(
-            runtime, self.cache, max_turn_tokens=MAX_TURN_TOKENS, placement=self.placement
+            runtime,
+            self.cache,
+            max_turn_tokens=MAX_TURN_TOKENS,
+            placement=self.placement,
+            reminder_tokens=MAX_REMINDER_TOKENS if recording is not None else 0,
         )
-        for sound in sounds:
-            duration_s = len(sound) / runtime.encoder.tokens_per_second
-            memory.remember(self._recognizer.read(sound, duration_s), self._recognizer)
+        if recording is not None:
+            recording.forget()
+        for number, sound in enumerate(sounds):
+            start_s = clock_s
+            clock_s += len(sound) / runtime.encoder.tokens_per_second
+            heard = self._hear(self._recognizer, sound, clock_s - start_s)
+            memory.remember(heard, self._recognizer)
+            if recording is not None:
+                recording.keep(Final(number, start_s, clock_s, heard.decoded.text))
+
+    def _hear(self, recognizer: Recognizer, sound: Sound, duration_s: float) -> Heard:
+        self._texts = {key: item for key, item in self._texts.items() if item[0]() is not None}
+        known = self._texts.get(id(sound))
+        if known is None:
+            heard = recognizer.read(sound, duration_s)
+            self._texts[id(sound)] = ref(sound), heard.decoded
+            return heard
+        heard = Heard(known[1], sound)
+        recognizer.take_up(heard)
+        return heard
 
     def ask(self, question: str) -> str:
         """The answer about what was heard, which stays as it was."""
         if self._memory is None:
             raise RuntimeError("ask() before listen()")
-        return self._memory.ask(question).text
+        reminders: list[int] = []
+        if self._recording is not None:
+            recall = recall_from(self._recording, self.runtime)
+            reminders = [token for _, ids in recall.turns(question) for token in ids]
+        return self._memory.ask(question, reminders=reminders).text
 
 
 def context_for(
-    settings: EngineSettings, seconds: float, *, turns: bool, placement: str = DEFAULT_PLACEMENT
+    settings: EngineSettings,
+    seconds: float,
+    *,
+    turns: bool,
+    placement: str = DEFAULT_PLACEMENT,
+    recalls: bool = False,
 ) -> LongContext:
     """A cache that holds a join of `seconds`, heard in one turn or as a session's turns.
 
@@ -170,4 +223,5 @@ def context_for(
     if not turns:
         return LongContext(settings, tokens)
     # Text and the turns around it take up to half as many positions as the sound.
-    return Conversation(settings, tokens + tokens // 2 + MAX_TURN_TOKENS, placement)
+    tokens += tokens // 2 + MAX_TURN_TOKENS
+    return Conversation(settings, tokens, placement, recalls=recalls)

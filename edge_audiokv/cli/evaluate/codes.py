@@ -10,10 +10,12 @@ import click
 
 from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.evaluate.common import (
+    check_recalls,
     counted,
     json_option,
     limit_option,
     manifest_option,
+    recalls_option,
     seed_option,
     show,
     speaker_option,
@@ -68,6 +70,7 @@ from edge_audiokv.output.place import check_place
 @seed_option
 @turns_option
 @placement_option
+@recalls_option
 @click.option("--plot", type=click.Path(path_type=Path), help="A heat map, PNG.")
 @json_option
 @engine_options
@@ -82,6 +85,7 @@ def codes_command(
     seed: int,
     turns: bool,
     placement: str,
+    recalls: bool,
     plot: Path | None,
     as_json: bool,
     **values: Any,
@@ -91,7 +95,8 @@ def codes_command(
     Codes are asked for alone first, with a full cache: what is known there and lost later was lost
     by the memory. With --kv-budget the cache has that share of the rows that any join of this
     length could need, and evicts while it listens; a join that needs fewer may keep more. With
-    --turns a join may need more positions than the model has: --placement.
+    --turns a join may need more positions than the model has (--placement), and what was lost may
+    be brought back for the question (--recall).
     scripts/make_codes.py of the source tree makes the clips.
 
     \b
@@ -102,6 +107,7 @@ def codes_command(
     """
     if plot is not None:
         check_place(plot)
+    check_recalls(recalls, turns)
     settings = settings_from(values)
     clips = read_manifest(manifest, speakers=speakers, limit=limit)
     spelled = read_manifest(codes)
@@ -122,12 +128,13 @@ def codes_command(
             tries=tries,
             turns=turns,
             placement=placement,
+            recalls=recalls,
             seed=seed,
             on_reply=on_reply,
         )
     found = cells(replies)
     more = {"model": settings.model, "policy": settings.kv_policy, "kv_share": settings.kv_share}
-    more["placement"] = placement
+    more |= {"placement": placement, "recall": recalls}
     show(to_dict(replies, **more, turns=turns), codes_lines(found), as_json=as_json)
     if plot is not None:
         from edge_audiokv.eval.plots.codes import plot_codes

@@ -38,6 +38,12 @@ turns_option = click.option(
     is_flag=True,
     help="Remember as a session does: each clip a turn with the model's own text.",
 )
+recalls_option = click.option(
+    "--recall",
+    "recalls",
+    is_flag=True,
+    help="Bring back turns that share words with the question; needs --turns.",
+)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, with every single result."
 )
@@ -93,3 +99,9 @@ def show(document: Any, lines: Sequence[str], *, as_json: bool) -> None:
         click.echo(json.dumps(document, ensure_ascii=False))
     else:
         voice.tell("\n".join(lines))
+
+
+def check_recalls(recalls: bool, turns: bool) -> None:
+    """UsageError unless there are turns to bring back."""
+    if recalls and not turns:
+        raise click.UsageError("--recall brings back turns: add --turns.")

@@ -11,10 +11,12 @@ import click
 
 from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.evaluate.common import (
+    check_recalls,
     counted,
     json_option,
     limit_option,
     manifest_option,
+    recalls_option,
     seed_option,
     show,
     speaker_option,
@@ -64,6 +66,7 @@ from edge_audiokv.eval.wer import ClipScore, read_manifest
 )
 @seed_option
 @turns_option
+@recalls_option
 @placement_option
 @json_option
 @engine_options
@@ -77,6 +80,7 @@ def recall_command(
     kinds: str,
     seed: int,
     turns: bool,
+    recalls: bool,
     placement: str,
     as_json: bool,
     **values: Any,
@@ -104,11 +108,12 @@ def recall_command(
         raise InputError(
             f"there is no task named {unknown[0]!r}.", cure=f"Choose of {', '.join(KINDS[1:])}."
         )
+    check_recalls(recalls, turns)
     settings = settings_from(values)
     clips = read_manifest(manifest, speakers=speakers, limit=limit)
     replies: list[Reply] = []
     n_questions = joins * sum(1 if kind in ("first", "last") else questions for kind in wanted)
-    context = context_for(settings, seconds, turns=turns, placement=placement)
+    context = context_for(settings, seconds, turns=turns, placement=placement, recalls=recalls)
     with context, counted(n_questions, "asked") as advance:
 
         def on_reply(reply: Reply) -> None:
@@ -126,7 +131,7 @@ def recall_command(
             on_reply=on_reply,
         )
     more = {"model": settings.model, "seconds": seconds, "policy": settings.kv_policy}
-    more |= {"turns": turns, "placement": placement}
+    more |= {"turns": turns, "placement": placement, "recall": recalls}
     document = to_dict(replies, **more, kv_share=settings.kv_share)
     show(document, recall_lines(summarise(replies)), as_json=as_json)
 
