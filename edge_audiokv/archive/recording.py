@@ -12,7 +12,7 @@ from edge_audiokv.errors import ArchiveError
 from edge_audiokv.events import Final
 from edge_audiokv.lifetime import Loadable
 
-# What is kept in memory alone: about 17 hours of speech.
+# What is kept in memory alone: about 14 hours of speech.
 MEMORY_BYTES = 2 << 20
 
 
