@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from itertools import islice
 from typing import Self
 
 from edge_audiokv.archive.store import Archive
@@ -65,6 +66,18 @@ class Recording(Loadable):
         except ArchiveError:
             return []
         return [item.turn for item in found]
+
+    def between(self, from_s: float, to_s: float, *, limit: int) -> list[Turn]:
+        """The first turns of this session, at most `limit`, that touch `from_s` to `to_s`; none if
+        the archive fails.
+        """
+        if self._session is None:
+            return []
+        try:
+            turns = self.archive.turns(self._session, from_s=from_s, to_s=to_s)
+            return list(islice(turns, limit))
+        except ArchiveError:
+            return []
 
     def keep(self, final: Final) -> str | None:
         """Put `final` into the archive; a warning for people if it cannot be and could before."""

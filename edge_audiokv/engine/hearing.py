@@ -150,7 +150,8 @@ class Hearing:
             self.memory.question_ids(question)  # what cannot be asked is refused all the same
             # A model that heard nothing answers all the same, with whatever is likely.
             return Answer(question, NOTHING_HEARD, self.clock_s, heard=False)
-        found = self.recall.turns(question) if self.recall is not None else []
+        recall = self.recall
+        found = recall.turns(question, clock_s=self.clock_s) if recall is not None else []
         reminders = [token for _, ids in found for token in ids]
         decoded = self.memory.ask(question, reminders=reminders, on_text=on_text)
         since_s = self._held_s[0] if self._held_s else self.clock_s

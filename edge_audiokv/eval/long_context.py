@@ -138,6 +138,7 @@ class Conversation(LongContext):
         self._recording = Recording(None) if recalls else None
         # Texts of sounds that are still there, by their identity.
         self._texts: dict[int, tuple[ref[Sound], Decoded]] = {}
+        self._clock_s = 0.0
 
     def load(self) -> Self:
         """As LongContext, and a small cache for the turn in progress."""
@@ -183,6 +184,7 @@ class Conversation(LongContext):
             memory.remember(heard, self._recognizer)
             if recording is not None:
                 recording.keep(Final(number, start_s, clock_s, heard.decoded.text))
+        self._clock_s = clock_s
 
     def _hear(self, recognizer: Recognizer, sound: Sound, duration_s: float) -> Heard:
         self._texts = {key: item for key, item in self._texts.items() if item[0]() is not None}
@@ -202,7 +204,8 @@ class Conversation(LongContext):
         reminders: list[int] = []
         if self._recording is not None:
             recall = recall_from(self._recording, self.runtime)
-            reminders = [token for _, ids in recall.turns(question) for token in ids]
+            found = recall.turns(question, clock_s=self._clock_s)
+            reminders = [token for _, ids in found for token in ids]
         return self._memory.ask(question, reminders=reminders).text
 
 

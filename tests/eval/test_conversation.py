@@ -1,4 +1,4 @@
-"""Turns of the real model: read once, heard again, and brought back when the cache has lost them."""
+"""Turns of the real model: read once, heard again, brought back when the cache has lost them."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ import pytest
 from edge_audiokv.archive.recording import Recording
 from edge_audiokv.archive.turn import Turn
 from edge_audiokv.engine.hearing import Hearing
-from edge_audiokv.engine.recall.quoted import sought_in
 from edge_audiokv.engine.recall.recall import MOST_TURNS
 from edge_audiokv.engine.recall.sources import sources_of
 from edge_audiokv.engine.rolling import MAX_REMINDER_TOKENS
@@ -71,6 +70,16 @@ def test_turns_stand_in_the_order_in_which_they_were_said(recording: Recording) 
     assert read.index(said[0]) < read.index(said[2])
 
 
+def test_a_question_about_a_time_brings_back_what_was_said_then(recording: Recording) -> None:
+    hearing = scripted_hearing(Script("one", "two", "three"), Script("two"), recording=recording)
+    for _ in range(3):
+        hear(hearing)
+        list(hearing.take(silence(60), live=False))
+    for question in ("What was said at 00:01:02?", "What was said 2 minutes ago?"):
+        _, read = told(hearing, question)
+        assert "two" in read and "one" not in read and "three" not in read
+
+
 def test_no_more_is_brought_back_than_there_is_room_for(recording: Recording) -> None:
     hearing = scripted_hearing(Script("code"), recording=recording)
     hear(hearing)
@@ -120,21 +129,6 @@ def test_of_a_file_the_present_session_alone_is_found(tmp_path: Path) -> None:
             recording.begin("microphone")
             recording.keep(Final(0, 1.0, 2.0, words))
             assert [turn.text for turn in recording.find("boat", limit=9)] == [words]
-
-
-@pytest.mark.parametrize(
-    ("question", "sought"),
-    [
-        ("What is the code?", "What is the code?"),
-        ('Repeat the sentence with the word "boat".', "boat"),
-        ('Which was earlier, "boat" or "at sea"?', "boat at sea"),
-        ("Was “boat” said?", "boat"),
-        ('It is 5" long', 'It is 5" long'),
-        ('""', '""'),
-    ],
-)
-def test_quoted_words_are_what_is_sought(question: str, sought: str) -> None:
-    assert sought_in(question) == sought
 
 
 @pytest.mark.parametrize(
