@@ -151,8 +151,8 @@ class Final(Event):
 
 @dataclass(frozen=True)
 class Source:
-    """A turn that was brought back for a question: its text, when it was said, and whether the
-    cache still held it.
+    """A turn that was brought back for a question: its text, when it was said, and whether its
+    positions were still in the cache (how many of its rows each head kept is another matter).
     """
 
     start_s: float

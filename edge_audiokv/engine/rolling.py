@@ -76,7 +76,7 @@ class RollingMemory:
 
     @property
     def n_turns(self) -> int:
-        """How many of the newest turns have rows here; those of older ones have left."""
+        """How many of the newest turns may have rows here; those of older ones have left."""
         return len(self._ends)
 
     def transcribe(
