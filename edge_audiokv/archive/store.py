@@ -124,7 +124,8 @@ class Archive(Loadable):
         if not self.path.exists():
             if not self.create:
                 raise ArchiveError(
-                    f"there is no archive {self.path}.", cure="`listen --archive FILE` makes one."
+                    f"there is no archive {self.path}.",
+                    cure="listen, transcribe and ask make one with --archive FILE.",
                 )
             os.close(open_private(self.path, append=True))
         elif not self.path.is_file():

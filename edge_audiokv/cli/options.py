@@ -335,7 +335,8 @@ def placement_option(command: Command) -> Command:
         type=click.Choice(PLACEMENTS),
         default=DEFAULT_PLACEMENT,
         show_default=True,
-        help="When positions run out: the oldest rows go (drop), or old time closes up.",
+        help="When positions run out: the oldest rows go (drop), or all close up so that only their"
+        " order is left (order), or the more the older they are (log).",
     )(command)
 
 

@@ -126,6 +126,17 @@ def plan_targets(
     return targets
 
 
+def check_unwritten(output: str, *, overwrite: bool) -> None:
+    """OutputError if `output` is a file that holds something, unless it may be written over."""
+    if output == "-" or overwrite:
+        return
+    # False, too, for what is no name of a file: that is told where it is opened.
+    if os.path.isfile(output) and os.path.getsize(output):
+        raise OutputError(
+            f"{printable(output)} is there already.", cure="Give another -o, or --overwrite."
+        )
+
+
 def make_folders(targets: Iterable[Path]) -> None:
     """The folders that the targets lie in. Raises OutputError, also if no target can be written
     there.

@@ -39,7 +39,7 @@ def fold(line: str, columns: int, indent: int | None = None) -> str:
 
     What goes on below is `indent` columns in; by default as far as the second column of a table.
     A word that is too long to stand there, such as a path, has a line of its own further left. One
-    that no line holds is left for the terminal to break, and to copy whole.
+    that no line holds begins a line, for the terminal to break, and to copy whole.
     """
     most = max(1, columns - 1)
     if _cells(line) <= most:
@@ -54,8 +54,8 @@ def fold(line: str, columns: int, indent: int | None = None) -> str:
         cells = _cells(word)
         if used + len(space) + cells > most:
             places = (place for place in (indent, lead + 2, 0) if place <= indent)
-            start = next((place for place in places if place + cells <= most), None)
-            if start is not None and used > start:
+            start = next((place for place in places if place + cells <= most), 0)
+            if used > start:
                 lines.append(" " * start)
                 space, used = "", start
         lines[-1] += space + word

@@ -157,7 +157,7 @@ def _head(status: Status, width: int, glyphs: Glyphs) -> Text:
     if status.dropped_samples:
         more.append((f"  {status.dropped_samples} samples dropped", "red"))
     if status.realtime_factor is not None:
-        more.append((f"  {status.realtime_factor:.2f} x real time", "dim"))
+        more.append((f"  realtime factor {status.realtime_factor:.2f}", "dim"))
     for text, style in more:
         if row.cell_len + len(text) <= width:
             row.append(text, style)

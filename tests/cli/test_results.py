@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from edge_audiokv.cli.results import Input, find_inputs, format_of, plan_targets
+from edge_audiokv.cli.results import (
+    Input,
+    check_unwritten,
+    find_inputs,
+    format_of,
+    plan_targets,
+)
 from edge_audiokv.errors import InputError, OutputError
 
 
@@ -108,6 +115,23 @@ def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is there already"):
         targets(tmp_path, "b.wav", "a.wav")
     assert targets(tmp_path, "a.wav", overwrite=True) == ["a.srt"]
+
+
+@pytest.mark.parametrize("command", ["transcribe", "listen"])
+def test_a_result_that_is_there_is_not_written_over(command: str, call, tmp_path: Path) -> None:
+    result, sound = tmp_path / "a.txt", Path("tests/data/letter.flac").resolve()
+    result.write_text("precious")
+    ran = call(command, sound, "-o", result)
+    assert ran.code == 10 and "is there already" in ran.complaint and "--overwrite" in ran.complaint
+    assert result.read_text() == "precious"
+
+
+def test_what_holds_nothing_or_is_no_file_may_be_written(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    for output in ("-", str(tmp_path / "empty"), str(tmp_path / "new"), os.devnull):
+        check_unwritten(output, overwrite=False)
+    (tmp_path / "a").write_text("precious")
+    check_unwritten(str(tmp_path / "a"), overwrite=True)
 
 
 @pytest.mark.integration

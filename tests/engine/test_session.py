@@ -202,7 +202,7 @@ def test_positions_move_down_without_changing_the_text(renew, clips) -> None:
     unshifted, none = hear(8192, "log")
     assert none == 0
     for placement in ("drop", "log"):
-        shifted, some = hear(700, placement)
+        shifted, some = hear(956, placement)
         assert some >= 1
         assert shifted == unshifted
 

@@ -36,7 +36,7 @@ def test_a_path_that_fits_no_column_has_a_line_of_its_own() -> None:
 
 def test_a_path_is_left_whole() -> None:
     path = "/a/" + "b" * 90
-    assert fold(f"wrote it to {path} at last", 40).count(path) == 1
+    assert fold(f"wrote it to {path} at last", 40).split("\n")[1].startswith(path)
 
 
 def test_styles_take_no_column() -> None:

@@ -55,7 +55,7 @@ def test_a_busy_moment() -> None:
 def test_what_matters_less_is_told_where_there_is_room() -> None:
     status = busy()
     status.dropped_samples = 0
-    assert drawn(status, 80)[1].endswith(" -15 dB  0.21 x real time")
+    assert drawn(status, 80)[1].endswith(" -15 dB  realtime factor 0.21")
     assert drawn(status, 60)[1].endswith(" -15 dB")
 
 

@@ -141,9 +141,11 @@ def model(facts: dict[str, Any], name: str) -> None:
         here = "" if path.is_file() else ", not here"
         facts[file.role] = f"sha256 {(file.sha256 or 'not stated')[:12]}, {path}{here}"
     if not download.is_present(entry):
+        missing = format_bytes(download.missing_bytes(entry))
         raise ModelError(
-            f"files of {entry.name} are missing or have the wrong size.",
-            cure=f"Run: edge-audiokv pull {entry.name}",
+            f"{entry.name} is not here yet, or not whole: {missing} are to be fetched.",
+            cure="The first command that needs it fetches them; to do it now:"
+            f" edge-audiokv pull {entry.name}",
         )
     facts["verified"] = download.ensure(entry, whole=True, check=check_in_child).model_hash
 

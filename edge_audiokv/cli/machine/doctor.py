@@ -119,7 +119,7 @@ def _print(check: Check) -> None:
                 voice.tell(f"          {part:<26}{size:>12}")
             continue
         shown = ", ".join(value) if isinstance(value, list) else value
-        voice.tell(f"        {name:<24}{shown}")
+        voice.tell(f"        {name:<22}  {shown}")
     if check.problem is not None:
         voice.tell(f"        {as_flags(check.problem.what)}")
         voice.tell(f"        -> {as_flags(check.problem.cure)}")

@@ -81,9 +81,8 @@ def show_command(name: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return
-    for key, value in facts.items():
-        if key != "files":
-            voice.tell(f"{key:<24} {value if not isinstance(value, list) else ', '.join(value)}")
+    for name, value in _shown(facts).items():
+        voice.tell(f"{name:<14} {value}")
     for file in facts["files"]:
         here = "here" if file["present"] else "not here"
         size = format_bytes(file["size_bytes"]) if file["size_bytes"] else "any size"
@@ -226,4 +225,24 @@ def _facts(entry: ModelEntry) -> dict[str, Any]:
         "template": entry.prompt.template.replace("\n", "\\n"),
         "question": entry.prompt.question,
         "files": files,
+    }
+
+
+def _shown(facts: dict[str, Any]) -> dict[str, str]:
+    """What a person reads of a model, beside its files."""
+    size = format_bytes(facts["size_bytes"])
+    if facts["missing_bytes"]:
+        size += f", {format_bytes(facts['missing_bytes'])} to fetch"
+    return {
+        "model": facts["name"] + (" (the default)" if facts["default"] else ""),
+        "about": facts["summary"],
+        "state": facts["state"],
+        "size": size,
+        "languages": ", ".join(facts["languages"]) or "not stated",
+        "LLM": f"{facts['architecture']}, {facts['d_model']} wide, "
+        f"{facts['context_length_tokens']} positions",
+        "sound": f"{facts['sample_rate_hz']} Hz, {facts['tokens_per_second']:g} tokens a second, "
+        f"at most {facts['max_audio_s']:g} s at once",
+        "template": facts["template"],
+        "question": facts["question"],
     }

@@ -16,7 +16,7 @@ from edge_audiokv.archive.store import Archive
 from edge_audiokv.archive.turn import StoredSession, Turn
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Group
-from edge_audiokv.cli.results import format_of
+from edge_audiokv.cli.results import check_unwritten, format_of
 from edge_audiokv.errors import ArchiveError
 from edge_audiokv.events import Final
 from edge_audiokv.output import FORMATS, open_output
@@ -119,6 +119,7 @@ def search_command(
     """
     with _open(file) as store:
         found = store.search(" ".join(words), limit=limit, session=session)
+        sources = {item.id: item.source for item in store.sessions()} if found else {}
     if as_json:
         click.echo(json.dumps([item.to_dict() for item in found], ensure_ascii=False))
         return
@@ -131,7 +132,9 @@ def search_command(
             for index, piece in enumerate(pieces)
             if piece
         )
-        voice.tell(f"{item.turn.session}  ({format_clock(item.turn.start_s)[:8]})  {text}")
+        source = printable(Path(sources.get(item.turn.session, "")).name)
+        clock = format_clock(item.turn.start_s)[:8]
+        voice.tell(f"session {item.turn.session}, {source} ({clock})  {text}")
     if not found:
         voice.note(f"nothing in {printable(str(file))} has these words.")
 
@@ -185,7 +188,10 @@ def show_command(
     type=click.Choice(list(FORMATS)),
     help="Format; default: what the name of -o stands for, else text.",
 )
-def export_command(file: Path, session: int | None, output: str, format_name: str | None) -> None:
+@click.option("--overwrite", is_flag=True, help="Write over the file of -o.")
+def export_command(
+    file: Path, session: int | None, output: str, format_name: str | None, overwrite: bool
+) -> None:
     """Write a session as text, JSON or subtitles.
 
     Without --session the archive must hold a single one.
@@ -196,6 +202,7 @@ def export_command(file: Path, session: int | None, output: str, format_name: st
       edge-audiokv archive export talks.archive -s 2 -f jsonl | head
     """
     format_name = format_of(output, format_name)
+    check_unwritten(output, overwrite=overwrite)
     with _open(file) as store:
         known = {item.id: item for item in store.sessions()}
         _check(session, known, file)

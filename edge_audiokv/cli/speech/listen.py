@@ -30,7 +30,7 @@ from edge_audiokv.cli.options import (
     segment_option,
     settings_from,
 )
-from edge_audiokv.cli.results import format_of, tell_loaded
+from edge_audiokv.cli.results import check_unwritten, format_of, tell_loaded
 from edge_audiokv.engine.facts import model_facts
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.events import SessionEnded
@@ -70,7 +70,7 @@ from edge_audiokv.units import format_bytes, format_cap, format_clock, printable
     metavar="FILE",
     help="Keep what was heard (WAV, FLAC).",
 )
-@click.option("--overwrite", is_flag=True, help="Write over the file of --save-audio.")
+@click.option("--overwrite", is_flag=True, help="Write over the files of -o and --save-audio.")
 @placement_option
 @recall_option
 @archive_option
@@ -120,6 +120,7 @@ def listen(
     for target in (output, save_audio):
         if source is not None and target is not None:
             keep_apart(target, [source])
+    check_unwritten(output, overwrite=overwrite)
     opened = _source(source, device, raw, realtime)
     if source is not None and source != "-":
         # A wrong path, as no microphone, is told before seconds are spent on loading a model.

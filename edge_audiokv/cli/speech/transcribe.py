@@ -31,6 +31,7 @@ from edge_audiokv.cli.options import (
     settings_from,
 )
 from edge_audiokv.cli.results import (
+    check_unwritten,
     find_inputs,
     format_of,
     make_folders,
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="A file for each FILE, in this folder, instead of one result.",
 )
-@click.option("--overwrite", is_flag=True, help="Write over files that are in --output-dir.")
+@click.option("--overwrite", is_flag=True, help="Write over results that are there.")
 @archive_option
 def transcribe(
     files: tuple[str, ...],
@@ -99,6 +100,7 @@ def transcribe(
     targets: list[Path] = []
     if output_dir is None:
         keep_apart(output, names)
+        check_unwritten(output, overwrite=overwrite)
     elif output != "-":
         raise click.UsageError("-o and --output-dir exclude each other.")
     else:
@@ -289,10 +291,15 @@ def report_lines(transcriber: Transcriber) -> list[str]:
     settings = transcriber.settings
     capacity = cache.context.capacity
     parts = transcriber.runtime.ledger.parts()
-    # Vocabulary, libraries, allocator: what the kernel counts and no part owns.
-    parts["the rest"] = max(0, rss_bytes() - sum(parts.values()))
+    resident_bytes = rss_bytes()
+    rest_bytes = resident_bytes - sum(parts.values())
+    # Vocabulary, libraries, allocator: what the kernel counts and no part owns; or what a part may
+    # take and has not touched.
+    rest = ("the rest", "") if rest_bytes >= 0 else ("not yet touched", "-")
     lines = ["", "memory"]
     lines += [f"  {name:<16}{format_bytes(size):>12}" for name, size in parts.items()]
+    lines.append(f"  {rest[0]:<16}{rest[1] + format_bytes(abs(rest_bytes)):>12}")
+    lines.append(f"  {'RSS':<16}{format_bytes(resident_bytes):>12}")
     full_bytes = cache.full_pool_nbytes
     lines += [
         f"  {'peak RSS':<16}{format_bytes(peak_rss_bytes()):>12}"

@@ -112,6 +112,8 @@ def test_a_misspelt_variable_is_found(monkeypatch, capsys) -> None:
     code, out = run(capsys, "--no-mic", "--model", "no-such-model")
     assert code == 3
     assert "Did you mean EDGE_AUDIOKV_TRANSCRIBE_MEM?" in out
+    # A name as long as that still stands apart from its value.
+    assert "EDGE_AUDIOKV_TRANSCRIBE_MEN  1GB" in out
 
 
 def test_variables_that_commands_read_are_fine(monkeypatch) -> None:

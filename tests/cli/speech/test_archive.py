@@ -36,7 +36,7 @@ def test_list_search_and_show(file: Path) -> None:
     listed = run("list", file).stdout.splitlines()
     assert len(listed) == 2 and "talk.flac" in listed[0] and "01:02:07" in listed[0]
     assert run("search", file, "boat").stdout.startswith(
-        "1  (01:02:05)  She has bought three boats"
+        "session 1, talk.flac (01:02:05)  She has bought three boats"
     )
     assert "\x1b" not in run("search", file, "boat").stdout + run("show", file).stdout
     assert run("search", file, "submarine").stdout == ""
@@ -57,6 +57,10 @@ def test_export_writes_any_format(file: Path, tmp_path: Path) -> None:
     target = tmp_path / "talk.srt"
     assert run("export", file, "-s", 1, "-o", target).exit_code == 0
     assert "00:00:00,000 -->" in target.read_text()
+    again = run("export", file, "-s", 2, "-o", target)
+    assert "is there already" in str(again.exception) and "ferry" in target.read_text()
+    assert run("export", file, "-s", 2, "-o", target, "--overwrite").exit_code == 0
+    assert "ferry" not in target.read_text()
     assert "say which" in run("export", file).stderr
     lines = run("export", file, "-s", 2, "-f", "jsonl").stdout.splitlines()
     assert json.loads(lines[0])["text"] == "Nobody mentions it here."

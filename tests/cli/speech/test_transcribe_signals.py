@@ -83,9 +83,11 @@ def test_who_breaks_off_before_the_first_words_is_told_so(
 ) -> None:
     silence, target = tmp_path / "silence.flac", tmp_path / name
     soundfile.write(silence, np.zeros(3600 * 16_000, np.int16), 16_000)
+    options = []
     if older is not None:
         target.write_text(older)
-    with command.start("-v", "transcribe", silence, "-o", target) as process:
+        options = ["--overwrite"]
+    with command.start("-v", "transcribe", silence, "-o", target, *options) as process:
         assert process.stderr is not None
         while "memory plan" not in process.stderr.readline():
             pass
