@@ -32,7 +32,7 @@ class Event:
         return re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dict; seconds and confidences are rounded to three digits."""
+        """A JSON-ready dict; seconds and what is reckoned are rounded to three digits."""
         return {"type": self.wire_name(), **_rounded(asdict(self))}
 
     def at(self, time_s: float) -> Self:
@@ -48,7 +48,7 @@ class Event:
 
 def _rounded(data: dict[str, Any]) -> dict[str, Any]:
     for name, value in data.items():
-        if isinstance(value, float) and (name.endswith("_s") or name == "confidence"):
+        if isinstance(value, float) and (name.endswith("_s") or name in ("confidence", "evidence")):
             data[name] = round(value, 3)
     return data
 
@@ -171,7 +171,10 @@ class Answer(Event):
     """`heard` is false if there was nothing yet to answer from: no model was asked then.
 
     `sources` are turns with words of the question, in the order in which they were said; what the
-    cache remembers beside them is not listed.
+    cache remembers beside them is not listed. `evidence` is how far the answer rests on what was
+    heard, in nats a token (engine/recall/evidence.py), and `confidence` in [0, 1] how sure the
+    model is of it; None where it was not weighed. Where either is too little the model's answer is
+    withheld: `declined`, and the text says that it was not heard.
     """
 
     question: str
@@ -179,6 +182,9 @@ class Answer(Event):
     time_s: float
     heard: bool = True
     sources: tuple[Source, ...] = ()
+    evidence: float | None = None
+    confidence: float | None = None
+    declined: bool = False
 
     def __post_init__(self) -> None:
         given: Iterable[Source | Mapping[str, Any]] = self.sources

@@ -13,7 +13,7 @@ from edge_audiokv.audio.vad import VoiceDetector
 from edge_audiokv.engine.finals.finals import Finals
 from edge_audiokv.engine.heap import trim_heap
 from edge_audiokv.engine.mending import JUMP
-from edge_audiokv.engine.recall.sources import sources_of
+from edge_audiokv.engine.recall.answering import Answering
 from edge_audiokv.engine.recognizer import Heard, Recognizer
 from edge_audiokv.engine.rolling import MAX_REMINDER_TOKENS, RollingMemory
 from edge_audiokv.engine.runtime import Runtime
@@ -61,7 +61,6 @@ class Hearing:
     ) -> None:
         self.settings = settings
         self.recording = recording
-        self.recall = recall
         self.caches = caches
         self.recognizer = Recognizer(runtime, caches.scratch)
         self.memory = RollingMemory(
@@ -71,6 +70,7 @@ class Hearing:
             placement=settings.placement,
             reminder_tokens=MAX_REMINDER_TOKENS if recall is not None else 0,
         )
+        self._answering = Answering(self.memory, self.recognizer, recall)
         self.endpointer = Endpointer(detector, settings.endpoint)
         self.n_samples = 0
         self.n_segments = 0
@@ -150,13 +150,10 @@ class Hearing:
             self.memory.question_ids(question)  # what cannot be asked is refused all the same
             # A model that heard nothing answers all the same, with whatever is likely.
             return Answer(question, NOTHING_HEARD, self.clock_s, heard=False)
-        recall = self.recall
-        found = recall.turns(question, clock_s=self.clock_s) if recall is not None else []
-        reminders = [token for _, ids in found for token in ids]
-        decoded = self.memory.ask(question, reminders=reminders, on_text=on_text)
         since_s = self._held_s[0] if self._held_s else self.clock_s
-        sources = sources_of(decoded.text, [turn for turn, _ in found], since_s=since_s)
-        return Answer(question, decoded.text, self.clock_s, sources=sources)
+        return self._answering.answer(
+            question, clock_s=self.clock_s, since_s=since_s, on_text=on_text
+        )
 
     def _step(self, samples: Samples, live: bool) -> Iterator[Event]:
         self.n_samples += len(samples)

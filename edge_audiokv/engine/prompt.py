@@ -26,7 +26,8 @@ class Tokenizer(Protocol):
 class PromptTemplate:
     """Text before the audio, after it, and around a question that has no audio of its own.
 
-    `asking` is the text around such a question; None for a model that only transcribes.
+    `asking` is the text around such a question; None for a model that only transcribes. An answer
+    to it with less than `least_evidence` or `least_confidence` is withheld.
     """
 
     before_audio: str
@@ -35,6 +36,8 @@ class PromptTemplate:
     asking: str | None
     question: str = "Transcribe the audio."
     max_tokens: int = PROMPT_TOKENS
+    least_evidence: float = 0.0
+    least_confidence: float = 0.0
 
     @classmethod
     def of(cls, prompt: Prompt) -> Self:
@@ -52,7 +55,8 @@ class PromptTemplate:
             # Without the sound its line goes, too.
             first = _QUESTION in before
             asking = before.rstrip("\n") + after if first else before + after.lstrip("\n")
-        return cls(before, after, prompt.end_of_turn, asking, prompt.question, prompt.max_tokens)
+        rest = prompt.end_of_turn, asking, prompt.question, prompt.max_tokens
+        return cls(before, after, *rest, prompt.least_evidence, prompt.least_confidence)
 
     def check_length(self, tokenizer: Tokenizer) -> None:
         """Raise ModelError if the text around the sound is more than caches have room for."""

@@ -297,6 +297,24 @@ class Recognizer:
         read = self._prefilled(heard.sound)
         self._held, self._n_held, read.ids = heard, 0, heard.decoded.ids
 
+    def unheard(self, prompt: Sequence[int], ids: Sequence[int]) -> list[float]:
+        """Log probabilities of `ids` as what follows `prompt` where nothing was heard.
+
+        The cache is empty afterwards.
+        """
+        self._forget()
+        self._rows = _NO_ROWS
+        self.cache.clear()
+        chances: list[float] = []
+        with self.cache.unobserved():
+            logits = self.cache.ask(prompt)
+            for number, token in enumerate(ids):
+                if number:
+                    logits = self.cache.append_generated([ids[number - 1]])
+                chances.append(float(logits[token]) - log_sum(logits))
+        self.cache.clear()
+        return chances
+
     def close_turn(self, heard: Heard) -> bool:
         """Complete the turn in the cache as a conversation goes on: `heard`'s text and the turn's
         end. False, and nothing done, if the cache has heard something else since.

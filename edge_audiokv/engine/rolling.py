@@ -149,6 +149,7 @@ class RollingMemory:
         question: str,
         *,
         reminders: Sequence[int] = (),
+        chooser: Chooser | None = None,
         on_text: Callable[[str], None] | None = None,
     ) -> Decoded:
         """Answer from what was heard; the memory is as before afterwards.
@@ -170,7 +171,8 @@ class RollingMemory:
         try:
             with self.cache.unobserved():
                 self.cache.append_tokens(reminders, Kind.TEXT)
-                return greedy(self.cache, model, self.cache.ask(ids), guard, on_token=tell)
+                logits = self.cache.ask(ids)
+                return greedy(self.cache, model, logits, guard, on_token=tell, chooser=chooser)
         finally:
             self.cache.truncate(start)
 

@@ -18,6 +18,7 @@ from edge_audiokv.engine.cache import HeadCache, open_cache, policy_of
 from edge_audiokv.engine.decode import Decoded, greedy
 from edge_audiokv.engine.estimate import shape_of
 from edge_audiokv.engine.guard import LoopGuard
+from edge_audiokv.engine.recall.answering import Answering
 from edge_audiokv.engine.recall.opening import recall_from
 from edge_audiokv.engine.recognizer import Heard, Recognizer
 from edge_audiokv.engine.rolling import (
@@ -29,7 +30,7 @@ from edge_audiokv.engine.rolling import (
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import InputError
-from edge_audiokv.events import Final
+from edge_audiokv.events import Answer, Final
 from edge_audiokv.kv.placements import DEFAULT_PLACEMENT
 from edge_audiokv.kv.view import Kind
 from edge_audiokv.lifetime import Loadable
@@ -199,14 +200,15 @@ class Conversation(LongContext):
 
     def ask(self, question: str) -> str:
         """The answer about what was heard, which stays as it was."""
-        if self._memory is None:
-            raise RuntimeError("ask() before listen()")
-        reminders: list[int] = []
-        if self._recording is not None:
-            recall = recall_from(self._recording, self.runtime)
-            found = recall.turns(question, clock_s=self._clock_s)
-            reminders = [token for _, ids in found for token in ids]
-        return self._memory.ask(question, reminders=reminders).text
+        return self.answer(question).text
+
+    def answer(self, question: str) -> Answer:
+        """As a session gives it."""
+        if self._memory is None or self._recognizer is None:
+            raise RuntimeError("asked before listen()")
+        recall = recall_from(self._recording, self.runtime) if self._recording else None
+        answering = Answering(self._memory, self._recognizer, recall)
+        return answering.answer(question, clock_s=self._clock_s, since_s=0.0)
 
 
 def context_for(
@@ -221,10 +223,19 @@ def context_for(
 
     In turns it may be longer than the model's positions: what goes then follows `placement`.
     """
-    # A join is at most one clip (30 s) longer than asked for.
-    tokens = int((seconds + 30) * 12.5) + SPARE_TOKENS
     if not turns:
-        return LongContext(settings, tokens)
-    # Text and the turns around it take up to half as many positions as the sound.
-    tokens += tokens // 2 + MAX_TURN_TOKENS
-    return Conversation(settings, tokens, placement, recalls=recalls)
+        return LongContext(settings, _tokens_of(seconds))
+    return Conversation(settings, tokens_of_turns(seconds), placement, recalls=recalls)
+
+
+def tokens_of_turns(seconds: float) -> int:
+    """Positions that a join of `seconds` takes in turns: their text and what is around them takes
+    up to half as many as the sound.
+    """
+    tokens = _tokens_of(seconds)
+    return tokens + tokens // 2 + MAX_TURN_TOKENS
+
+
+def _tokens_of(seconds: float) -> int:
+    # A join is at most one clip (30 s) longer than asked for.
+    return int((seconds + 30) * 12.5) + SPARE_TOKENS

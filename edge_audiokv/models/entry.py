@@ -60,7 +60,9 @@ class Prompt:
 
     `ask` is a turn that asks about earlier sound, if that is not the template without its sound.
     What the model writes up to `answer_after`, if it writes that, is not part of its answer.
-    `max_tokens` is what caches leave room for beside the sound.
+    `max_tokens` is what caches leave room for beside the sound. An answer about earlier sound with
+    less than `least_evidence`, or less sure than `least_confidence` (engine/recall/evidence.py), is
+    not given; 0 gives all.
     """
 
     template: str
@@ -69,6 +71,8 @@ class Prompt:
     ask: str = ""
     answer_after: str = ""
     max_tokens: int = PROMPT_TOKENS
+    least_evidence: float = 0.0
+    least_confidence: float = 0.0
 
     @property
     def asks(self) -> bool:
@@ -299,6 +303,8 @@ class _Fields:
             ask=ask,
             answer_after=self.text("answer_after", ""),
             max_tokens=self.whole("max_tokens", PROMPT_TOKENS, most=MAX_PROMPT_TOKENS),
+            least_evidence=self.number("least_evidence", 0.0, most=100.0),
+            least_confidence=self.number("least_confidence", 0.0, most=1.0),
         )
 
     def files(self) -> tuple[ModelFile, ...]:

@@ -194,13 +194,19 @@ def scripted_hearing(
     n_rows: int = 4096,
     max_segment_s: float = 5.0,
     recording: Recording | None = None,
+    least_evidence: float = 0.0,
     **settings: object,
 ) -> Hearing:
     """A Hearing whose single segments say `alone`, and whose memory says `rolling`. What is kept in
     `recording` is recalled for questions.
     """
     template = PromptTemplate.of(
-        Prompt("<u>{audio}\n{question}</u><a>", "</a>", "Transcribe the audio.")
+        Prompt(
+            "<u>{audio}\n{question}</u><a>",
+            "</a>",
+            "Transcribe the audio.",
+            least_evidence=least_evidence,
+        )
     )
 
     def rows(samples: np.ndarray) -> np.ndarray:

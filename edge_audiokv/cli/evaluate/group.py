@@ -20,6 +20,7 @@ from edge_audiokv.cli.evaluate.common import (
     speaker_option,
 )
 from edge_audiokv.cli.evaluate.context import noise_command, recall_command, rolling_command
+from edge_audiokv.cli.evaluate.doubt import doubt_command
 from edge_audiokv.cli.evaluate.language import language_command
 from edge_audiokv.cli.evaluate.repeats import repeats_command
 from edge_audiokv.cli.evaluate.words import words_command
@@ -60,6 +61,7 @@ _COMMANDS = (
     language_command,
     recall_command,
     codes_command,
+    doubt_command,
     rolling_command,
     noise_command,
     repeats_command,

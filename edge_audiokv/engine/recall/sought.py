@@ -31,9 +31,13 @@ def words_sought(question: str) -> str:
 
     `Repeat the sentence with the word "boat".` is not about sentences. Empty if it names nothing.
     """
+    return quoted_in(question) or " ".join(sorted(telling_words(question) - _OF_ASKING))
+
+
+def quoted_in(question: str) -> str:
+    """The words that `question` quotes."""
     quoted = [words.strip() for words in _QUOTED.findall(question)]
-    whole = " ".join(filter(None, quoted))
-    return whole or " ".join(sorted(telling_words(question) - _OF_ASKING))
+    return " ".join(filter(None, quoted))
 
 
 def span_sought(question: str, clock_s: float) -> tuple[float, float] | None:

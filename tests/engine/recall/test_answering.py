@@ -1,0 +1,95 @@
+"""An answer is held against what the model would say without having heard anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from edge_audiokv.archive.recording import Recording
+from edge_audiokv.engine.hearing import Hearing
+from edge_audiokv.engine.recall.evidence import (
+    MOST_WEIGHED_TOKENS,
+    NOT_HEARD,
+    Weighing,
+    confidence_of,
+    evidence_of,
+)
+from tests.engine.scripted import Script, scripted_hearing, silence, speech
+
+
+@pytest.fixture
+def recording() -> Iterator[Recording]:
+    with Recording(None) as opened:
+        yield opened
+
+
+def heard(answer: str, recording: Recording | None = None, **options: float) -> Hearing:
+    said = Script("the code is four two", answer)
+    hearing = scripted_hearing(said, Script(answer), recording=recording, **options)  # type: ignore[arg-type]
+    list(hearing.take(speech(1), live=False))
+    list(hearing.take(silence(1), live=False))
+    return hearing
+
+
+def without_sound(hearing: Hearing, chance: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model gives every token of an answer `chance` where it heard nothing."""
+    monkeypatch.setattr(
+        hearing.recognizer, "unheard", lambda prompt, ids: [float(np.log(chance))] * len(ids)
+    )
+
+
+def test_what_the_model_says_anyway_is_withheld() -> None:
+    # Without a memory the script says the same.
+    hearing, grown = heard("12345", least_evidence=0.5), list[str]()
+    before = hearing.caches.memory.text
+    answer = hearing.ask("What is the code?", on_text=grown.append)
+    assert (answer.text, answer.declined, answer.heard) == (NOT_HEARD, True, True)
+    assert answer.evidence == pytest.approx(0.0) and answer.sources == ()
+    assert grown == [NOT_HEARD]
+    assert hearing.caches.memory.text == before
+    # What weighs it is empty again, and the next segment is heard.
+    assert hearing.caches.scratch.next_position == 0
+    list(hearing.take(speech(1), live=False))
+    assert [*hearing.take(silence(1), live=False)]
+
+
+def test_what_rests_on_the_memory_is_given_and_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    hearing, grown = heard("42", least_evidence=0.5), list[str]()
+    without_sound(hearing, 1e-6, monkeypatch)
+    answer = hearing.ask("What is the code?", on_text=grown.append)
+    assert (answer.text, answer.declined) == ("42", False)
+    assert answer.evidence is not None and answer.evidence > 5
+    assert grown == ["4", "42"]
+
+
+def test_a_yes_cannot_be_weighed() -> None:
+    answer = heard("Yes.", least_evidence=0.5).ask("Is there a code?")
+    assert (answer.text, answer.declined, answer.evidence) == ("Yes.", False, None)
+
+
+def test_a_model_that_states_no_bound_is_not_weighed() -> None:
+    answer = heard("12345").ask("What is the code?")
+    assert (answer.text, answer.declined, answer.evidence) == ("12345", False, None)
+
+
+def test_the_sentence_of_a_word_that_nobody_said_is_not_given(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hearing = heard("the code is four two", recording, least_evidence=0.5)
+    without_sound(hearing, 1e-6, monkeypatch)
+    assert hearing.ask('Repeat the sentence with the word "boat".').declined
+    assert not hearing.ask('Repeat the sentence with the word "code".').declined
+
+
+def test_evidence_and_confidence() -> None:
+    weighing = Weighing()
+    logits = np.array([0.0, 3.0, 1.0], np.float32)
+    for _ in range(MOST_WEIGHED_TOKENS + 3):
+        weighing.push(weighing.pick(logits))
+    assert len(weighing.chances) == MOST_WEIGHED_TOKENS
+    chance = np.exp(3.0) / np.exp(logits.astype(np.float64)).sum()
+    assert confidence_of(weighing.chances) == pytest.approx(chance)
+    assert evidence_of([-0.1, -0.3], [-1.1, -2.3]) == pytest.approx(1.5)
+    assert (evidence_of([], []), confidence_of([])) == (0.0, 0.0)
