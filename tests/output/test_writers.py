@@ -86,6 +86,9 @@ def test_json(talk):
                 "time_s": 3605.0,
                 "heard": True,
                 "sources": [],
+                "evidence": None,
+                "confidence": None,
+                "declined": False,
             }
         ],
         "text": "Hello there, General. a < b --> c & d",

@@ -144,7 +144,7 @@ class Live:
         run.questions.append((question, answered))
         answer = await answered
         told = answer.to_dict()
-        return {name: told[name] for name in ("text", "heard", "time_s", "sources")}
+        return {name: told[name] for name in ("text", "heard", "declined", "time_s", "sources")}
 
     def status(self) -> dict[str, Any]:
         """How things stand."""

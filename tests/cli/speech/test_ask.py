@@ -69,7 +69,13 @@ def test_where_nobody_speaks_no_model_answers(capsys, tmp_path, monkeypatch, kin
     monkeypatch.setattr(RollingMemory, "ask", asked)
     code, out, err = run(capsys, path, "What was said?", "--format", "json")
     (answer,) = json.loads(out)["answers"]
-    assert answer == {"question": "What was said?", "text": NOTHING_HEARD, "heard": False}
+    told = {name: answer[name] for name in ("question", "text", "heard", "sources")}
+    assert told == {
+        "question": "What was said?",
+        "text": NOTHING_HEARD,
+        "heard": False,
+        "sources": [],
+    }
     assert code == 0 and "no speech was found" in err
 
 
@@ -105,11 +111,11 @@ def test_an_answer_grows_on_a_terminal_and_is_the_same_in_the_end(capsys) -> Non
     for text in told:
         growing.show(text)
         assert capsys.readouterr().out in ("A tra", "in w", "", "ä", "r")
-    growing.end("A train wäre.")
-    assert capsys.readouterr().out == "e.\n"
+    growing.end("A train wäre.", " (00:00:07)")
+    assert capsys.readouterr().out == "e. (00:00:07)\n"
     growing = _Growing()
     growing.show("one")
-    growing.end("another\x1b[2J")
+    growing.end("another\x1b[2J", "")
     assert capsys.readouterr().out == "one\nanother\\x1b[2J\n"
 
 
