@@ -164,8 +164,27 @@ _option = partial(click.option, cls=EngineOption)
 
 def engine_options(command: Command) -> Command:
     """Add the options of EngineSettings to a command; `settings_from` reads them back."""
-    options = [
-        _option(
+    for option in reversed(_engine_options().values()):
+        command = option(command)
+    return command
+
+
+def some_engine_options(*names: str) -> Callable[[Command], Command]:
+    """Add those of `engine_options` that set the fields `names`, in their order."""
+
+    def add(command: Command) -> Command:
+        options = _engine_options()
+        for name in reversed(names):
+            command = options[name](command)
+        return command
+
+    return add
+
+
+def _engine_options() -> dict[str, Callable[[Command], Command]]:
+    """The option of each field of EngineSettings that people set."""
+    return {
+        "model": _option(
             "-m",
             "--model",
             default="smollm2-audio",
@@ -174,14 +193,14 @@ def engine_options(command: Command) -> Command:
             shell_complete=complete.models,
             help="A model of `edge-audiokv models list`, or a directory with a model.toml.",
         ),
-        _option(
+        "mem": _option(
             "--mem",
             type=Size(),
             default=DEFAULT_MEM,
             show_default=True,
             help="Cap on the whole process: 4GB, 2GiB, 50%.",
         ),
-        _option(
+        "kv_policy": _option(
             "--kv-policy",
             default="audiokv-edge",
             show_default=True,
@@ -189,7 +208,7 @@ def engine_options(command: Command) -> Command:
             shell_complete=complete.policies,
             help="How cache rows are chosen; `edge-audiokv policies` lists them.",
         ),
-        _option(
+        "kv_share": _option(
             "--kv-budget",
             "kv_share",
             type=Share(),
@@ -197,7 +216,7 @@ def engine_options(command: Command) -> Command:
             show_default=True,
             help="Share of the rows that stay in the cache.",
         ),
-        _option(
+        "kv_options": _option(
             "--kv-option",
             "kv_options",
             type=NameAndValue(),
@@ -205,7 +224,7 @@ def engine_options(command: Command) -> Command:
             metavar="NAME=VALUE",
             help="An option of the policy; repeatable.",
         ),
-        _option(
+        "type_k": _option(
             "-ctk",
             "--cache-type-k",
             "type_k",
@@ -214,7 +233,7 @@ def engine_options(command: Command) -> Command:
             show_default=True,
             help="Type of the key rows.",
         ),
-        _option(
+        "type_v": _option(
             "-ctv",
             "--cache-type-v",
             "type_v",
@@ -223,40 +242,37 @@ def engine_options(command: Command) -> Command:
             show_default=True,
             help="Type of the value rows.",
         ),
-        _option(
+        "word_weight": _option(
             "--word-weight",
             type=Number(0, 10),
             help="How much the encoder's own words count; default: the model's, 0: LLM alone.",
         ),
-        _option(
+        "branches": _option(
             "--branches",
             type=click.IntRange(0, 64),
             default=0,
             show_default=True,
             help="Close calls of a final text to decide the other way, too; 0: greedy, fastest.",
         ),
-        _option(
+        "language": _option(
             "--language",
             metavar="CODE",
             help="What is spoken: en, German; refused if the model does not know it.",
         ),
-        _option(
+        "threads": _option(
             "-t",
             "--threads",
             type=click.IntRange(1, 64),
             help="Threads; default: physical cores, at most 4.",
         ),
-        _option(
+        "provider": _option(
             "--provider",
             type=click.Choice(["cpu", "cuda", "tensorrt", "coreml"]),
             default="cpu",
             show_default=True,
             help="Where the encoder runs.",
         ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    }
 
 
 def result_options(command: Command) -> Command:

@@ -111,7 +111,7 @@ def quantize(
         return Quantized(type_name.upper(), str(target), file_bytes, bits, needs_imatrix=needs)
     with growing(target) as part:
         _, bits, _ = _in_child({**job, "target": str(part)}, source, progress)
-        digest, tensors = _describe(part)
+        digest, tensors = describe(part)
         file_bytes = part.stat().st_size
     return Quantized(type_name.upper(), str(target), file_bytes, bits, digest, tensors)
 
@@ -159,7 +159,7 @@ def _in_child(
     return *found, needs
 
 
-def _describe(path: Path) -> tuple[str, tuple[tuple[str, int], ...]]:
+def describe(path: Path) -> tuple[str, tuple[tuple[str, int], ...]]:
     """SHA-256 of a file and how many tensors of which type it has."""
     import hashlib
     from collections import Counter

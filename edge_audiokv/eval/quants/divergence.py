@@ -1,8 +1,8 @@
 """How far next-token distributions are from a base's, of which only the top is kept.
 
-The base's KEPT_TOKENS likeliest tokens are compared one by one and all others as one: a lower bound
-of KL(base || other), exact for small vocabularies. What that can leave out is bounded for every
-token: the others' mass times the most that a log ratio can be there.
+The base's likeliest tokens, until REST_MASS is left or MOST_KEPT are taken, are compared one by one
+and all others as one: a lower bound of KL(base || other). What that can leave out is bounded for
+every place: the others' mass times the most that a log ratio can be there.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from edge_audiokv.errors import InputError
 from edge_audiokv.files import growing
 from edge_audiokv.kv.shape import FloatArray
 
-KEPT_TOKENS = 1024
+REST_MASS, MOST_KEPT = 1e-6, 1 << 14
 
 
 @dataclass(frozen=True)
 class Kept:
     """The base's distributions at T places of one text, and the text's token ids.
 
-    `ids` int32 [T, K] are the likeliest tokens, likeliest first, with `logits` float32 [T, K];
-    `log_sum` float64 [T] makes log probabilities of them, `log_rest` [T] is the log probability of
-    all others, minus infinity if there are none.
+    `ids` int32 and `logits` float32 hold the likeliest tokens of each place, likeliest first, from
+    `starts[place]` to `starts[place + 1]`; `log_sum` float64 [T] makes log probabilities of them,
+    `log_rest` [T] is the log probability of all others, minus infinity if there are none.
     """
 
     text_ids: tuple[int, ...]
     ids: NDArray[np.int32]
     logits: FloatArray
+    starts: NDArray[np.int64]
     log_sum: NDArray[np.float64]
     log_rest: NDArray[np.float64]
 
@@ -51,22 +52,29 @@ class Apart:
     same_top: bool
 
 
-def keep(text_ids: Iterable[int], rows: Iterable[FloatArray], *, k: int = KEPT_TOKENS) -> Kept:
+def keep(
+    text_ids: Iterable[int],
+    rows: Iterable[FloatArray],
+    *,
+    rest_mass: float = REST_MASS,
+    most_kept: int = MOST_KEPT,
+) -> Kept:
     """The top of `rows`, float32 logits [V] each, which are looked at one by one."""
     ids, logits, log_sum, log_rest = [], [], [], []
     for row in rows:
-        n_kept = min(k, len(row))
-        top = np.argpartition(row, len(row) - n_kept)[len(row) - n_kept :]
-        top = top[np.lexsort((top, -row[top]))].astype(np.int32)
         wide = row.astype(np.float64)
-        ids.append(top)
-        logits.append(row[top])
         log_sum.append(_log_sum(wide))
-        log_rest.append(_log_rest(wide, top) - log_sum[-1])
+        order = np.argsort(-row, kind="stable").astype(np.int32)
+        mass = np.exp(wide[order] - log_sum[-1]).cumsum()
+        n_kept = min(1 + int(np.searchsorted(mass, 1 - rest_mass)), most_kept, len(row))
+        ids.append(order[:n_kept])
+        logits.append(row[ids[-1]])
+        log_rest.append(_log_rest(wide, ids[-1]) - log_sum[-1])
     return Kept(
         tuple(text_ids),
-        np.array(ids, np.int32),
-        np.array(logits, np.float32),
+        np.concatenate([np.empty(0, np.int32), *ids]),
+        np.concatenate([np.empty(0, np.float32), *logits]),
+        np.cumsum([0, *map(len, ids)]),
         np.array(log_sum),
         np.array(log_rest),
     )
@@ -76,14 +84,15 @@ def compare(base: Kept, place: int, row: FloatArray) -> Apart:
     """How far `row`, logits [V], is from the base at `place`. Raises InputError if the vocabularies
     differ.
     """
-    ids = base.ids[place]
+    part = slice(base.starts[place], base.starts[place + 1])
+    ids = base.ids[part]
     if ids.max() >= len(row):
         raise InputError(
             "the base has another vocabulary.", cure="Compare files of one model alone."
         )
     wide = row.astype(np.float64)
     log_sum = _log_sum(wide)
-    log_p = base.logits[place].astype(np.float64) - base.log_sum[place]
+    log_p = base.logits[part].astype(np.float64) - base.log_sum[place]
     log_q = wide[ids] - log_sum
     nats, left_out = float((np.exp(log_p) * (log_p - log_q)).sum()), 0.0
     rest = float(base.log_rest[place])
@@ -106,6 +115,7 @@ def save(kept: Kept, path: Path) -> None:
             text_ids=np.array(kept.text_ids, np.int32),
             ids=kept.ids,
             logits=kept.logits,
+            starts=kept.starts,
             log_sum=kept.log_sum,
             log_rest=kept.log_rest,
         )
@@ -118,6 +128,7 @@ def load(path: Path) -> Kept:
             tuple(data["text_ids"].tolist()),
             data["ids"],
             data["logits"],
+            data["starts"],
             data["log_sum"],
             data["log_rest"],
         )
