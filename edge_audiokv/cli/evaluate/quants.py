@@ -131,9 +131,10 @@ def quants_command(
         values, faults,
     )  # fmt: skip
     rows = check_rows(plan)
+    sizes = plan.quants.sizes(plan.names)  # types that cannot be made are told now
     voice.note(plan.quants.note)
     if dry_run:
-        voice.tell("\n".join(_dry_lines(plan, rows)))
+        voice.tell("\n".join(_dry_lines(plan, rows, sizes)))
         return
     console = voice.console()
     with Bars(
@@ -141,7 +142,7 @@ def quants_command(
     ) as bar:
         task = bar.add_task("weights", total=1)
         weights = plan.quants.make(
-            plan.names,
+            sizes,
             plan.settings["threads"],
             lambda text, done, total: bar.update(
                 task, description=text, completed=done, total=total
@@ -204,14 +205,12 @@ def _plan(
     settings = {**values, "threads": threads}
     quants = Quants.of(ensure(entry, check=check_in_child), quants_dir)
     plan = Plan(quants, tuple(grid.cells()), tuple(clips), settings, target)
-    quants.sizes(plan.names)  # types that cannot be made are told now
     return plan
 
 
-def _dry_lines(plan: Plan, rows: Sequence[Row]) -> list[str]:
+def _dry_lines(plan: Plan, rows: Sequence[Row], sizes: dict[str, int]) -> list[str]:
     from edge_audiokv.eval.quants.run import cells_left, estimate
 
-    sizes = plan.quants.sizes(plan.names)
     left = cells_left(plan, rows)
     guess = estimate(plan, rows)
     how = "as the cells that are done took" if guess.from_rows else "by one clip with the LLM here"

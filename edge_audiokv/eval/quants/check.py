@@ -34,7 +34,7 @@ def read_clips(
     empty, twice, unread = [], [], []
     seen: set[str] = set()
     for clip in clips:
-        if not normalise(clip.text):
+        if not any(map(str.isalnum, normalise(clip.text))):
             empty.append(clip.id)
         if clip.id in seen:
             twice.append(clip.id)

@@ -8,7 +8,6 @@ for the next run; each is checked against what it was when it was made.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,14 +15,13 @@ from pathlib import Path
 
 from edge_audiokv.errors import EdgeAudioKVError, InputError
 from edge_audiokv.eval.quants.grid import BASE
-from edge_audiokv.models.cache import alone_in, cache_directory, write_atomic
+from edge_audiokv.models.cache import alone_in, cache_directory, file_sha256
 from edge_audiokv.models.download import LocalModel, check_space
-from edge_audiokv.models.fingerprint import fingerprint
 from edge_audiokv.models.gguf import read_header
 from edge_audiokv.models.merge import merge
 from edge_audiokv.models.merged import is_sound, seal
 from edge_audiokv.native.library import describe_library
-from edge_audiokv.native.quantize import describe, quantize
+from edge_audiokv.native.quantize import quantize
 
 Progress = Callable[[str, int, int], None]
 """Called with what is made, the steps so far and all steps."""
@@ -110,33 +108,17 @@ class Quants:
         """What of `sizes` is still to be written."""
         return sum(size for name, size in sizes.items() if not self._is_here(name))
 
-    def make(self, names: list[str], threads: int, progress: Progress) -> dict[str, Weights]:
-        """All files, the base first; those that are here and whole are left as they are.
+    def make(self, sizes: dict[str, int], threads: int, progress: Progress) -> dict[str, Weights]:
+        """All files of `sizes`, the base first; those that are here and whole stay as they are.
 
         Raises ModelError, OutputError, DownloadError if there is no room, OSError.
         """
-        sizes = self.sizes(names)
         with alone_in(self.folder):
             check_space(self.folder, self.missing_bytes(sizes), "--quants-dir")
-            for name in names:
+            for name in sizes:
                 if not self._is_here(name):
                     self._make(name, threads, progress)
-        return {name: self._describe(name) for name in names}
-
-    def _facts(self, name: str) -> tuple[str, dict[str, int]]:
-        """SHA-256 and tensors of a file, which take seconds to find out: once."""
-        path, place = self.path(name), self.folder / f"{name}.facts.json"
-        mark = fingerprint(path)
-        try:
-            facts = json.loads(place.read_text(encoding="utf-8"))
-            if facts["fingerprint"] == mark:
-                return str(facts["sha256"]), dict(facts["tensors"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # none, or of a file before it
-        digest, counts = describe(path)
-        facts = {"fingerprint": mark, "sha256": digest, "tensors": dict(counts)}
-        write_atomic(place, json.dumps(facts).encode())
-        return digest, dict(counts)
+        return {name: self._describe(name) for name in sizes}
 
     def _is_here(self, name: str) -> bool:
         path = self.path(name)
@@ -156,14 +138,13 @@ class Quants:
 
     def _describe(self, name: str) -> Weights:
         path = self.path(name)
-        digest, tensors = self._facts(name)
         header = read_header(path)
         return Weights(
             name,
             (header.quantisation or "unknown").upper(),
             path,
             header.file_bytes,
-            digest,
-            tensors,
+            file_sha256(path),
+            header.tensor_types,
             any(key.startswith("quantize.imatrix") for key in header.keys),
         )
