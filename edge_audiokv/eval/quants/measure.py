@@ -4,7 +4,8 @@
 
 A line of JSON on standard output for every clip that is done, the last one with all that was found.
 Each clip is decoded at once, without speech detection, the whole way of the product. Then the LLM
-alone reads the text that the base wrote, token by token, in the same cache cut the same way.
+alone reads the text that the base wrote, token by token, in the same cache cut the same way. What
+it would write first is of the whole prompt, before the cut, as in the product.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,7 @@ def execute(
                     continue
                 row = _head(plan, cell, weights[cell.weights])
                 try:
-                    found = measure(_job(plan, cell, weights), lambda n, c=cell: on_clip(c, n))  # type: ignore[misc]
+                    found = measure(_job(plan, cell, weights), partial(on_clip, cell))
                     row |= score(plan.clips, plan.block, found)
                     row |= compared(row, base)
                 except EdgeAudioKVError as error:
@@ -172,7 +172,7 @@ def _base(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     job = _job(plan, BASE_CELL, weights, is_base=True)
-    found = measure(job, lambda done: on_clip(BASE_CELL, done))
+    found = measure(job, partial(on_clip, BASE_CELL))
     measured = _head(plan, BASE_CELL, weights[BASE]) | score(plan.clips, plan.block, found)
     measured |= compared(measured, measured)
     if row is None:

@@ -19,6 +19,7 @@ from edge_audiokv.eval.quants.run import Plan, cells_left, check_rows, estimate,
 
 from .made import BOTH, CUT, Q4, clips, pretend, weights
 
+DATA = Path(__file__).resolve().parents[2] / "data"
 SETTINGS = {"model": "toy", "mem": "2GB", "word_weight": None, "threads": 1, "provider": "cpu"}
 CELLS = (BASE_CELL, Q4, CUT, BOTH)
 
@@ -125,6 +126,23 @@ def test_a_base_that_writes_something_else_is_not_gone_on_with(plan: Plan) -> No
     with pytest.raises(OutputError, match="does not write what it wrote"):
         execute(plan, files, measure=other)
     assert len(read_rows(plan.output)) == 2
+
+
+def test_before_anything_was_timed_one_clip_is(plan: Plan) -> None:
+    clip = DATA / "letter.flac"  # of 3.7 s
+    said = tuple(replace(each, path=clip) for each in plan.clips)
+    plan.quants.local.llm_paths = (clip, None)  # type: ignore[misc]
+    seen: list[str] = []
+
+    def slow(job: Job, on_clip: Callable[[int], None]) -> dict[str, Any]:
+        seen.append(job.gguf)
+        assert len(job.clips) == 1 and job.is_base
+        return {"timings": {"load_s": 2.0, "took_s": 5.0}}
+
+    guess = estimate(replace(plan, clips=said), [], measure=slow)
+    assert not guess.from_rows and seen == [str(clip)]
+    assert guess.hours == pytest.approx(4 * (2 + 3 * 3) / 3600)
+    assert not plan.output.exists() and not plan.base_folder.exists()
 
 
 def test_what_is_left_is_estimated_from_what_was_timed(plan: Plan) -> None:
