@@ -120,7 +120,7 @@ def quants_command(
     from edge_audiokv.eval.quants.grid import BASE
     from edge_audiokv.eval.quants.limits import check_limits, read_limits
     from edge_audiokv.eval.quants.rows import failed
-    from edge_audiokv.eval.quants.run import check_rows, execute
+    from edge_audiokv.eval.quants.run import cells_left, check_rows, execute
 
     faults: list[str] = []
     limits = read_limits(fail_above, faults)
@@ -150,8 +150,6 @@ def quants_command(
         )
     voice.detail(f"weights are ready: {', '.join(plan.names)}")
     n_clips = len(plan.clips)
-    from edge_audiokv.eval.quants.run import cells_left
-
     with counted(len(cells_left(plan, rows)) * n_clips or 1, BASE) as advance:
 
         def on_clip(cell: Cell, done: int) -> None:

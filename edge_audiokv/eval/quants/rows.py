@@ -58,19 +58,25 @@ class Store:
             read_rows(self.path)
             os.truncate(self._handle, whole)
         except BlockingIOError:
-            self.__exit__()
+            self._close()
             raise OutputError(
                 f"another run writes {self.path}.", cure="Wait for it, or name another file."
             ) from None
         except OSError as error:
-            self.__exit__()
+            self._close()
             raise output_error(str(self.path), error) from None
         except BaseException:
-            self.__exit__()
+            self._close()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            if not os.fstat(self._handle).st_size:  # nothing was measured
+                self.path.unlink()
+        self._close()
+
+    def _close(self) -> None:
         if self._handle >= 0:
             os.close(self._handle)
         self._handle = -1

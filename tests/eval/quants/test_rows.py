@@ -68,6 +68,15 @@ def test_two_processes_do_not_write_one_run(run: Path) -> None:
         pass
 
 
+def test_an_empty_run_is_left_to_who_writes_it(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    with Store(path):
+        with pytest.raises(OutputError, match="another run"), Store(path):
+            raise AssertionError("it was opened twice")
+        assert path.exists()
+    assert not path.exists()
+
+
 def test_a_row_that_cannot_be_written_leaves_none_of_itself(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
