@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from edge_audiokv.units import format_bytes
 
 # What a cell may cost to be recommended: points of WER, or tokens with another first choice.
 TOLERANCE, SAME_TOP = 0.01, 0.95
+_RULE_OF_THREE = 3.0
 _NOT_FLAT = ("scores", "tensors", "timings")
 
 
@@ -124,13 +126,7 @@ def recommend(rows: Sequence[Row]) -> str:
     if base is None or not others:
         return "There is nothing to choose from: only the base was measured."
     small = [row for row in others if total_bytes(row) < total_bytes(base)]
-    shown = [
-        row
-        for row in small
-        if row["wer_rise_high"] is not None
-        and row["wer_rise_high"] <= TOLERANCE
-        and row["collapsed_rise"] <= 0
-    ]
+    shown = [row for row in small if _most(row) <= TOLERANCE and row["collapsed_rise"] <= 0]
     if shown:
         best = min(shown, key=_by_size)
         return (
@@ -141,8 +137,8 @@ def recommend(rows: Sequence[Row]) -> str:
         )
     like = [row for row in small if row["same_top"] >= SAME_TOP and row["collapsed_rise"] <= 0]
     few = (
-        f"{base['clips']} clips do not show any of {len(others)} cells to be within "
-        f"{100 * TOLERANCE:g} point of the base's WER"
+        f"{base['clips']} clips of {base['words']} words do not show any of {len(others)} cells to "
+        f"be within {100 * TOLERANCE:g} point of the base's WER"
     )
     if not like:
         return f"{few}, and none has the base's first choice in {SAME_TOP:.0%} of the tokens."
@@ -152,6 +148,14 @@ def recommend(rows: Sequence[Row]) -> str:
         f"first choice in {SAME_TOP:.0%} of the tokens ({best['same_top']:.1%}), and measure it on "
         "more clips."
     )
+
+
+def _most(row: Row) -> float:
+    """How much the WER may be above the base's. Where not one word differs draws do not either,
+    but that was seen in so many words only: the rule of three.
+    """
+    high = row["wer_rise_high"]
+    return math.inf if high is None else max(float(high), _RULE_OF_THREE / row["words"])
 
 
 def _by_size(row: Row) -> tuple[int, float]:

@@ -21,12 +21,9 @@ Q8 = replace(Q4, weights="Q8_0")
 BASE_ROW = row(BASE_CELL)
 
 
-def rows(**nats: float) -> list[Row]:
-    return [
-        BASE_ROW,
-        row(Q8, BASE_ROW, nats=nats.get("q8", 0.001)),
-        row(Q4, BASE_ROW, nats=nats.get("q4", 0.1), wrong=3),
-    ]
+def rows(n: int = 10) -> list[Row]:
+    base = row(BASE_CELL, n=n)
+    return [base, row(Q8, base, n=n, nats=0.001), row(Q4, base, n=n, nats=0.1, wrong=3)]
 
 
 def test_a_table_has_a_line_a_cell_with_figures_and_intervals() -> None:
@@ -64,25 +61,34 @@ def test_fronts_agree_with_their_definition() -> None:
 
 
 def test_the_smallest_cell_that_is_shown_to_cost_little_is_advised() -> None:
-    said = recommend(rows())
+    said = recommend(rows(n=40))
     assert said.startswith("Run Q8_0 with KV f16 and all rows (1.9 MiB") and "of 2 cells" in said
-    said = recommend([*rows()[:2], row(Q4, BASE_ROW, nats=0.2)])
+    same = row(Q4, row(BASE_CELL, n=40), n=40, nats=0.2)
+    said = recommend([*rows(n=40)[:2], same])
     assert said.startswith("Run Q4_0")
     assert said.count(". ") == 0 and said.endswith(".")
+
+
+def test_no_difference_in_few_words_shows_nothing() -> None:
+    for n, shown in ((20, False), (29, False), (30, True)):  # clips of ten words
+        base = row(BASE_CELL, n=n)
+        like = row(Q8, base, n=n)
+        assert like["wer_rise_high"] == 0
+        assert recommend([base, like]).startswith("Run Q8_0") is shown
 
 
 def test_where_clips_are_too_few_the_advice_says_so() -> None:
     base = row(BASE_CELL, n=1)
     like = {**row(Q8, base, n=1), "same_top": 0.99}
     said = recommend([base, like])
-    assert said.startswith("1 clips do not show any of 1 cells") and "run Q8_0" in said
+    assert said.startswith("1 clips of 10 words do not show any of 1 cells") and "run Q8_0" in said
     assert "none has the base's first choice" in recommend([base, {**like, "same_top": 0.5}])
     assert "only the base" in recommend([base])
 
 
 def test_a_cell_in_which_more_clips_collapse_is_not_advised() -> None:
-    hidden = {**row(Q4, BASE_ROW), "collapsed_rise": 0.1}
-    assert recommend([*rows()[:2], hidden]).startswith("Run Q8_0")
+    hidden = {**row(Q4, row(BASE_CELL, n=40), n=40), "collapsed_rise": 0.1}
+    assert recommend([*rows(n=40)[:2], hidden]).startswith("Run Q8_0")
 
 
 def test_csv_has_flat_lines_of_all_runs() -> None:
