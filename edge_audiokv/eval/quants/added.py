@@ -89,7 +89,8 @@ def verdict(found: Sequence[Added]) -> str:
     spread = f" (KLD {min(shares):.0%} to {max(shares):.0%} of the sum)" if shares else ""
     return (
         f"Of {len(known)} cells with several changes {above} lose more than their parts added up, "
-        f"{below} lose less, and of {len(known) - above - below} the interval holds them{spread}."
+        f"{below} lose less, and of {len(known) - above - below} the interval holds that sum"
+        f"{spread}."
     )
 
 
