@@ -14,6 +14,7 @@
     +-- MissingExtraError           11   an optional package is not installed
     +-- ArchiveError                12   an archive is damaged, in use, or none
     +-- ParityError                 13   a converted model is not what its checkpoint says
+    +-- WorseError                  14   what was measured is above a limit that was given
 
 Exit code 2 is click's (wrong usage); 129, 130 and 143 follow SIGHUP, SIGINT and
 SIGTERM.
@@ -101,3 +102,7 @@ class ArchiveError(EdgeAudioKVError):
 
 class ParityError(EdgeAudioKVError):
     exit_code = 13
+
+
+class WorseError(EdgeAudioKVError):
+    exit_code = 14

@@ -24,6 +24,7 @@ HEADINGS = {
     "Memory and policy": (
         *("--kv-policy", "--kv-budget", "--kv-option"),
         *("--cache-type-k", "--cache-type-v"),
+        *("--kv-types", "--policies", "--budgets"),
     ),
     "Output": (
         *("--output-dir", "--overwrite", "--save-audio", "--archive", "--json"),
@@ -37,6 +38,7 @@ HEADINGS = {
         *("--word-weight", "--branches", "--threads", "--provider"),
         *("--seed", "--turns", "--tries", "--depths", "--speech-share", "--whole-clips"),
         *("--loss-clips", "--loss-seconds", "--low-share", "--min-confidence", "--fresh"),
+        *("--quants-dir", "--fail-above"),
     ),
 }
 # Fewer are read at a glance.

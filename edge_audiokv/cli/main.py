@@ -124,7 +124,8 @@ def cli() -> None:
 
     Exit codes: 0 done, 1 other error, 2 wrong usage, 3 unusable audio, 4 model, 5 download,
     6 does not fit --mem, 7 no microphone, 8 native library, 9 KV policy, 10 output,
-    11 missing extra, 12 archive, 13 failed check, 129 hung up, 130 interrupted, 143 terminated.
+    11 missing extra, 12 archive, 13 failed check, 14 above a limit, 129 hung up, 130 interrupted,
+    143 terminated.
     """
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,89 +13,13 @@ import click
 from click.core import ParameterSource
 
 from edge_audiokv.cli import complete, voice
-from edge_audiokv.engine.settings import DEFAULT_MEM, LEAST_CAP_BYTES, EngineSettings
+from edge_audiokv.cli.values import NameAndValue, Number, Share, Size
+from edge_audiokv.engine.settings import DEFAULT_MEM, EngineSettings
 from edge_audiokv.kv.placements import DEFAULT_PLACEMENT, PLACEMENTS
 from edge_audiokv.native.threads import usable_cores
 from edge_audiokv.output import FORMATS, SUBTITLES, CueRules
-from edge_audiokv.units import parse_bytes, parse_share
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class Number(click.FloatRange):
-    """A number within bounds; unlike click's own range, it knows that NaN is in none."""
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        number: float = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value!r} is not a number.", param, ctx)
-        return number
-
-
-class Share(click.ParamType[float]):
-    """A share such as 40% or 0.4."""
-
-    name = "share"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        if isinstance(value, float):
-            return value
-        try:
-            return parse_share(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class Size(click.ParamType[str]):
-    """A size such as 2GB; with `shares` also a share of the machine's memory, such as 50%.
-
-    `unit` is what a small number without one lacks.
-    """
-
-    name = "size"
-
-    def __init__(self, *, shares: bool = True, unit: str = "GB") -> None:
-        self._total_bytes = 1 << 40 if shares else None
-        self._unit = unit
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            parse_bytes(
-                str(value),
-                total_bytes=self._total_bytes,
-                least_bytes=LEAST_CAP_BYTES,
-                unit=self._unit,
-            )
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        return str(value)
-
-
-class NameAndValue(click.ParamType[tuple[str, Any]]):
-    """NAME=VALUE, whose value may be a number, or true or false."""
-
-    name = "name=value"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, Any]:
-        if isinstance(value, tuple):
-            return value
-        name, equals, typed = str(value).partition("=")
-        if not equals or not name:
-            self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
-        for convert in (int, float):
-            try:
-                return name, convert(typed)
-            except ValueError:
-                continue
-        if typed.lower() in ("true", "false"):
-            return name, typed.lower() == "true"
-        return name, typed
 
 
 class EngineOption(click.Option):
@@ -164,8 +87,27 @@ _option = partial(click.option, cls=EngineOption)
 
 def engine_options(command: Command) -> Command:
     """Add the options of EngineSettings to a command; `settings_from` reads them back."""
-    options = [
-        _option(
+    for option in reversed(_engine_options().values()):
+        command = option(command)
+    return command
+
+
+def some_engine_options(*names: str) -> Callable[[Command], Command]:
+    """Add those of `engine_options` that set the fields `names`, in their order."""
+
+    def add(command: Command) -> Command:
+        options = _engine_options()
+        for name in reversed(names):
+            command = options[name](command)
+        return command
+
+    return add
+
+
+def _engine_options() -> dict[str, Callable[[Command], Command]]:
+    """The option of each field of EngineSettings that people set."""
+    return {
+        "model": _option(
             "-m",
             "--model",
             default="smollm2-audio",
@@ -174,14 +116,14 @@ def engine_options(command: Command) -> Command:
             shell_complete=complete.models,
             help="A model of `edge-audiokv models list`, or a directory with a model.toml.",
         ),
-        _option(
+        "mem": _option(
             "--mem",
             type=Size(),
             default=DEFAULT_MEM,
             show_default=True,
             help="Cap on the whole process: 4GB, 2GiB, 50%.",
         ),
-        _option(
+        "kv_policy": _option(
             "--kv-policy",
             default="audiokv-edge",
             show_default=True,
@@ -189,7 +131,7 @@ def engine_options(command: Command) -> Command:
             shell_complete=complete.policies,
             help="How cache rows are chosen; `edge-audiokv policies` lists them.",
         ),
-        _option(
+        "kv_share": _option(
             "--kv-budget",
             "kv_share",
             type=Share(),
@@ -197,7 +139,7 @@ def engine_options(command: Command) -> Command:
             show_default=True,
             help="Share of the rows that stay in the cache.",
         ),
-        _option(
+        "kv_options": _option(
             "--kv-option",
             "kv_options",
             type=NameAndValue(),
@@ -205,7 +147,7 @@ def engine_options(command: Command) -> Command:
             metavar="NAME=VALUE",
             help="An option of the policy; repeatable.",
         ),
-        _option(
+        "type_k": _option(
             "-ctk",
             "--cache-type-k",
             "type_k",
@@ -214,7 +156,7 @@ def engine_options(command: Command) -> Command:
             show_default=True,
             help="Type of the key rows.",
         ),
-        _option(
+        "type_v": _option(
             "-ctv",
             "--cache-type-v",
             "type_v",
@@ -223,40 +165,37 @@ def engine_options(command: Command) -> Command:
             show_default=True,
             help="Type of the value rows.",
         ),
-        _option(
+        "word_weight": _option(
             "--word-weight",
             type=Number(0, 10),
             help="How much the encoder's own words count; default: the model's, 0: LLM alone.",
         ),
-        _option(
+        "branches": _option(
             "--branches",
             type=click.IntRange(0, 64),
             default=0,
             show_default=True,
             help="Close calls of a final text to decide the other way, too; 0: greedy, fastest.",
         ),
-        _option(
+        "language": _option(
             "--language",
             metavar="CODE",
             help="What is spoken: en, German; refused if the model does not know it.",
         ),
-        _option(
+        "threads": _option(
             "-t",
             "--threads",
             type=click.IntRange(1, 64),
             help="Threads; default: physical cores, at most 4.",
         ),
-        _option(
+        "provider": _option(
             "--provider",
             type=click.Choice(["cpu", "cuda", "tensorrt", "coreml"]),
             default="cpu",
             show_default=True,
             help="Where the encoder runs.",
         ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    }
 
 
 def result_options(command: Command) -> Command:

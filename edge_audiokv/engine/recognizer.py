@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -314,6 +314,16 @@ class Recognizer:
                 chances.append(float(logits[token]) - log_sum(logits))
         self.cache.clear()
         return chances
+
+    def forced(self, sound: Sound, ids: Sequence[int]) -> Iterator[FloatArray]:
+        """Logits [V] of what the LLM would write as the first token of the text of `sound`, then
+        after each of `ids`, which is written instead. Nothing but the LLM has a say.
+        """
+        self._forget()
+        self._listen(sound.embeddings)
+        yield self.cache.finish_prompt(self._after)
+        for token in ids:
+            yield self.cache.append_generated([token])
 
     def close_turn(self, heard: Heard) -> bool:
         """Complete the turn in the cache as a conversation goes on: `heard`'s text and the turn's

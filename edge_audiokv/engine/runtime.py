@@ -35,7 +35,8 @@ class Runtime(Loadable):
     """A loaded model: encoder, LLM and prompt. `load()` does the work, `close()` may be repeated.
 
     `max_window_s` is the longest audio that is encoded at once; it decides the encoder's peak.
-    `owner` is what others of the process call it that count its memory.
+    `owner` is what others of the process call it that count its memory. `local` are the files to
+    load instead of those that the settings name.
     """
 
     def __init__(
@@ -45,11 +46,12 @@ class Runtime(Loadable):
         max_window_s: float = 30.0,
         progress: Progress | None = None,
         owner: str = "engine",
+        local: LocalModel | None = None,
     ) -> None:
         self.settings = settings
         self.max_window_s = max_window_s
         self._progress = progress
-        self._local: LocalModel | None = None
+        self._local = local
         self._encoder: Encoder | None = None
         self._model: Model | None = None
         self._template: PromptTemplate | None = None

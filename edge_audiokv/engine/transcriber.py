@@ -21,7 +21,7 @@ from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.events import Final
 from edge_audiokv.kv.holders import LOADING
 from edge_audiokv.lifetime import Loadable
-from edge_audiokv.models.download import Progress
+from edge_audiokv.models.download import LocalModel, Progress
 
 # Text tokens a second of speech that the pools have room for; the guard stops before that.
 _TEXT_TOKENS_PER_S = 8.0
@@ -36,7 +36,8 @@ class Transcriber(Loadable):
             for final in transcriber.transcribe("talk.flac"):
                 print(final.start_s, final.text)
 
-    Settings come as a record or, field by field, as keywords. The constructor touches nothing. Any
+    Settings come as a record or, field by field, as keywords; `local` are the files to load, until
+    `close`, instead of those of the model that they name. The constructor touches nothing. Any
     thread may call: segments of several recordings are then decoded in turn, and `close` waits for
     the one in progress.
     """
@@ -47,6 +48,7 @@ class Transcriber(Loadable):
         *,
         endpoint: EndpointConfig | None = None,
         progress: Progress | None = None,
+        local: LocalModel | None = None,
         **options: Unpack[EngineOptions],
     ) -> None:
         check_names("Transcriber", options, {item.name for item in fields(EngineSettings)})
@@ -58,6 +60,7 @@ class Transcriber(Loadable):
             max_window_s=self.endpoint.max_segment_s,
             progress=progress,
             owner="transcriber",
+            local=local,
         )
         self._detector = VoiceDetector()
         self._cache: HeadCache | None = None

@@ -32,12 +32,13 @@ LOOP_NGRAM = 4
 
 @dataclass(frozen=True)
 class Utterance:
-    """One clip of a manifest and what is said in it."""
+    """One clip of a manifest and what is said in it; `recording` is what it was cut from."""
 
     id: str
     path: Path
     text: str
     speaker: str
+    recording: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ class WerReport:
 def read_manifest(
     path: Path, *, speakers: Sequence[str] = (), limit: int | None = None
 ) -> list[Utterance]:
-    """The clips of a JSONL manifest: `path` (relative to it), `text`, and maybe `speaker`, `id`.
+    """The clips of a JSONL manifest: `path` (relative to it), `text`, and maybe `speaker`,
+    `recording`, `id`.
 
     `speakers` keeps only those, `limit` the first so many of what is kept. Raises InputError with
     the line if one cannot be used, or if nothing is left.
@@ -137,7 +139,8 @@ def read_manifest(
         speaker = str(data.get("speaker", ""))
         if not speakers or speaker in speakers:
             clip_id = str(data.get("id", Path(audio).stem))
-            clips.append(Utterance(clip_id, path.parent / audio, text, speaker))
+            recording = str(data.get("recording", ""))
+            clips.append(Utterance(clip_id, path.parent / audio, text, speaker, recording))
     if not clips:
         known = f" of {', '.join(speakers)}" if speakers else ""
         raise InputError(f"{path} has no clips{known}.", cure="Check --manifest and --speaker.")

@@ -13,10 +13,12 @@ from pathlib import Path
 from .cache import cache_directory
 
 _HASH = "[0-9a-f]" * 12
-# Fetched files, merged ones with the index of whose they are, and what the build was made from.
+# Fetched files, merged ones with the index of whose they are, quantised ones that were compared,
+# and what the build was made from.
 _OURS = (
     f"files/{_HASH}",
     f"merged/{_HASH}",
+    f"quants/{_HASH}",
     "merged/owners.json",
     "sdist/llama_cpp_python-*.tar.gz",
     "verified.json",
@@ -40,7 +42,7 @@ def empty() -> int:
             with contextlib.suppress(OSError):
                 path.unlink()
         freed_bytes += size_bytes - (_size_bytes(path) if path.exists() else 0)
-    for name in ("files", "merged", "sdist"):
+    for name in ("files", "merged", "quants", "sdist"):
         with contextlib.suppress(OSError):
             (cache_directory() / name).rmdir()
     return freed_bytes

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,6 +57,7 @@ class GGUFHeader:
     header_sha256: str
     vocabulary_length: int = 0
     missing_bytes: int = 0  # of those that UTF-8 holds, not in a vocabulary (with `check_tokens`)
+    kinds: tuple[int, ...] = ()  # ggml's number of every tensor's type
 
     @property
     def architecture(self) -> str:
@@ -76,6 +78,15 @@ class GGUFHeader:
         except ValueError:
             return None
         return kind.name.removeprefix("ALL_").removeprefix("MOSTLY_").lower()
+
+    @property
+    def tensor_types(self) -> dict[str, int]:
+        """How many tensors have which type, such as {"Q4_K": 210, "F32": 61}; the most first."""
+        from gguf import GGMLQuantizationType
+
+        names = {int(kind): kind.name for kind in GGMLQuantizationType}
+        counts = Counter(names.get(kind, f"type {kind}") for kind in self.kinds)
+        return dict(counts.most_common())
 
     @property
     def block_count(self) -> int:
@@ -308,6 +319,7 @@ def _parse(path: Path, data: bytes, file_bytes: int, check_tokens: bool = False)
             keys[name] = value
     _check_keys(path, keys)
     last_offset = 0
+    kinds = []
     for _ in range(tensor_count):
         name = cursor.string()
         dims = cursor.count("<I")
@@ -317,6 +329,7 @@ def _parse(path: Path, data: bytes, file_bytes: int, check_tokens: bool = False)
         kind = cursor.count("<I")
         if dims == 1 and kind != _F32:
             raise _damaged(path, f"{name} is a vector of type {kind}, not f32")
+        kinds.append(kind)
         last_offset = max(last_offset, cursor.count())
     if tensor_count and cursor.at + last_offset >= file_bytes:
         raise ModelError(f"{path} is truncated: tensors are missing.", cure="Fetch it again.")
@@ -329,4 +342,5 @@ def _parse(path: Path, data: bytes, file_bytes: int, check_tokens: bool = False)
         header_sha256=hashlib.sha256(data[: cursor.at]).hexdigest(),
         vocabulary_length=vocabulary_length,
         missing_bytes=missing_bytes,
+        kinds=tuple(kinds),
     )

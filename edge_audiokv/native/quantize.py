@@ -21,6 +21,7 @@ from typing import Any
 
 from edge_audiokv.errors import InputError, ModelError, OutputError
 from edge_audiokv.files import growing
+from edge_audiokv.models.cache import file_sha256
 from edge_audiokv.models.gguf import read_header
 from edge_audiokv.native.library import load
 
@@ -111,9 +112,9 @@ def quantize(
         return Quantized(type_name.upper(), str(target), file_bytes, bits, needs_imatrix=needs)
     with growing(target) as part:
         _, bits, _ = _in_child({**job, "target": str(part)}, source, progress)
-        digest, tensors = _describe(part)
-        file_bytes = part.stat().st_size
-    return Quantized(type_name.upper(), str(target), file_bytes, bits, digest, tensors)
+        digest, header = file_sha256(part), read_header(part)
+    tensors = tuple(header.tensor_types.items())
+    return Quantized(type_name.upper(), str(target), header.file_bytes, bits, digest, tensors)
 
 
 def _in_child(
@@ -157,19 +158,6 @@ def _in_child(
             cure="Take another type, or a GGUF of F16 or BF16 weights.",
         )
     return *found, needs
-
-
-def _describe(path: Path) -> tuple[str, tuple[tuple[str, int], ...]]:
-    """SHA-256 of a file and how many tensors of which type it has."""
-    import hashlib
-    from collections import Counter
-
-    import gguf
-
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    counts = Counter(tensor.tensor_type.name for tensor in gguf.GGUFReader(str(path)).tensors)
-    return digest, tuple(counts.most_common())
 
 
 class _Lines(logging.Handler):

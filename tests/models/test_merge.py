@@ -74,6 +74,18 @@ def test_weights_are_base_plus_adapter_within_the_error_of_q8_0(tmp_path: Path) 
     assert [path.name for path in out.parent.iterdir()] == ["merged.gguf"]
 
 
+def test_what_is_to_be_quantised_is_merged_into_f16(tmp_path: Path) -> None:
+    weight = RNG.normal(size=(96, 64)).astype(np.float32)
+    a, b = (RNG.normal(size=shape).astype(np.float32) for shape in ((4, 64), (96, 4)))
+    write_base(tmp_path / "base.gguf", weight)
+    write_lora(tmp_path / "lora.gguf", "blk.0.attn_q.weight", a, b, alpha=8.0)
+    out = tmp_path / "merged.gguf"
+    merge(tmp_path / "base.gguf", tmp_path / "lora.gguf", out, lambda *_: None, kind="f16")
+    (merged,) = (t for t in gguf.GGUFReader(str(out)).tensors if t.name.startswith("blk"))
+    assert merged.tensor_type == gguf.GGMLQuantizationType.F16
+    np.testing.assert_allclose(merged.data, weight + 2.0 * (b @ a), rtol=2.0**-10)
+
+
 def test_an_adapter_of_another_model_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     write_base(tmp_path / "base.gguf", RNG.normal(size=(96, 64)).astype(np.float32))
     a, b = np.ones((4, 64), np.float32), np.ones((96, 4), np.float32)

@@ -21,7 +21,8 @@ from edge_audiokv.cli.evaluate.common import (
     speaker_option,
     turns_option,
 )
-from edge_audiokv.cli.options import Number, engine_options, placement_option, settings_from
+from edge_audiokv.cli.options import engine_options, placement_option, settings_from
+from edge_audiokv.cli.values import Number
 from edge_audiokv.eval.codes import (
     CodeCell,
     CodeReply,

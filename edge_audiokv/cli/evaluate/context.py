@@ -22,7 +22,8 @@ from edge_audiokv.cli.evaluate.common import (
     speaker_option,
     turns_option,
 )
-from edge_audiokv.cli.options import Number, engine_options, placement_option, settings_from
+from edge_audiokv.cli.options import engine_options, placement_option, settings_from
+from edge_audiokv.cli.values import Number
 from edge_audiokv.errors import InputError
 from edge_audiokv.eval.noise import hear_noise
 from edge_audiokv.eval.recall import Reply, Score, summarise, to_dict

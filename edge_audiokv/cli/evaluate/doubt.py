@@ -18,7 +18,8 @@ from edge_audiokv.cli.evaluate.common import (
     show,
     speaker_option,
 )
-from edge_audiokv.cli.options import Number, engine_options, placement_option, settings_from
+from edge_audiokv.cli.options import engine_options, placement_option, settings_from
+from edge_audiokv.cli.values import Number
 from edge_audiokv.eval.doubt import (
     Doubt,
     Doubts,

@@ -22,7 +22,9 @@ from edge_audiokv.cli.evaluate.common import (
 from edge_audiokv.cli.evaluate.context import noise_command, recall_command, rolling_command
 from edge_audiokv.cli.evaluate.doubt import doubt_command
 from edge_audiokv.cli.evaluate.language import language_command
+from edge_audiokv.cli.evaluate.quants import quants_command
 from edge_audiokv.cli.evaluate.repeats import repeats_command
+from edge_audiokv.cli.evaluate.report import report_command
 from edge_audiokv.cli.evaluate.words import words_command
 from edge_audiokv.cli.options import engine_options, settings_from
 from edge_audiokv.eval.anchor import NAME as ANCHOR_NAME
@@ -65,6 +67,8 @@ _COMMANDS = (
     rolling_command,
     noise_command,
     repeats_command,
+    quants_command,
+    report_command,
 )
 for _command in _COMMANDS:
     evaluate.add_command(_command)

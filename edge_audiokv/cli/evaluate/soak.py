@@ -11,7 +11,8 @@ import click
 
 from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Command
-from edge_audiokv.cli.options import Number, engine_options, placement_option, settings_from
+from edge_audiokv.cli.options import engine_options, placement_option, settings_from
+from edge_audiokv.cli.values import Number
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.eval.programme import Programme, noise_files
 from edge_audiokv.eval.soak import Soak, SoakReport, rehearse, write_report

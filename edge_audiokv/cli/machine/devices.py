@@ -11,7 +11,7 @@ from rich.table import Table
 
 from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Command
-from edge_audiokv.cli.options import Number
+from edge_audiokv.cli.values import Number
 from edge_audiokv.errors import DeviceError
 
 

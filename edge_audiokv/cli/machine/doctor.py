@@ -13,7 +13,8 @@ from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.machine import checks
 from edge_audiokv.cli.machine.checks import Check, run_check
-from edge_audiokv.cli.options import Share, engine_options, settings_from, variables
+from edge_audiokv.cli.options import engine_options, settings_from, variables
+from edge_audiokv.cli.values import Share
 from edge_audiokv.cli.wording import as_flags
 
 _SOURCES = {

@@ -12,7 +12,7 @@ import click
 
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Command
-from edge_audiokv.cli.options import Number
+from edge_audiokv.cli.values import Number
 from edge_audiokv.output.place import check_place, writing
 
 Report = Callable[[str, int, int], None]

@@ -11,7 +11,7 @@ import click
 
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Command
-from edge_audiokv.cli.options import Share
+from edge_audiokv.cli.values import Share
 from edge_audiokv.engine.settings import LEAST_CAP_BYTES
 from edge_audiokv.output.fold import columns_of
 from edge_audiokv.units import format_bytes, parse_bytes

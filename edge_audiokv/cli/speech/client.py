@@ -11,8 +11,8 @@ import click
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Group
 from edge_audiokv.cli.ending import signals_call
-from edge_audiokv.cli.options import Number
 from edge_audiokv.cli.speech.unit import unit_text
+from edge_audiokv.cli.values import Number
 from edge_audiokv.cli.wording import worded
 from edge_audiokv.events import (
     DeviceLost,

@@ -15,14 +15,8 @@ from click.core import ParameterSource
 from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.loading import broken_off_tells, loading
-from edge_audiokv.cli.options import (
-    EngineOption,
-    Number,
-    Size,
-    engine_options,
-    segment_option,
-    settings_from,
-)
+from edge_audiokv.cli.options import EngineOption, engine_options, segment_option, settings_from
+from edge_audiokv.cli.values import Number, Size
 from edge_audiokv.errors import InputError, MissingExtraError
 from edge_audiokv.units import parse_bytes, printable
 

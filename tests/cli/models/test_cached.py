@@ -92,6 +92,7 @@ def test_rm_names_what_is_left_and_all_of_it_goes(empty_cache: Path, tmp_path: P
         empty_cache / "files" / "0123456789ab" / "a.gguf",
         empty_cache / "merged" / "ba9876543210" / "merged.q8_0.gguf",
         empty_cache / "merged" / "owners.json",
+        empty_cache / "quants" / "0123456789ab" / "Q8_0.gguf",
         empty_cache / "sdist" / "llama_cpp_python-0.3.1.tar.gz",
     ]
     elsewhere = tmp_path / "elsewhere"
@@ -107,8 +108,8 @@ def test_rm_names_what_is_left_and_all_of_it_goes(empty_cache: Path, tmp_path: P
     (empty_cache / "merged" / "aaaaaaaaaaaa").symlink_to(elsewhere)
     result = CliRunner().invoke(models, ["rm", "smollm2-audio"])
     assert "nothing of it" in result.stdout
-    assert "4.0 MiB" in result.stderr and "`edge-audiokv models rm --all`" in result.stderr
-    assert json.loads(run("rm", "--all", "--json")) == {"freed_bytes": 4 << 20}
+    assert "5.0 MiB" in result.stderr and "`edge-audiokv models rm --all`" in result.stderr
+    assert json.loads(run("rm", "--all", "--json")) == {"freed_bytes": 5 << 20}
     assert not any(path.exists() for path in ours) and all(path.exists() for path in theirs)
     assert "it was empty" in run("rm", "--all")
 
