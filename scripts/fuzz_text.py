@@ -306,8 +306,8 @@ def surroundings(**variables: str) -> Iterator[None]:
 def _made_ready(folder: Path) -> None:
     """What an engine does with an entry before it loads anything."""
     from edge_audiokv.encoder.onnx import OnnxEncoder
-    from edge_audiokv.engine.estimate import model_parts
     from edge_audiokv.engine.finals.language import check_language
+    from edge_audiokv.engine.memory.estimate import model_parts
     from edge_audiokv.engine.prompt import PromptTemplate
     from edge_audiokv.models import catalog, download
 

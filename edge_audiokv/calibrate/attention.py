@@ -12,8 +12,8 @@ import numpy as np
 from edge_audiokv.calibrate.parts import Parts
 from edge_audiokv.engine.alignment.attention import Watcher, align_by_attention
 from edge_audiokv.engine.alignment.times import timed
-from edge_audiokv.engine.choose import log_sum
-from edge_audiokv.engine.decode import pieces_of
+from edge_audiokv.engine.decoding.choose import log_sum
+from edge_audiokv.engine.decoding.decode import pieces_of
 from edge_audiokv.errors import NativeError
 from edge_audiokv.events import Word
 from edge_audiokv.kv.shape import FloatArray

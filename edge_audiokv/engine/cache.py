@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_audiokv.engine import positions
-from edge_audiokv.engine.choose import Chooser
-from edge_audiokv.engine.estimate import shape_of
+from edge_audiokv.engine.decoding.choose import Chooser
+from edge_audiokv.engine.memory import positions
+from edge_audiokv.engine.memory.estimate import shape_of
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.errors import ModelError, NativeError
 from edge_audiokv.kv.budget import apart
@@ -289,7 +289,7 @@ class HeadCache:
         positions.shift(self, delta, first=first)
 
     def squeeze(self, placement: str, *, recent_tokens: int, limit: int) -> None:
-        """Move rows so that the next token's position is at most `limit`: positions.py."""
+        """Move rows so that the next token's position is at most `limit`: memory/positions.py."""
         positions.squeeze(self, placement, recent_tokens=recent_tokens, limit=limit)
 
     def truncate(self, position: int) -> None:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from edge_audiokv.audio.endpoint import Ended, Endpointer, Segment, Started
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, Samples
 from edge_audiokv.audio.vad import VoiceDetector
+from edge_audiokv.engine.decoding.mending import JUMP
 from edge_audiokv.engine.finals.finals import Finals
-from edge_audiokv.engine.heap import trim_heap
-from edge_audiokv.engine.mending import JUMP
+from edge_audiokv.engine.memory.heap import trim_heap
+from edge_audiokv.engine.memory.rolling import MAX_REMINDER_TOKENS, RollingMemory
+from edge_audiokv.engine.memory.session_memory import SessionCaches
 from edge_audiokv.engine.recall.answering import Answering
 from edge_audiokv.engine.recognizer import Heard, Recognizer
-from edge_audiokv.engine.rolling import MAX_REMINDER_TOKENS, RollingMemory
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.segmenter import Drafter, stable_prefix
-from edge_audiokv.engine.session_memory import SessionCaches
 from edge_audiokv.engine.session_settings import SessionSettings
 from edge_audiokv.errors import InputError, UnfitModelError
 from edge_audiokv.events import (

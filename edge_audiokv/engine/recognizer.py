@@ -12,13 +12,13 @@ from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.alignment.attention import Watcher, forward
 from edge_audiokv.engine.alignment.jumps import HeardWord, heard_words
 from edge_audiokv.engine.cache import HeadCache
-from edge_audiokv.engine.choose import Chooser, log_sum, witness_of
-from edge_audiokv.engine.decode import Decoded, greedy, text_of
+from edge_audiokv.engine.decoding.choose import Chooser, log_sum, witness_of
+from edge_audiokv.engine.decoding.decode import Decoded, greedy, text_of
+from edge_audiokv.engine.decoding.guard import LoopGuard
+from edge_audiokv.engine.decoding.mending import carry_on, mend, n_astray
+from edge_audiokv.engine.decoding.search import Search
 from edge_audiokv.engine.finals.writing import plain_words
-from edge_audiokv.engine.guard import LoopGuard
-from edge_audiokv.engine.mending import carry_on, mend, n_astray
 from edge_audiokv.engine.runtime import Runtime
-from edge_audiokv.engine.search import Search
 from edge_audiokv.kv.shape import FloatArray
 from edge_audiokv.kv.view import Kind
 

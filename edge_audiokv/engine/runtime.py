@@ -11,10 +11,10 @@ from edge_audiokv.encoder.onnx import OnnxEncoder
 from edge_audiokv.encoder.reader import WhisperReader
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.encoder.weave import OrderedWords
-from edge_audiokv.engine.choose import Trust, WordsHeard
-from edge_audiokv.engine.estimate import context_bytes, model_parts, reader_bytes
+from edge_audiokv.engine.decoding.choose import Trust, WordsHeard
 from edge_audiokv.engine.finals.language import check_language
-from edge_audiokv.engine.heap import bound_heap
+from edge_audiokv.engine.memory.estimate import context_bytes, model_parts, reader_bytes
+from edge_audiokv.engine.memory.heap import bound_heap
 from edge_audiokv.engine.prompt import PromptTemplate
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.engine.trial import try_files

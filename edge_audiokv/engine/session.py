@@ -23,15 +23,15 @@ from edge_audiokv.audio.sound import Sound, as_source
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource
 from edge_audiokv.audio.vad import VoiceDetector
 from edge_audiokv.engine.hearing import LIVE_STEP_SAMPLES, STEP_SAMPLES, Hearing
-from edge_audiokv.engine.recall.opening import open_recording, recall_from
-from edge_audiokv.engine.recognizer import Stopwatch
-from edge_audiokv.engine.runtime import Runtime
-from edge_audiokv.engine.session_memory import (
+from edge_audiokv.engine.memory.session_memory import (
     SessionCaches,
     SessionNeeds,
     load_audio,
     open_session_caches,
 )
+from edge_audiokv.engine.recall.opening import open_recording, recall_from
+from edge_audiokv.engine.recognizer import Stopwatch
+from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.session_settings import SessionOptions, SessionSettings, with_options
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.engine.streaming import in_thread

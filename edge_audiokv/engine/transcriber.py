@@ -12,8 +12,8 @@ from edge_audiokv.audio.sound import Sound, as_source
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource
 from edge_audiokv.audio.vad import VoiceDetector
 from edge_audiokv.engine.cache import HeadCache, clip_capacity, open_cache, policy_of
-from edge_audiokv.engine.estimate import context_bytes, shape_of
 from edge_audiokv.engine.finals.finals import Finals
+from edge_audiokv.engine.memory.estimate import context_bytes, shape_of
 from edge_audiokv.engine.recognizer import Recognizer, Stopwatch
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.session_settings import EngineOptions, check_names

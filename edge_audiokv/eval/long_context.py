@@ -15,18 +15,18 @@ import numpy as np
 from edge_audiokv.archive.recording import Recording
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.cache import HeadCache, open_cache, policy_of
-from edge_audiokv.engine.decode import Decoded, greedy
-from edge_audiokv.engine.estimate import shape_of
-from edge_audiokv.engine.guard import LoopGuard
-from edge_audiokv.engine.recall.answering import Answering
-from edge_audiokv.engine.recall.opening import recall_from
-from edge_audiokv.engine.recognizer import Heard, Recognizer
-from edge_audiokv.engine.rolling import (
+from edge_audiokv.engine.decoding.decode import Decoded, greedy
+from edge_audiokv.engine.decoding.guard import LoopGuard
+from edge_audiokv.engine.memory.estimate import shape_of
+from edge_audiokv.engine.memory.rolling import (
     MAX_ANSWER_TOKENS,
     MAX_QUESTION_TOKENS,
     MAX_REMINDER_TOKENS,
     RollingMemory,
 )
+from edge_audiokv.engine.recall.answering import Answering
+from edge_audiokv.engine.recall.opening import recall_from
+from edge_audiokv.engine.recognizer import Heard, Recognizer
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import InputError

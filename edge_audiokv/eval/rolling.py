@@ -1,6 +1,6 @@
 """Does context help or harm? The same clips heard alone, and with minutes of earlier turns in view.
 
-Clips are heard in the manifest's order by `engine.rolling.RollingMemory`, as a session with
+Clips are heard in the manifest's order by `engine.memory.rolling.RollingMemory`, as a session with
 `context="rolling"` hears them: earlier sound and the model's own text stay in the cache.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_audiokv.audio.files.file import read_all
-from edge_audiokv.engine.rolling import MAX_ANSWER_TOKENS, MAX_QUESTION_TOKENS, RollingMemory
+from edge_audiokv.engine.memory.rolling import MAX_ANSWER_TOKENS, MAX_QUESTION_TOKENS, RollingMemory
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.eval.long_context import MAX_TURN_TOKENS, LongContext
 from edge_audiokv.eval.wer import (

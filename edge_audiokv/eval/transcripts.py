@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_audiokv.calibrate.prefilled import Prefilled
-from edge_audiokv.engine.decode import text_of
-from edge_audiokv.engine.guard import LoopGuard
+from edge_audiokv.engine.decoding.decode import text_of
+from edge_audiokv.engine.decoding.guard import LoopGuard
 from edge_audiokv.errors import NativeError
 from edge_audiokv.kv.policy import Policy
 from edge_audiokv.kv.shape import IntArray

@@ -14,7 +14,7 @@ from edge_audiokv.audio.endpoint import EndpointConfig
 from edge_audiokv.audio.files.file import FileSource
 from edge_audiokv.audio.live.monitor import MonitoredSource
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource, Samples
-from edge_audiokv.engine.decode import text_of
+from edge_audiokv.engine.decoding.decode import text_of
 from edge_audiokv.engine.facts import model_facts
 from edge_audiokv.engine.finals.language import check_language
 from edge_audiokv.engine.session import Session

@@ -13,11 +13,11 @@ from edge_audiokv.archive.recording import Recording
 from edge_audiokv.audio.endpoint import EndpointConfig
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.cache import CacheStats
-from edge_audiokv.engine.choose import Chooser, WordsHeard
+from edge_audiokv.engine.decoding.choose import Chooser, WordsHeard
 from edge_audiokv.engine.hearing import Hearing
+from edge_audiokv.engine.memory.session_memory import SessionCaches
 from edge_audiokv.engine.prompt import PromptTemplate
 from edge_audiokv.engine.recall.opening import recall_from
-from edge_audiokv.engine.session_memory import SessionCaches
 from edge_audiokv.engine.session_settings import SessionSettings
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.events import MemoryReport

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edge_audiokv.encoder.sound import Sound
-from edge_audiokv.engine.choose import Hybrid, Likeliest, Trust, WordsHeard, witness_of
-from edge_audiokv.engine.ctc_prefix import CtcPrefix
+from edge_audiokv.engine.decoding.choose import Hybrid, Likeliest, Trust, WordsHeard, witness_of
+from edge_audiokv.engine.decoding.ctc_prefix import CtcPrefix
 
 WORDS = (" rich", "mond", " russia", " is", " far")
 PIECES = (" rich", "mond", " russia", " is", " far", "Rich", " zoo", "", "<end>")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_audiokv.encoder.sound import Sound
-from edge_audiokv.engine.ctc_prefix import CtcPrefix, Prefix
+from edge_audiokv.engine.decoding.ctc_prefix import CtcPrefix, Prefix
 
 WORDS = (" a", " ab", "b", "a", " b")
 

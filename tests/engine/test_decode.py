@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_audiokv.engine.choose import Chooser
-from edge_audiokv.engine.decode import greedy, pieces_of, text_of
-from edge_audiokv.engine.guard import LoopGuard
+from edge_audiokv.engine.decoding.choose import Chooser
+from edge_audiokv.engine.decoding.decode import greedy, pieces_of, text_of
+from edge_audiokv.engine.decoding.guard import LoopGuard
 from edge_audiokv.kv.shape import FloatArray
 
 END = 0

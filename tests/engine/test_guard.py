@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_audiokv.engine.guard import LoopGuard
+from edge_audiokv.engine.decoding.guard import LoopGuard
 
 
 def run(tokens: list[int], duration_s: float = 30.0) -> tuple[str | None, LoopGuard]:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.alignment.jumps import HeardWord, heard_words
-from edge_audiokv.engine.decode import Decoded
-from edge_audiokv.engine.mending import _MAX_PIECES, carry_on, mend, n_astray
+from edge_audiokv.engine.decoding.decode import Decoded
+from edge_audiokv.engine.decoding.mending import _MAX_PIECES, carry_on, mend, n_astray
 
 SAID = "some were scarlet nobody could say why nobody could say why then winter began"
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from edge_audiokv.cli.main import cli
 from edge_audiokv.cli.models import plan
-from edge_audiokv.engine.outlook import Outlook, Remembering
+from edge_audiokv.engine.memory.outlook import Outlook, Remembering
 from edge_audiokv.kv.policy import make_policy
 from edge_audiokv.models.sizes import PUBLIC_MODELS
 from edge_audiokv.units import parse_bytes

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edge_audiokv.audio.endpoint import EndpointConfig
-from edge_audiokv.engine.choose import WordsHeard
-from edge_audiokv.engine.decode import Decoded
+from edge_audiokv.engine.decoding.choose import WordsHeard
+from edge_audiokv.engine.decoding.decode import Decoded
 from edge_audiokv.engine.recognizer import Heard
 from edge_audiokv.engine.transcriber import Transcriber
 from edge_audiokv.kv.view import Kind

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from edge_audiokv.encoder.sound import Sound
-from edge_audiokv.engine.choose import Chooser, Hybrid, Likeliest
-from edge_audiokv.engine.ctc_prefix import CtcPrefix
-from edge_audiokv.engine.decode import Decoded, greedy
-from edge_audiokv.engine.guard import LoopGuard
-from edge_audiokv.engine.search import Search
+from edge_audiokv.engine.decoding.choose import Chooser, Hybrid, Likeliest
+from edge_audiokv.engine.decoding.ctc_prefix import CtcPrefix
+from edge_audiokv.engine.decoding.decode import Decoded, greedy
+from edge_audiokv.engine.decoding.guard import LoopGuard
+from edge_audiokv.engine.decoding.search import Search
 
 PIECES = (" red", " green", " blue", " grey", "<end>")
 WORDS = PIECES[:-1]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_audiokv.engine.cache import HeadCache
-from edge_audiokv.engine.rolling import RollingMemory
+from edge_audiokv.engine.memory.rolling import RollingMemory
 from edge_audiokv.kv.controller import Controller
 from edge_audiokv.kv.policy import make_policy
 from edge_audiokv.kv.shape import KVShape

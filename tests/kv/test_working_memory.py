@@ -7,7 +7,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from edge_audiokv.engine.session_memory import WORK_BYTES, WORK_ROW_BYTES, WORK_ROW_BYTES_WHOLE
+from edge_audiokv.engine.memory.session_memory import (
+    WORK_BYTES,
+    WORK_ROW_BYTES,
+    WORK_ROW_BYTES_WHOLE,
+)
 from edge_audiokv.kv.controller import Controller
 from edge_audiokv.kv.policy import make_policy
 from edge_audiokv.kv.shape import FloatArray, IntArray, KVShape, Rows

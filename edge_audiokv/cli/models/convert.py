@@ -18,7 +18,7 @@ from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.ending import Terminated
 from edge_audiokv.cli.models.checkpoint import Located, locate
 from edge_audiokv.encoder.resident import measured_bytes
-from edge_audiokv.engine.heap import bound_heap, trim_heap
+from edge_audiokv.engine.memory.heap import bound_heap, trim_heap
 from edge_audiokv.errors import EdgeAudioKVError
 from edge_audiokv.families import packages
 from edge_audiokv.native.threads import usable_cores

@@ -17,7 +17,7 @@ from edge_audiokv.output.fold import columns_of
 from edge_audiokv.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
-    from edge_audiokv.engine.outlook import Outlook, Remembering
+    from edge_audiokv.engine.memory.outlook import Outlook, Remembering
 
 _CAPS = "2GB,4GB,6GB,12GB"
 _MOST_NAME_CHARS = 23
@@ -85,7 +85,7 @@ def command(
       edge-audiokv models plan
       edge-audiokv models plan smollm2-audio ./qwen3-asr --mem 1GB,2GB
     """
-    from edge_audiokv.engine.outlook import Remembering
+    from edge_audiokv.engine.memory.outlook import Remembering
     from edge_audiokv.kv.policy import make_policy
     from edge_audiokv.models.sizes import PUBLIC_MODELS
 
@@ -146,7 +146,7 @@ def _cell(pair: tuple[Outlook, ...]) -> str:
 
 
 def _local(name: str) -> Remembering:
-    from edge_audiokv.engine.outlook import Remembering
+    from edge_audiokv.engine.memory.outlook import Remembering
     from edge_audiokv.errors import ModelError
     from edge_audiokv.models import catalog, download
 

@@ -8,7 +8,7 @@ from edge_audiokv.engine.alignment.attention import align_by_attention
 from edge_audiokv.engine.alignment.path import align
 from edge_audiokv.engine.alignment.place import Alignment
 from edge_audiokv.engine.alignment.times import timed
-from edge_audiokv.engine.decode import pieces_of
+from edge_audiokv.engine.decoding.decode import pieces_of
 from edge_audiokv.engine.finals.language import LanguageCheck
 from edge_audiokv.engine.finals.loss import loss_of
 from edge_audiokv.engine.finals.writing import as_written, each_as_written

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edge_audiokv.engine.decode import Decoded, text_of
+from edge_audiokv.engine.decoding.decode import Decoded, text_of
+from edge_audiokv.engine.memory.rolling import RollingMemory
 from edge_audiokv.engine.recall.evidence import (
     NOT_HEARD,
     Weighing,
@@ -17,7 +18,6 @@ from edge_audiokv.engine.recall.evidence import (
 from edge_audiokv.engine.recall.sought import quoted_in
 from edge_audiokv.engine.recall.sources import sources_of
 from edge_audiokv.engine.recognizer import Recognizer
-from edge_audiokv.engine.rolling import RollingMemory
 from edge_audiokv.events import Answer
 
 if TYPE_CHECKING:

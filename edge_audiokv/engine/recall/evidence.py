@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import exp
 
-from edge_audiokv.engine.choose import Likeliest, log_sum
+from edge_audiokv.engine.decoding.choose import Likeliest, log_sum
 from edge_audiokv.kv.shape import FloatArray
 
 # What is answered instead of an answer that has too little evidence.

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from edge_audiokv.archive.recording import Recording
 from edge_audiokv.archive.turn import Turn
+from edge_audiokv.engine.memory.rolling import MAX_REMINDER_TOKENS
 from edge_audiokv.engine.prompt import PromptTemplate, Tokenizer
 from edge_audiokv.engine.recall.sought import span_sought, words_sought
-from edge_audiokv.engine.rolling import MAX_REMINDER_TOKENS
 
 # More turns would crowd out the best.
 MOST_TURNS = 4

@@ -14,7 +14,7 @@ import soundfile
 from edge_audiokv.cli.main import main
 from edge_audiokv.cli.speech.ask import _Growing
 from edge_audiokv.engine.hearing import NOTHING_HEARD
-from edge_audiokv.engine.rolling import RollingMemory
+from edge_audiokv.engine.memory.rolling import RollingMemory
 from edge_audiokv.engine.session import Session
 
 pytestmark = pytest.mark.integration

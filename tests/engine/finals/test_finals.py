@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from edge_audiokv.engine.decode import Decoded
+from edge_audiokv.engine.decoding.decode import Decoded
 from edge_audiokv.engine.finals.finals import Finals
 from edge_audiokv.engine.recognizer import Heard
 from edge_audiokv.engine.session import Session

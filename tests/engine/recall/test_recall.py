@@ -10,9 +10,9 @@ import pytest
 from edge_audiokv.archive.recording import Recording
 from edge_audiokv.archive.turn import Turn
 from edge_audiokv.engine.hearing import Hearing
+from edge_audiokv.engine.memory.rolling import MAX_REMINDER_TOKENS
 from edge_audiokv.engine.recall.recall import MOST_TURNS
 from edge_audiokv.engine.recall.sources import sources_of
-from edge_audiokv.engine.rolling import MAX_REMINDER_TOKENS
 from edge_audiokv.errors import ArchiveError
 from edge_audiokv.events import Answer, Final
 from tests.engine.scripted import Script, scripted_hearing, silence, speech

@@ -13,9 +13,9 @@ from edge_audiokv.engine.cache import (
     open_cache,
     policy_of,
 )
-from edge_audiokv.engine.estimate import context_bytes, shape_of
-from edge_audiokv.engine.heap import trim_heap
-from edge_audiokv.engine.rolling import (
+from edge_audiokv.engine.memory.estimate import context_bytes, shape_of
+from edge_audiokv.engine.memory.heap import trim_heap
+from edge_audiokv.engine.memory.rolling import (
     MAX_ANSWER_TOKENS,
     MAX_QUESTION_TOKENS,
     MAX_REMINDER_TOKENS,

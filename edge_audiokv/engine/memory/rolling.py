@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.cache import HeadCache
-from edge_audiokv.engine.choose import Chooser, witness_of
-from edge_audiokv.engine.decode import Decoded, greedy, text_of
-from edge_audiokv.engine.guard import LoopGuard
+from edge_audiokv.engine.decoding.choose import Chooser, witness_of
+from edge_audiokv.engine.decoding.decode import Decoded, greedy, text_of
+from edge_audiokv.engine.decoding.guard import LoopGuard
+from edge_audiokv.engine.decoding.search import Search
 from edge_audiokv.engine.recognizer import Heard, Recognizer
 from edge_audiokv.engine.runtime import Runtime
-from edge_audiokv.engine.search import Search
 from edge_audiokv.errors import InputError
 from edge_audiokv.kv.placements import DEFAULT_PLACEMENT, DROP
 from edge_audiokv.kv.shape import FloatArray

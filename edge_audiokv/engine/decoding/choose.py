@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from edge_audiokv.encoder.sound import Sound
-from edge_audiokv.engine.ctc_prefix import CtcPrefix, Prefix
-from edge_audiokv.engine.guard import Witness
+from edge_audiokv.engine.decoding.ctc_prefix import CtcPrefix, Prefix
+from edge_audiokv.engine.decoding.guard import Witness
 from edge_audiokv.kv.shape import FloatArray
 
 # Tokens that may be chosen: the likeliest so many. Others have no chance against these.

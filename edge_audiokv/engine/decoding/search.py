@@ -13,9 +13,9 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol
 
-from edge_audiokv.engine.choose import Choice, Chooser, Hybrid
-from edge_audiokv.engine.decode import Decoded, TokenSink, Vocabulary, text_of
-from edge_audiokv.engine.guard import LoopGuard
+from edge_audiokv.engine.decoding.choose import Choice, Chooser, Hybrid
+from edge_audiokv.engine.decoding.decode import Decoded, TokenSink, Vocabulary, text_of
+from edge_audiokv.engine.decoding.guard import LoopGuard
 
 
 class Branching(TokenSink, Protocol):

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.alignment.jumps import HeardWord, find_jumps
-from edge_audiokv.engine.decode import Decoded
+from edge_audiokv.engine.decoding.decode import Decoded
 
 # Times that the rest is read again: bounds the cost of one stretch of sound.
 _MAX_PIECES = 6

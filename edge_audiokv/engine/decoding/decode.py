@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from edge_audiokv.engine.choose import Chooser, Likeliest
-from edge_audiokv.engine.guard import LoopGuard
+from edge_audiokv.engine.decoding.choose import Chooser, Likeliest
+from edge_audiokv.engine.decoding.guard import LoopGuard
 from edge_audiokv.kv.shape import FloatArray
 from edge_audiokv.units import without_controls
 

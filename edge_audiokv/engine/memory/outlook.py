@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from edge_audiokv.engine.estimate import MODEL_TABLE_BYTES, model_parts, shape_of
-from edge_audiokv.engine.session_memory import TEXT_TOKENS_PER_S, SessionNeeds
+from edge_audiokv.engine.memory.estimate import MODEL_TABLE_BYTES, model_parts, shape_of
+from edge_audiokv.engine.memory.session_memory import TEXT_TOKENS_PER_S, SessionNeeds
 from edge_audiokv.errors import MemoryBudgetError
 from edge_audiokv.kv.memory import INTERPRETER, plan_memory
 from edge_audiokv.kv.policy import Policy

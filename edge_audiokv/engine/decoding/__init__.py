@@ -1,0 +1,1 @@
+"""From logits to text: what is picked, what a guard cuts, and what is tried instead."""
