@@ -96,6 +96,15 @@ class Controller:
         """The time of the next token: how many came before, those that are gone included."""
         return self._places.now
 
+    def rows_of(self, cache: Cache) -> IntArray:
+        """Rows that each head holds of each kind, int32 [K, L, H] in the order of `Kind`."""
+        places, kinds = self._places.of(cache.positions()), self.kind_of
+        rows = np.zeros((len(Kind), *places.shape[:2]), np.int32)
+        for layer, head in np.ndindex(*places.shape[:2]):
+            held = places[layer, head]
+            rows[:, layer, head] = np.bincount(kinds[held[held >= 0]], minlength=len(Kind))
+        return rows
+
     def times(self, positions: IntArray) -> IntArray:
         """When rows at `positions` [L, H, T] were heard, in tokens since the beginning;
         -1 where that is -1. Moves do not change it.

@@ -21,6 +21,8 @@ from edge_audiokv.server.jobs import Item
 from edge_audiokv.server.json_body import read_json
 from edge_audiokv.server.metrics import metrics
 from edge_audiokv.server.names import no_model
+from edge_audiokv.server.page import files
+from edge_audiokv.server.page import memory as edge_memory
 from edge_audiokv.server.realtime import connection, ga
 from edge_audiokv.server.service import Service
 from edge_audiokv.server.stream import EventStream
@@ -43,12 +45,15 @@ def make_app(service: Service) -> ASGIApp:
         ("GET", "/health", routes.health),
         ("GET", "/ready", routes.ready),
         ("GET", "/metrics", routes.metrics),
+        ("GET", edge_memory.PATH, routes.memory),
     ]
+    pages = frozenset(files.PATHS) if service.page else frozenset[str]()
+    table.extend(("GET", path, files.page) for path in pages)
     router = Router(
         [Route(path, endpoint, methods=[method]) for method, path, endpoint in table],
         redirect_slashes=False,
     )
-    return _Door(router, service, frozenset(path for _, path, _ in table))
+    return _Door(router, service, frozenset(path for _, path, _ in table), pages)
 
 
 def _no_route(error: HTTPException) -> ApiError:
@@ -60,8 +65,11 @@ def _no_route(error: HTTPException) -> ApiError:
 class _Door:
     """Asks the guard, counts answers, and turns whatever is raised into one form of refusal."""
 
-    def __init__(self, app: ASGIApp, service: Service, paths: frozenset[str]) -> None:
-        self._app, self._service, self._paths = app, service, paths
+    def __init__(
+        self, app: ASGIApp, service: Service, paths: frozenset[str], pages: frozenset[str]
+    ) -> None:
+        self._app, self._service = app, service
+        self._paths, self._pages = paths, pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -91,7 +99,7 @@ class _Door:
 
         try:
             try:
-                self._service.guard.check(scope)
+                self._service.guard.check(scope, self._pages)
                 # So that the router raises what it does not know.
                 await self._app({**scope, "app": self}, read, told)
             except ClientGone:
@@ -234,3 +242,6 @@ class _Routes:
         service = self._service
         text = metrics(service.engine, service.worker, service.requests)
         return Response(text, media_type="text/plain; version=0.0.4")
+
+    async def memory(self, request: Request) -> Response:
+        return edge_memory.memory(self._service)

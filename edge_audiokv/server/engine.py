@@ -33,6 +33,8 @@ from edge_audiokv.events import (
 )
 from edge_audiokv.kv.holders import Holding
 from edge_audiokv.kv.memory import rss_bytes
+from edge_audiokv.kv.shape import IntArray
+from edge_audiokv.kv.view import Kind
 from edge_audiokv.models.download import Progress
 from edge_audiokv.server.limits import REQUESTS_BYTES
 
@@ -50,20 +52,35 @@ class Work:
     evicted_bytes: int = 0
 
 
+@dataclass(frozen=True)
+class Heads:
+    """Rows of each KV head of the memory, int32 [L, H]: of sound, of text that was written, of the
+    rest (template, questions, first tokens), and as many as it has room for.
+    """
+
+    audio: IntArray
+    text: IntArray
+    other: IntArray
+    capacity: IntArray
+
+
 # What a live session tells.
 Told = SpeechStarted | Partial | Final | Warned
 _PARTIAL_INTERVAL_S = 1.0
 
 
 class Engine(Protocol):
-    """One thread at a time calls; `check_language`, `report` and `work` may come from another.
+    """One thread at a time calls; `check_language`, `heads`, `report` and `work` may come from
+    another.
 
-    `facts` are what results for machines say of the model.
+    `facts` are what results for machines say of the model; `heads` is what the memory held after
+    the last step.
     """
 
     name: str
     languages: tuple[str, ...]
     facts: dict[str, str | None]
+    heads: Heads | None
     # How speech is cut unless a live client says otherwise.
     endpoint: EndpointConfig
 
@@ -160,6 +177,8 @@ class SessionEngine:
         self.name = settings.model
         self.languages: tuple[str, ...] = ()
         self.facts: dict[str, str | None] = {}
+        self.heads: Heads | None = None
+        self._seen = (-1, -1)
         self._done = Work()
 
     @property
@@ -174,6 +193,7 @@ class SessionEngine:
         entry = self._session.runtime.local.entry
         self.name, self.languages = entry.name, entry.languages
         self.facts = model_facts(self._session.runtime)
+        self._look()
 
     def close(self) -> None:
         self._session.close()
@@ -217,6 +237,7 @@ class SessionEngine:
 
     def abandon(self) -> None:
         self._session.abandon()
+        self._look()
 
     def _told(self, events: list[Event], start_s: float) -> Iterator[Final | Warned]:
         for event in self._live(events):
@@ -230,6 +251,21 @@ class SessionEngine:
             if isinstance(event, SpeechStarted | Partial | Final | Warned):
                 yield event
             self._count(event)
+        self._look()
+
+    def _look(self) -> None:
+        """Publish what the heads hold, if that has changed: about once a segment."""
+        cache = self._session.caches.memory
+        now = cache.controller.now, int(cache.context.counts.sum())
+        if now != self._seen:
+            rows = cache.controller.rows_of(cache.context)
+            self.heads = Heads(
+                audio=rows[Kind.AUDIO],
+                text=rows[Kind.TEXT],
+                other=rows[Kind.PROMPT] + rows[Kind.SINK],
+                capacity=cache.context.capacity,
+            )
+            self._seen = now
 
     def _count(self, event: Event) -> None:
         if isinstance(event, Evicted):
@@ -254,6 +290,7 @@ class SessionEngine:
         try:
             for event in session.listen(MonitoredSource(source, between)):
                 self._count(event)
+                self._look()
         finally:
             session.on_event, session.settings = None, before
 
@@ -264,7 +301,9 @@ class SessionEngine:
         self._session.stop(reason)
 
     def ask(self, question: str, on_text: Callable[[str], None]) -> str:
-        return self._session.ask(question, on_text=on_text).text
+        answer = self._session.ask(question, on_text=on_text)
+        self._look()
+        return answer.text
 
     def n_prompt_tokens(self, question: str) -> int:
         asked = self.n_tokens(question) if question else 0
@@ -287,6 +326,7 @@ class SessionEngine:
             text_tokens=self._done.text_tokens + watch.text_tokens,
         )
         self._session.forget()
+        self._look()
 
     def report(self) -> MemoryReport:
         session = self._session

@@ -8,9 +8,9 @@ both are looked at on every request, also on loopback.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
@@ -20,6 +20,9 @@ from edge_audiokv.server.limits import MAX_HEADER_BYTES
 
 # Whoever asks these learns nothing.
 _OPEN_PATHS = frozenset({"/health"})
+# Browsers give a WebSocket no headers; OpenAI's clients send the key as a subprotocol from there.
+# The page percent-encodes it, since a subprotocol has fewer characters than a key may have.
+_KEY_PROTOCOL = "openai-insecure-api-key."
 # In a request's state: it came over a Unix socket.
 ON_UNIX = "on_unix"
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
@@ -39,8 +42,8 @@ class Guard:
     def loopback(cls, port: int, key: str | None = None, names: Iterable[str] = ()) -> Guard:
         return cls(frozenset({*LOOPBACK_NAMES, *names}), port, key)
 
-    def check(self, scope: Scope) -> None:
-        """Raises ApiError 400, 401, 403 or 431."""
+    def check(self, scope: Scope, open_paths: Collection[str] = ()) -> None:
+        """Raises ApiError 400, 401, 403 or 431. `open_paths` want no key."""
         # What comes in one piece was parsed, however long it is.
         if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
             raise ApiError(431, "the headers are too large.", code="headers_too_large")
@@ -57,8 +60,9 @@ class Guard:
                 code="bad_host",
             )
         self._check_origin(headers, hosts[0])
-        if self.key is not None and scope["path"] not in _OPEN_PATHS:
-            self._check_key(headers, self.key)
+        is_open = scope["path"] in _OPEN_PATHS or scope["path"] in open_paths
+        if self.key is not None and not is_open:
+            self._check_key(headers, scope.get("subprotocols", ()), self.key)
 
     def _is_ours(self, authority: str) -> bool:
         try:
@@ -82,11 +86,16 @@ class Guard:
                 code="bad_origin",
             )
 
-    def _check_key(self, headers: Headers, key: str) -> None:
+    def _check_key(self, headers: Headers, subprotocols: Iterable[str], key: str) -> None:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             given = headers.get("x-api-key", "")
-        if not hmac.compare_digest(given.strip().encode(), key.encode()):
+        told = [given.strip()]
+        for protocol in subprotocols:
+            if protocol.startswith(_KEY_PROTOCOL):
+                offered = protocol.removeprefix(_KEY_PROTOCOL)
+                told += [offered, unquote(offered)]
+        if not any(hmac.compare_digest(one.encode(), key.encode()) for one in told):
             raise ApiError(
                 401,
                 "the API key is missing or wrong; send it as `Authorization: Bearer KEY`.",

@@ -22,7 +22,7 @@ from edge_audiokv.server.worker import Worker
 
 @dataclass
 class Service:
-    """`folder` is where bodies lie."""
+    """`folder` is where bodies lie; `page` says that browsers get one."""
 
     engine: Engine
     worker: Worker
@@ -30,6 +30,7 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     guard: Guard = field(default_factory=Guard)
     requests: Requests = field(default_factory=Requests)
+    page: bool = False
     created_s: int = field(default_factory=lambda: int(time.time()))
 
     def enter(self, held: ExitStack, *, alone: bool = False) -> None:

@@ -127,6 +127,27 @@ def test_make_room_reports_what_it_freed():
     assert eviction.kept_rows == cache.counts.sum()
 
 
+def test_rows_of_each_kind_follow_evictions_and_moves():
+    c = controller("streaming-llm", low_water=0.5, n_sinks=4)
+    cache = fake_cache.NumpyCache(SHAPE, CAPACITY)
+    for kind, n_tokens in ((Kind.PROMPT, 10), (Kind.AUDIO, 40), (Kind.TEXT, 10)):
+        cache.append(n_tokens)
+        c.appended(kind, n_tokens)
+    np.testing.assert_array_equal(c.rows_of(cache)[:, 0, 0], [4, 6, 40, 10])
+    c.make_room(cache, 8)
+    rows = c.rows_of(cache)
+    # Full heads keep their sinks and the newest; the others all.
+    np.testing.assert_array_equal(rows[:, 0, 0], [4, 0, 18, 10])
+    np.testing.assert_array_equal(rows[:, 0, 1], [4, 6, 40, 10])
+    positions, counts = cache.positions(), cache.counts
+    moved = np.where(positions >= 0, np.arange(positions.shape[2], dtype=np.int32), np.int32(-1))
+    cache.move(moved[moved >= 0], 60)
+    c.moved(positions, 60)
+    np.testing.assert_array_equal(c.rows_of(cache), rows)
+    np.testing.assert_array_equal(rows.sum(axis=0), counts)
+    assert not controller().rows_of(fake_cache.NumpyCache(SHAPE, CAPACITY)).any()
+
+
 def test_scores_are_wanted_now_and_then_and_only_if_used():
     c = controller(score_every_tokens=16)
     assert [n for n in range(40) if c.wants_scores(n)] == [0, 16, 32]

@@ -23,8 +23,8 @@ def make_server(engine: ScriptedEngine, tmp_path: Path) -> Iterator[Callable[...
     """A server with limits and a guard of one's own; nothing of it is left in the end."""
     made: list[Server] = []
 
-    def make(guard: Guard | None = None, **limits: Any) -> Server:
-        made.append(Server(engine, tmp_path, Limits(**limits), guard or Guard()))
+    def make(guard: Guard | None = None, *, page: bool = False, **limits: Any) -> Server:
+        made.append(Server(engine, tmp_path, Limits(**limits), guard or Guard(), page=page))
         return made[-1]
 
     yield make

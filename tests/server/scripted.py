@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 import httpx
+import numpy as np
 
 from edge_audiokv.audio.endpoint import EndpointConfig
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource, Samples
@@ -28,7 +29,7 @@ from edge_audiokv.events import (
     Word,
 )
 from edge_audiokv.server.app import make_app
-from edge_audiokv.server.engine import Work
+from edge_audiokv.server.engine import Heads, Work
 from edge_audiokv.server.guard import Guard
 from edge_audiokv.server.limits import Limits
 from edge_audiokv.server.service import Service
@@ -70,6 +71,8 @@ class ScriptedEngine:
         self.forgotten = 0
         self.heard_s = 0.0
         self.work = Work(audio_s=2.0, compute_s=1.0)
+        rows = np.arange(6, dtype=np.int32).reshape(3, 2)
+        self.heads: Heads | None = Heads(10 + rows, rows, rows + 1, np.full_like(rows, 64))
         # Live sound: how it was to be cut, what came, and the turn that is open.
         self.followed: list[EndpointConfig] = []
         self.fed: list[tuple[int, int]] = []
@@ -207,10 +210,18 @@ class ScriptedEngine:
 class Server:
     """The application with its worker; `request` is one exchange on a loop of its own."""
 
-    def __init__(self, engine: ScriptedEngine, folder: Path, limits: Limits, guard: Guard) -> None:
+    def __init__(
+        self,
+        engine: ScriptedEngine,
+        folder: Path,
+        limits: Limits,
+        guard: Guard,
+        *,
+        page: bool = False,
+    ) -> None:
         self.engine = engine
         self.worker = Worker(engine, queue=limits.queue)
-        self.service = Service(engine, self.worker, folder, limits, guard)
+        self.service = Service(engine, self.worker, folder, limits, guard, page=page)
         self.app = make_app(self.service)
         self.worker.start()
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _EXTRA = ("h11", "python_multipart", "starlette", "uvicorn", "websockets")
 # Guessed keys are tried by the thousand; a random one of this length is not found.
 _LEAST_KEY_CHARS = 16
+# What listens on all addresses of the machine.
+_ANY = ("0.0.0.0", "::")
 
 
 @click.command(cls=Command)
@@ -75,6 +77,11 @@ _LEAST_KEY_CHARS = 16
     help="Also listen for `client` on a Unix socket, by default "
     "$XDG_RUNTIME_DIR/edge-audiokv.sock.",
 )
+@click.option(
+    "--no-page",
+    is_flag=True,
+    help="Without the page for browsers at /: what is said, questions, and the memory.",
+)
 @engine_options
 @click.option(
     "--queue",
@@ -109,6 +116,7 @@ def serve(
     api_key_file: Path | None,
     wyoming: str | None,
     events: str | None,
+    no_page: bool,
     queue: int,
     max_upload: str,
     max_audio_s: float,
@@ -127,7 +135,8 @@ def serve(
 
     \b
     POST /v1/audio/transcriptions, POST /v1/chat/completions,
-    WebSocket /v1/realtime, GET /v1/models, /health, /ready, /metrics
+    WebSocket /v1/realtime, GET /v1/models, /v1/edge/memory, /health, /ready, /metrics,
+    and a page for browsers at /
 
     \b
     Examples:
@@ -157,7 +166,7 @@ def serve(
         )
     limits = Limits(queue=queue, upload_bytes=parse_bytes(max_upload), audio_s=max_audio_s)
     settings, folder = settings_from(values), spool_folder()
-    guard, sockets, places = Guard(key=key), [], []
+    guard, sockets, places, browsers = Guard(key=key), [], [], ""
     with ExitStack() as stack:
         with broken_off_tells("served"):
             # Addresses that cannot be used are told before a model is loaded, when nobody can
@@ -169,7 +178,9 @@ def serve(
                 bound = stack.enter_context(open_tcp(host, port))
                 at = bound.getsockname()[1]
                 sockets.append(bound)
-                places.append(f"http://[{host}]:{at}" if ":" in host else f"http://{host}:{at}")
+                places.append(_address(host, at))
+                # An address that stands for all of them is none that a browser could open.
+                browsers = _address("127.0.0.1" if host in _ANY else host, at)
                 if is_loopback(host):
                     guard = Guard.loopback(at, key, names=[host])
             wyoming_sockets = []
@@ -200,7 +211,9 @@ def serve(
         worker = Worker(engine, queue=queue)
         where = printable(" and ".join(places))
         voice.note(f"serving {engine.name} at {where}")
-        service = Service(engine, worker, folder, limits, guard)
+        service = Service(engine, worker, folder, limits, guard, page=not no_page)
+        if service.page and browsers:
+            voice.note(f"in a browser: {printable(browsers)}/")
         run(
             service,
             sockets,
@@ -209,6 +222,10 @@ def serve(
                 "stopping; what is being answered is finished first, and Ctrl-C again ends at once"
             ),
         )
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _place_of(bound: socket.socket) -> str:
