@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import httpx
 import pytest
 
+from edge_audiokv.server.faults import ApiError
 from edge_audiokv.server.guard import Guard
 from tests.server.scripted import refusal
 
@@ -98,6 +101,19 @@ def test_a_page_of_its_own_may_ask(local) -> None:
     assert get(local, host="localhost:8080", **own).status_code == 200
 
 
+def test_a_page_behind_tls_of_a_proxy_may_ask_where_the_key_lets_in(make_server) -> None:
+    key, host = {"authorization": f"Bearer {KEY}"}, "speech.example"
+    server = make_server(Guard(key=KEY))
+    for origin in (f"https://{host}", f"http://{host}"):
+        assert get(server, host=host, origin=origin, **key).status_code == 200
+        assert get(server, host=host, origin=origin).status_code == 401
+    for origin in ("https://evil.example", f"https://{host}:8443", f"wss://{host}"):
+        assert get(server, host=host, origin=origin, **key).status_code == 403
+    for guard in (Guard(), Guard.loopback(8080, KEY)):
+        own = {"host": "localhost:8080", "origin": "https://localhost:8080", **key}
+        assert get(make_server(guard), **own).status_code == 403
+
+
 def test_no_answer_invites_other_sites(local) -> None:
     response = local.request(
         "OPTIONS",
@@ -140,6 +156,26 @@ def test_a_wrong_key_opens_nothing(make_server, headers) -> None:
     encoded = [(name.replace("_", "-"), value.encode()) for name, value in headers.items()]
     server = make_server(Guard(key=KEY))
     assert server.request("GET", "/v1/models", headers=encoded).status_code == 401
+
+
+@pytest.mark.parametrize("key", [KEY, "a/b=c,d(e)f%25g h;"])
+def test_a_websocket_may_bring_the_key_as_browsers_can(key) -> None:
+    """As OpenAI's clients send it from a page, and percent-encoded, as ours does."""
+    guard = Guard(key=key)
+
+    def check(*protocols: str) -> None:
+        headers = [(b"host", b"localhost")]
+        guard.check({"path": "/v1/realtime", "headers": headers, "subprotocols": [*protocols]})
+
+    check("realtime", f"openai-insecure-api-key.{key}")
+    check("realtime", f"openai-insecure-api-key.{quote(key, safe='')}")
+    for wrong in ("", key[:-1], key + "x", quote(quote("%" + key))):
+        with pytest.raises(ApiError) as refused:
+            check("realtime", f"openai-insecure-api-key.{wrong}")
+        assert refused.value.status == 401
+    for elsewhere in ([], ["realtime", key], [f"realtime.{key}"]):
+        with pytest.raises(ApiError):
+            check(*elsewhere)
 
 
 def test_a_key_in_the_address_is_none(make_server) -> None:
