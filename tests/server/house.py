@@ -31,12 +31,14 @@ from .scripted import ScriptedEngine
 class Running:
     """HTTP alone; `port` is where its clients connect."""
 
+    page, key = False, ""
+
     def __init__(self, engine: Engine, folder: Path, limits: Limits) -> None:
         self.sockets = [open_tcp("127.0.0.1", 0)]
         self.port = self.http_port = self.sockets[0].getsockname()[1]
         self.worker = Worker(engine, queue=limits.queue)
-        guard = Guard.loopback(self.port)
-        self.service = Service(engine, self.worker, folder, limits, guard)
+        guard = Guard.loopback(self.port, self.key or None)
+        self.service = Service(engine, self.worker, folder, limits, guard, page=self.page)
         self.server = make_server(self.service, doors=self.doors(self.service))
         self.thread = threading.Thread(target=lambda: self.server.run(self.sockets))
 

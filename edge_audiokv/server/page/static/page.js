@@ -13,8 +13,8 @@ const LOOK_MS = 1000;
 const LOOK_FAST_MS = 400;
 const LOOK_UNSEEN_MS = 5000;
 // A page that was just loaded anew finds its old session still ending.
-const TRIES = 5;
-const BETWEEN_TRIES_MS = 800;
+const TRIES = 4;
+const BETWEEN_TRIES_MS = 700;
 
 const at = (id) => document.getElementById(id);
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -31,6 +31,8 @@ const picture = new HeadsPicture(
 let live = null;
 // What is being heard, with a stop(); null while nothing is.
 let source = null;
+// It waits for the server, or for a person to permit the microphone.
+let opening = false;
 let memory = null;
 let answer = null;
 
@@ -58,7 +60,8 @@ function show() {
   at("file").disabled = source !== null;
   at("forget").disabled = live === null;
   at("level").hidden = source === null;
-  const state = source ? "Listening." : live ? "Not listening; ask on." : "Not listening.";
+  let state = live ? "Not listening; ask on." : "Not listening.";
+  if (source) state = opening ? "One moment." : "Listening.";
   if (at("state").textContent !== state) at("state").textContent = state;
 }
 
@@ -177,21 +180,33 @@ function stopSource() {
   source = null;
 }
 
-// Hears `next` until it ends or is stopped; `work` does the hearing.
-async function hear(next, work) {
+// Hears `next` until it ends or is stopped: `open` makes it ready, `work` does the hearing.
+async function hear(next, open, work) {
   source = next;
-  notice("sound", "");
-  notice("page", "");
+  opening = true;
+  for (const place of ["sound", "page", "live", "ask"]) notice(place, "");
   show();
   try {
-    if ((await session()) && source === next) await work();
-    else if (source === next) source = null;
+    await open();
+    // Without sound nobody else should have to wait for the model.
+    const begun = source === next && (await session());
+    if (source === next) {
+      opening = false;
+      if (begun) {
+        show();
+        await work();
+      } else {
+        stopSource();
+      }
+    } else if (live?.sentSeconds === 0) {
+      leave();
+    }
   } catch (error) {
     if (!(error instanceof NoSound)) throw error;
-    notice("sound", words.soundFault(error.kind));
-    if (source === next) stopSource();
-    // Nobody else should wait for a session that hears nothing.
-    if (live?.sentSeconds === 0) leave();
+    if (source === next) {
+      notice("sound", words.soundFault(error.kind));
+      stopSource();
+    }
   }
   show();
 }
@@ -208,25 +223,28 @@ function listen() {
     return;
   }
   const microphone = new Microphone();
-  hear(microphone, async () => {
-    await microphone.start(send, () => {
-      if (source !== microphone) return;
-      stop();
-      notice("sound", words.soundFault("lost"));
-    });
+  const lost = () => {
+    if (source !== microphone) return;
+    stop();
+    notice("sound", words.soundFault("lost"));
+  };
+  const start = async () => {
+    await microphone.start(send, lost);
     // Stopped while the browser asked for permission.
     if (source !== microphone) microphone.stop();
-  });
+  };
+  hear(microphone, start, () => {});
 }
 
 function play(chosen) {
   const file = new SoundFile(chosen);
-  hear(file, async () => {
+  const work = async () => {
     const before = live.sentSeconds;
     const heard = () => (memory?.time_s ?? 0) - before;
     await file.play(send, at("fast").checked ? heard : null);
     if (source === file) stop();
-  });
+  };
+  hear(file, () => file.open(), work);
 }
 
 function ask(question) {

@@ -92,16 +92,22 @@ export class Microphone {
 
 export class SoundFile {
   #file;
+  #samples = new Float32Array();
   #stopped = false;
 
   constructor(file) {
     this.#file = file;
   }
 
+  // Throws NoSound.
+  async open() {
+    this.#samples = await decoded(this.#file);
+  }
+
   // Calls `send` with all of it: at the pace of time, or, if `heard` is given, as fast as that
-  // number of seconds follows. Throws NoSound.
+  // number of seconds follows.
   async play(send, heard = null) {
-    const samples = await decoded(this.#file);
+    const samples = this.#samples;
     const pieces = new Pieces(send);
     const begun = performance.now();
     for (let at = 0; at < samples.length && !this.#stopped; at += PIECE) {
