@@ -93,9 +93,27 @@ HELD_BY = {
     "Web pages are kept out by their Host and Origin, the Unix socket is its owner's alone.": [
         "tests/server/test_guard.py::test_other_names_are_not",
         "tests/server/test_guard.py::test_pages_of_other_sites_are_not_answered",
+        "tests/server/test_guard.py::"
+        "test_a_page_behind_tls_of_a_proxy_may_ask_where_the_key_lets_in",
         "tests/server/realtime/test_hostile.py::"
         "test_who_is_not_meant_is_refused_before_the_upgrade",
         "tests/server/test_listening.py::test_a_unix_socket_is_private_and_gone_in_the_end",
+    ],
+    "The page at / is sent without the key, and holds nothing; it asks for the key, keeps it in its "
+    "own memory alone, and sends it with a WebSocket as a subprotocol, since browsers can give it no "
+    "header.": [
+        "tests/server/page/test_files.py::test_the_page_alone_wants_no_key",
+        "tests/server/page/test_files.py::test_other_sites_do_not_get_it",
+        "tests/server/page/test_browser.py::test_a_key_is_asked_for_and_kept_nowhere",
+        "tests/server/test_guard.py::test_a_websocket_may_bring_the_key_as_browsers_can",
+    ],
+    "Its policy lets in no script, style or address but this server's own.": [
+        "tests/server/page/test_files.py::test_the_policy_lets_nothing_in_from_elsewhere",
+        "tests/server/page/test_files.py::"
+        "test_nothing_of_it_comes_from_elsewhere_or_stands_in_the_markup",
+    ],
+    "What /v1/edge/memory tells are sizes and counts, no words.": [
+        "tests/server/page/test_memory.py::test_bytes_by_part_and_rows_by_head",
     ],
     "Wyoming knows no key and is spoken on loopback and Unix sockets only.": [
         "tests/server/test_wyoming.py::test_addresses_that_cannot_be_are_told",

@@ -179,8 +179,7 @@ def serve(
                 at = bound.getsockname()[1]
                 sockets.append(bound)
                 places.append(_address(host, at))
-                # An address that stands for all of them is none that a browser could open.
-                browsers = _address("127.0.0.1" if host in _ANY else host, at)
+                browsers = page_address(host, at)
                 if is_loopback(host):
                     guard = Guard.loopback(at, key, names=[host])
             wyoming_sockets = []
@@ -226,6 +225,13 @@ def serve(
 
 def _address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def page_address(host: str, port: int) -> str:
+    """Where a browser on this machine finds a server that listens on `host`: one that stands for
+    all addresses is none that it could open.
+    """
+    return _address("127.0.0.1" if host in _ANY else host, port)
 
 
 def _place_of(bound: socket.socket) -> str:

@@ -102,3 +102,18 @@ def test_the_environment_may_hold_the_key_and_doctor_does_not_show_it(monkeypatc
     environment(facts, names)
     assert KEY not in str(facts)
     assert facts["EDGE_AUDIOKV_API_KEY"] == "set"
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8080"),
+        ("::1", "http://[::1]:8080"),
+        ("0.0.0.0", "http://127.0.0.1:8080"),
+        ("::", "http://127.0.0.1:8080"),
+    ],
+)
+def test_the_address_of_the_page_is_one_that_a_browser_can_open(host, address) -> None:
+    from edge_audiokv.cli.speech.serve import page_address
+
+    assert page_address(host, 8080) == address

@@ -180,7 +180,7 @@ def test_without_sound_it_says_why_and_leaves_the_model_to_others(
         page.until("notices", "This browser cannot read the file.")
         page.until("state", "Not listening.")
         page.page.wait_for_function(
-            "fetch('/v1/edge/memory').then(it => it.json()).then(it => it.jobs === 0)"
+            "() => fetch('/v1/edge/memory').then(it => it.json()).then(it => it.jobs === 0)"
         )
         assert not engine.fed and not page.complaints
 
