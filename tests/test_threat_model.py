@@ -99,9 +99,9 @@ HELD_BY = {
         "test_who_is_not_meant_is_refused_before_the_upgrade",
         "tests/server/test_listening.py::test_a_unix_socket_is_private_and_gone_in_the_end",
     ],
-    "The page at / is sent without the key, and holds nothing; it asks for the key, keeps it in its "
-    "own memory alone, and sends it with a WebSocket as a subprotocol, since browsers can give it no "
-    "header.": [
+    "The page at / is sent without the key, and holds nothing; it asks for the key, keeps it in "
+    "its own memory alone, and sends it with a WebSocket as a subprotocol, since browsers can give "
+    "it no header.": [
         "tests/server/page/test_files.py::test_the_page_alone_wants_no_key",
         "tests/server/page/test_files.py::test_other_sites_do_not_get_it",
         "tests/server/page/test_browser.py::test_a_key_is_asked_for_and_kept_nowhere",
