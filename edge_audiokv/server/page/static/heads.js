@@ -74,19 +74,25 @@ export class HeadsPicture {
       audio.forEach((_, layer) => {
         const [a, t, o] = [audio, text, other].map((kind) => kind[layer][head]);
         const cell = made("g");
-        const place = { x: (layer * column + 0.5).toFixed(1), width: Math.max(1, column - 1).toFixed(1) };
+        const x = (layer * column + 0.5).toFixed(1);
+        const place = { x, width: Math.max(1, column - 1).toFixed(1) };
         const bar = (kind, from, size) =>
           made("rect", { ...place, y: from.toFixed(1), height: size.toFixed(1), class: kind });
         cell.append(
-          made("title", {}, `layer ${layer}, head ${head}: ${a} of sound, ${t} of text, ` +
-            `${o} of the rest, room for ${capacity[layer][head]}`),
+          made(
+            "title",
+            {},
+            `layer ${layer}, head ${head}: ${a} of sound, ${t} of text, ${o} of the rest, ` +
+              `room for ${capacity[layer][head]}`,
+          ),
           bar("audio", axis - a * scale, a * scale),
           bar("text", axis, t * scale),
           bar("other", axis + t * scale, o * scale),
         );
         drawn.push(cell);
       });
-      drawn.push(made("line", { x1: 0, x2: width, y1: axis.toFixed(1), y2: axis.toFixed(1), class: "axis" }));
+      const y = axis.toFixed(1);
+      drawn.push(made("line", { x1: 0, x2: width, y1: y, y2: y, class: "axis" }));
     }
     const height = heads * band + FLOOR;
     drawn.push(made("text", { x: 2, y: height - 3 }, "first layer"));

@@ -13,9 +13,9 @@ export class Live {
   sentSeconds = 0;
   lostSeconds = 0;
 
-  // `on` has started(id, seconds), grown(id, text), ended(id, seconds), said(id, text),
-  // answering(text), answered(text, fault), refused(message) and closed(code, reason).
-  // A session that never began is told as closed, too.
+  // `on` has started(id, seconds), grown(id, text), said(id, text), answering(text),
+  // answered(text, fault), refused(message) and closed(code, reason). A session that never began
+  // is told as closed, too.
   constructor(socket, on) {
     this.#socket = socket;
     this.#on = on;
@@ -76,9 +76,6 @@ export class Live {
     switch (event.type) {
       case "input_audio_buffer.speech_started":
         on.started(event.item_id, event.audio_start_ms / 1000);
-        break;
-      case "input_audio_buffer.speech_stopped":
-        on.ended(event.item_id, event.audio_end_ms / 1000);
         break;
       case `${TRANSCRIPTION}delta`:
         on.grown(event.item_id, event.delta);

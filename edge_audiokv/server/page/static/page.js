@@ -36,7 +36,7 @@ let opening = false;
 let memory = null;
 let answer = null;
 
-// --- what a person is told ------------------------------------------------------------------------
+// --- what a person is told -----------------------------------------------------------------------
 
 const notices = new Map();
 
@@ -65,11 +65,12 @@ function show() {
   if (at("state").textContent !== state) at("state").textContent = state;
 }
 
-// --- what is said ---------------------------------------------------------------------------------
+// --- what is said --------------------------------------------------------------------------------
 
-// The utterance that is open: its text so far, and when it began.
+// The utterance that is open, and its text so far.
 let open = null;
-const spans = new Map();
+// When each utterance began that was not told to its end yet.
+const starts = new Map();
 
 function scrolled() {
   const box = at("said-box");
@@ -79,7 +80,7 @@ function scrolled() {
 const hears = {
   started(id, seconds) {
     open = { id, text: "" };
-    spans.set(id, { start: seconds });
+    starts.set(id, seconds);
     at("open").textContent = "…";
     scrolled();
   },
@@ -89,22 +90,18 @@ const hears = {
     at("open").textContent = `${open.text} …`;
     scrolled();
   },
-  ended(id, seconds) {
-    const span = spans.get(id);
-    if (span) span.end = seconds;
-  },
   said(id, text) {
     if (open?.id === id) {
       open = null;
       at("open").textContent = "";
     }
-    const span = spans.get(id);
-    spans.delete(id);
+    const seconds = starts.get(id) ?? 0;
+    starts.delete(id);
     if (!text) return;
     const item = document.createElement("li");
     const time = document.createElement("span");
     time.className = "time";
-    time.textContent = words.clock(span?.start ?? 0);
+    time.textContent = words.clock(seconds);
     item.append(time, text);
     at("said").append(item);
     while (at("said").children.length > MOST_SAID) at("said").firstChild.remove();
@@ -127,7 +124,7 @@ const hears = {
   },
 };
 
-// --- the session ----------------------------------------------------------------------------------
+// --- the session ---------------------------------------------------------------------------------
 
 // A live session, begun if there is none; null, and told, if it cannot be had.
 async function session() {
@@ -146,7 +143,8 @@ async function session() {
     if (!memory?.jobs || left === 1) break;
     await wait(BETWEEN_TRIES_MS);
   }
-  if (at("key").hidden) notice("live", words.notLetIn(memory));
+  // Whatever else may be the reason was told by that look.
+  if (memory && !memory.fault) notice("live", words.notLetIn(memory.jobs));
   return null;
 }
 
@@ -264,7 +262,7 @@ function ask(question) {
   return true;
 }
 
-// --- the memory -----------------------------------------------------------------------------------
+// --- the memory ----------------------------------------------------------------------------------
 
 let looking = null;
 
@@ -281,7 +279,7 @@ async function looked() {
     memory = await server.memory();
     at("model").textContent = memory.model;
     at("key").hidden = true;
-    notice("server", "");
+    notice("server", memory.fault ? words.faulty(memory.fault) : "");
     graph.add(memory);
     picture.show(memory.heads);
     at("clock").textContent = live ? `${words.clock(memory.time_s)} heard` : "";
@@ -306,7 +304,7 @@ async function watch() {
   }
 }
 
-// --- hands ----------------------------------------------------------------------------------------
+// --- hands ---------------------------------------------------------------------------------------
 
 at("listen").addEventListener("click", listen);
 at("file").addEventListener("change", () => {
@@ -319,7 +317,7 @@ at("forget").addEventListener("click", () => {
   stopSource();
   leave();
   open = null;
-  spans.clear();
+  starts.clear();
   answer = null;
   at("send").disabled = false;
   at("open").textContent = "";

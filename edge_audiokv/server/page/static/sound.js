@@ -54,7 +54,8 @@ export class Microphone {
   #context;
   #tap;
 
-  // Begins to call `send` with pieces; `lost` is called if the microphone goes away. Throws NoSound.
+  // Begins to call `send` with pieces; `lost` is called if the microphone goes away. Throws
+  // NoSound.
   async start(send, lost) {
     if (!navigator.mediaDevices) throw new NoSound("insecure");
     const wanted = { channelCount: 1, echoCancellation: false, noiseSuppression: false };

@@ -32,17 +32,17 @@ export const NOTHING_YET = "There is nothing to ask about yet. Press Listen, or 
 export const RELOADED =
   "The page was loaded anew, and what was heard before is forgotten. Press Listen to begin again.";
 
-// Why a session did not begin. `memory` is what the server tells of itself, if it does.
-export function notLetIn(memory) {
-  if (memory === null) return UNREACHABLE;
-  if (memory.fault) return `The server takes nobody now: ${memory.fault}. Try again in a minute.`;
-  if (memory.jobs) {
-    return (
-      "The server is busy with another page or program, and it hears one at a time. " +
-      "End that one, or press Listen again when it is done."
-    );
-  }
-  return "The server did not let this page in. Press Listen again.";
+export function faulty(why) {
+  return `The server can hear nobody now: ${why}. If that lasts, start it again.`;
+}
+
+// Why a session did not begin; `jobs` are those that the server has.
+export function notLetIn(jobs) {
+  if (!jobs) return "The server did not let this page in. Press Listen again.";
+  return (
+    "The server is busy with another page or program, and it hears one at a time. " +
+    "End that one, or press Listen again when it is done."
+  );
 }
 
 // Why a session that had begun is over.
@@ -50,9 +50,10 @@ export function ended(code, reason) {
   if (code === 1000) return "";
   const lost = "What was heard stays written here, but can no longer be asked about.";
   if (code === 1001) return `The server has stopped. ${lost} Start it again: edge-audiokv serve.`;
-  if (code === 1008) return `The server let this page go: ${reason}. ${lost} Press Listen to begin again.`;
-  if (code === 1006) return `The connection broke. ${lost} Press Listen to begin again.`;
-  return `The session ended: ${reason || code}. ${lost} Press Listen to begin again.`;
+  let what = `The session ended: ${reason || code}.`;
+  if (code === 1008) what = `The server let this page go: ${reason}.`;
+  if (code === 1006) what = "The connection broke.";
+  return `${what} ${lost} Press Listen to begin again.`;
 }
 
 export function dropped(seconds) {
