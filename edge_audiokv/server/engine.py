@@ -287,15 +287,22 @@ class SessionEngine:
         session.settings = SessionSettings(endpoint=before.endpoint)
         session.forget()
         session.on_event = on_event
+
+        def look(samples: Samples) -> None:
+            # A text is told before it is remembered, and nothing may be told after that.
+            self._look()
+            between(samples)
+
         try:
-            for event in session.listen(MonitoredSource(source, between)):
+            for event in session.listen(MonitoredSource(source, look)):
                 self._count(event)
-                self._look()
         finally:
             session.on_event, session.settings = None, before
 
     def answer(self, question: str) -> Answer:
-        return self._session.ask(question)
+        answer = self._session.ask(question)
+        self._look()
+        return answer
 
     def end(self, reason: str) -> None:
         self._session.stop(reason)

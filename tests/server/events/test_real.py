@@ -79,9 +79,13 @@ def test_what_the_readme_says_works_as_pasted(served, spoken) -> None:
     assert run(served, begin) == ""
     final = watching.until("final")
     answer = run(served, ask)
+    held = served.service.engine.heads
     text = run(served, end)
     ended = watching.until("session-ended")
     watching.close()
+    # Every head holds the sentence, sound and text apart.
+    assert held is not None and held.audio.shape == held.capacity.shape
+    assert held.audio.min() > 12 * (clip.duration_s - 1.5) and held.text.min() >= 8
     assert heard_of(text, clip.text) >= 0.75 and heard_of(text, final["text"]) == 1
     assert heard_of(answer, clip.text) > 0.1 and "Nothing was heard" not in answer
     assert ended["segments"] == 1 and ended["reason"] == "stopped"
@@ -106,6 +110,9 @@ def test_a_request_that_follows_knows_nothing_of_it_and_the_other_way(served, sp
         timeout=60,
     )
     assert heard_of(answer.json()["text"], clip.text) >= 0.75
+    # Nor does the memory hold a row of it.
+    left = served.service.engine.heads
+    assert left is not None and not (left.audio + left.text + left.other).any()
     served.source = Voice()
     caller = Caller(served)
     caller.socket.settimeout(60)

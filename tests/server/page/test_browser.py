@@ -160,7 +160,7 @@ def test_one_page_is_heard_at_a_time_and_a_page_loaded_anew_begins_anew(
 
 
 def test_without_sound_it_says_why_and_leaves_the_model_to_others(
-    browser, start, engine, tmp_path_factory
+    browser, start, engine, clip, tmp_path_factory
 ) -> None:
     running = start()
     with tab(browser, at(running), hears=False) as page:
@@ -183,6 +183,10 @@ def test_without_sound_it_says_why_and_leaves_the_model_to_others(
             "() => fetch('/v1/edge/memory').then(it => it.json()).then(it => it.jobs === 0)"
         )
         assert not engine.fed and not page.complaints
+        running.worker.refuse_new()
+        page.page.set_input_files("#file", clip)
+        page.until("notices", "The server can hear nobody now: stopping.")
+        page.until("state", "Not listening.")
 
 
 def test_a_server_that_is_gone_or_fails_is_told(browser, start, engine, clip) -> None:
