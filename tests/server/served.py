@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,9 @@ class Served:
         assert str(self.uds) in line and f"unix://{self.wyoming}" in line
         assert str(self.events) in line
         self.port = int(found[1])
+        # Whoever reads that is let in at once.
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10):
+            pass
 
     def end(self, number: int) -> tuple[int, str, str]:
         self.process.send_signal(number)

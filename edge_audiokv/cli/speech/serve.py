@@ -208,6 +208,8 @@ def serve(
                 engine.load()
         _log_errors()
         worker = Worker(engine, queue=queue)
+        for waiting in (*sockets, *wyoming_sockets):
+            waiting.listen()  # who reads where it serves may come at once
         where = printable(" and ".join(places))
         voice.note(f"serving {engine.name} at {where}")
         service = Service(engine, worker, folder, limits, guard, page=not no_page)
