@@ -293,12 +293,13 @@ def report_lines(transcriber: Transcriber) -> list[str]:
     parts = transcriber.runtime.ledger.parts()
     resident_bytes = rss_bytes()
     rest_bytes = resident_bytes - sum(parts.values())
-    # Vocabulary, libraries, allocator: what the kernel counts and no part owns; or what a part may
+    # Vocabulary, libraries, allocator: what the kernel counts and no part owns; less what a part may
     # take and has not touched.
-    rest = ("the rest", "") if rest_bytes >= 0 else ("not yet touched", "-")
+    rest = f"{'-' if rest_bytes < 0 else ''}{format_bytes(abs(rest_bytes))}"
+    untouched = "  (not all of the parts is touched yet)" if rest_bytes < 0 else ""
     lines = ["", "memory"]
     lines += [f"  {name:<16}{format_bytes(size):>12}" for name, size in parts.items()]
-    lines.append(f"  {rest[0]:<16}{rest[1] + format_bytes(abs(rest_bytes)):>12}")
+    lines.append(f"  {'the rest':<16}{rest:>12}{untouched}")
     lines.append(f"  {'RSS':<16}{format_bytes(resident_bytes):>12}")
     full_bytes = cache.full_pool_nbytes
     lines += [
