@@ -293,8 +293,8 @@ def report_lines(transcriber: Transcriber) -> list[str]:
     parts = transcriber.runtime.ledger.parts()
     resident_bytes = rss_bytes()
     rest_bytes = resident_bytes - sum(parts.values())
-    # Vocabulary, libraries, allocator: what the kernel counts and no part owns; less what a part may
-    # take and has not touched.
+    # Vocabulary, libraries, allocator: what the kernel counts and no part owns; less what a part
+    # may take and has not touched.
     rest = f"{'-' if rest_bytes < 0 else ''}{format_bytes(abs(rest_bytes))}"
     untouched = "  (not all of the parts is touched yet)" if rest_bytes < 0 else ""
     lines = ["", "memory"]
