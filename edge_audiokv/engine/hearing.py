@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 LIVE_STEP_SAMPLES = SAMPLE_RATE_HZ // 10
 STEP_SAMPLES = SAMPLE_RATE_HZ
 # What is answered before there are any words to answer from.
-NOTHING_HEARD = "Nothing was heard yet."
+NOTHING_HEARD = "No words were heard."
 
 
 class Hearing:

@@ -166,7 +166,7 @@ def test_nothing_is_answered_where_nothing_was_heard(call, tmp_path: Path, sound
     ran = call("ask", tmp_path / "x.wav", "What was said?", "--json")
     (answer,) = json.loads(ran.out)["answers"]
     assert (ran.code, answer["heard"]) == (0, False)
-    assert answer["text"] == "Nothing was heard yet."
+    assert answer["text"] == "No words were heard."
 
 
 def test_help_is_help_when_nothing_is_asked_for(call) -> None:

@@ -145,7 +145,7 @@ def test_nothing_of_a_request_is_left_for_the_next(client, spoken, tmp_path) -> 
     answer = client.chat.completions.create(
         model="smollm2-audio", messages=asked(path, "What did she find?")
     )
-    assert answer.choices[0].message.content == "Nothing was heard yet."
+    assert answer.choices[0].message.content == "No words were heard."
 
 
 def test_refusals_are_the_clients_own_errors(client, spoken) -> None:

@@ -13,13 +13,16 @@ if TYPE_CHECKING:
 
 
 def sources_of(answer: str, turns: Sequence[Turn], *, since_s: float) -> tuple[Source, ...]:
-    """Those of `turns` that hold a telling word of `answer`; all of them for a yes or a no.
+    """Those of `turns` that hold telling words of `answer`, at least half as many as the one that
+    holds the most; all of them for a yes or a no.
 
     The cache still has rows of what began at `since_s` or later.
     """
     said = telling_words(answer) - {"yes"}
+    shared = [len(said & telling_words(turn.text)) for turn in turns]
+    least = max(shared, default=0) / 2
     return tuple(
         Source(turn.start_s, turn.end_s, turn.text, in_cache=turn.start_s >= since_s)
-        for turn in turns
-        if not said or said & telling_words(turn.text)
+        for turn, n_words in zip(turns, shared, strict=True)
+        if not said or (n_words and n_words >= least)
     )

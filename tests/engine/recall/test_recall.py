@@ -140,3 +140,12 @@ def test_sources_bear_the_answer_out(answer: str, n_sources: int) -> None:
         Turn(2, 1, 5.0, 6.0, "the boat is here", 5.0),
     ]
     assert len(sources_of(answer, turns, since_s=3.0)) == n_sources
+
+
+def test_a_turn_that_shares_a_word_by_chance_is_no_source() -> None:
+    turns = [
+        Turn(1, 1, 2.0, 9.0, "This little work was finished in the year 1803.", 0.0),
+        Turn(2, 1, 14.0, 25.0, "Some observation upon those parts of the work is necessary.", 0.0),
+    ]
+    (source,) = sources_of("this little work was finished in the year", turns, since_s=0.0)
+    assert source.start_s == 2.0

@@ -118,7 +118,7 @@ def test_a_request_that_follows_knows_nothing_of_it_and_the_other_way(served, sp
     caller.socket.settimeout(60)
     caller.ask("listen")
     told = caller.ask("ask", question="What did she find?")
-    assert told["text"] == "Nothing was heard yet." and told["heard"] is False
+    assert told["text"] == "No words were heard." and told["heard"] is False
     # A second of silence has no text; what is in memory is told every ten.
     assert caller.ask("stop")["text"] == ""
     assert not any(
