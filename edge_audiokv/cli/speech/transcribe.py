@@ -77,8 +77,8 @@ def transcribe(
 ) -> None:
     """Transcribe recordings of any length.
 
-    FILE is a sound file (WAV, FLAC, OGG, Opus, MP3, AIFF; with the extra `av` M4A and films, too), at any
-    rate, a folder of such files, or - for standard input. Speech is found, cut at pauses and
+    FILE is a sound file (WAV, FLAC, OGG, Opus, MP3, AIFF; with the extra `av` M4A and films, too),
+    at any rate, a folder of such files, or - for standard input. Speech is found, cut at pauses and
     decoded piece by piece; the result goes to standard output. Several files make one result, whose
     times run on from file to file, or, with --output-dir, one each: then a file that cannot be read
     is told and the others are still done.
