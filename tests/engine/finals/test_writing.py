@@ -59,3 +59,11 @@ def test_the_words_of_a_reading_are_what_the_llm_writes() -> None:
         "he said the old man's boat well known to all was gone nobody anna too knew"
     )
     assert plain_words(" ... 1914 -- ") == ""
+
+
+def test_a_stray_capital_does_not_keep_the_rest_from_being_written() -> None:
+    said = "no one who had ever seen catherine mOrland would have supposed her a heroine"
+    read = "No one who had ever seen Catherine Morland would have supposed her a heroine."
+    assert as_written(said, read) == read
+    # Capitals of its own are more than one in eight words.
+    assert as_written("The End of Catherine Morland", read) == "The End of Catherine Morland"
