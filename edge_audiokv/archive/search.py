@@ -23,7 +23,7 @@ those through to too under until up us very was we were what when where which wh
 why will with would you your
 """
 _COMMON = frozenset(_COMMON_TEXT.split())
-_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def query_of(text: str) -> str:
@@ -40,5 +40,5 @@ def query_of(text: str) -> str:
 def telling_words(text: str) -> set[str]:
     """Words of `text` that tell it from others; a number in figures is its digits, too."""
     words = set(_WORD.findall(text.casefold())) - _COMMON
-    digits = {_DIGITS[int(d)] for word in words if word.isdecimal() for d in word}
+    digits = {DIGITS[int(d)] for word in words if word.isdecimal() for d in word}
     return words | digits

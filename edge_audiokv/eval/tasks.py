@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 
+from edge_audiokv.archive.search import DIGITS
+
 TRANSCRIBE = "Transcribe the audio."
 FIRST = "What was said first?"
 LAST = "What was said last?"
@@ -21,7 +23,6 @@ EARLIER = 'Which word was said earlier, "{a}" or "{b}"?'
 CODE = "What is the code?"
 KINDS = ("transcribe", "first", "last", "repeat", "mentioned", "earlier", "code")
 MIN_LETTERS = 5
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 # Chance of tasks with two possible answers; the others have none worth naming.
 CHANCE = {"mentioned": 0.5, "earlier": 0.5}
 

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from edge_audiokv.archive.search import DIGITS
 from edge_audiokv.errors import InputError, MissingExtraError
-from edge_audiokv.eval.tasks import DIGITS
 from edge_audiokv.train.corpus import SAMPLE_RATE_HZ, Audio
 from edge_audiokv.train.packages import package_folder
 

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -56,6 +57,9 @@ def test_a_model_that_does_not_fit_says_what_would_do() -> None:
     assert refused.kv_bytes == 0 and refused.remembered_s == 0
     enough = under(model, f"{refused.least_cap_bytes // 1_000_000}MB")
     assert enough.kv_bytes > 0
+    # What cannot be asked keeps no room for a question's reminders.
+    mute = under(replace(model, asks=False), "2GB")
+    assert mute.least_cap_bytes < refused.least_cap_bytes
 
 
 def test_the_table_fits_a_terminal_and_agrees_with_the_json() -> None:

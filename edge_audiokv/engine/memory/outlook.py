@@ -39,7 +39,7 @@ class Outlook:
 
 @dataclass(frozen=True)
 class Remembering:
-    """What of a model decides how much it remembers."""
+    """What of a model decides how much it remembers. One that can be asked recalls, too."""
 
     name: str
     parts: dict[str, int]
@@ -47,6 +47,7 @@ class Remembering:
     rule: TokenRule
     prompt_tokens: int
     context_tokens: int
+    asks: bool = True
 
     @classmethod
     def of_public(cls, model: PublicModel) -> Remembering:
@@ -63,7 +64,8 @@ class Remembering:
         parts = model_parts(local, min(_SEGMENT_S, entry.max_audio_s))
         context = local.gguf.context_length
         prompt = entry.prompt.max_tokens
-        return cls(entry.name, parts, shape_of(local), entry.rule, prompt, context)
+        asks = entry.prompt.asks
+        return cls(entry.name, parts, shape_of(local), entry.rule, prompt, context, asks)
 
     @property
     def rows_per_second(self) -> float:
@@ -83,6 +85,7 @@ class Remembering:
             prompt_tokens=self.prompt_tokens,
             text_tokens=int(_SEGMENT_S * TEXT_TOKENS_PER_S),
             context_tokens=self.context_tokens,
+            recalls=self.asks,
         )
         most_bytes = needs.most_rows * shape.n_head * shape.row_bytes
         try:
