@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import sys
 from typing import Any
 
@@ -12,7 +13,7 @@ import click
 
 from edge_audiokv import __version__, noise
 from edge_audiokv.cli import voice
-from edge_audiokv.cli.command import Group
+from edge_audiokv.cli.command import Command, Group
 from edge_audiokv.cli.ending import Terminated, signals_raise
 from edge_audiokv.errors import MOST_CHARS, EdgeAudioKVError
 from edge_audiokv.units import clipped, printable
@@ -65,6 +66,9 @@ class LazyGroup(Group):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise ReaderGone from None
+        except KeyboardInterrupt:
+            # click would end what we have told with an empty line.
+            raise Terminated(signal.SIGINT) from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -147,7 +151,10 @@ def _usage(error: click.ClickException) -> str:
     if context is None:
         return message
     end = "" if message.endswith((".", "?", "!")) else "."
-    return f"{message}{end} See `{context.command_path} --help`."
+    like = ""
+    if isinstance(error, click.MissingParameter) and isinstance(context.command, Command):
+        like = next((f" For example: {line}" for line in context.command.examples), "")
+    return f"{message}{end}{like or f' See `{context.command_path} --help`.'}"
 
 
 def _lasts(args: list[str]) -> bool:

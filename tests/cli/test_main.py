@@ -31,6 +31,17 @@ def test_summaries_begin_as_the_commands_own_help_does(name: str) -> None:
     assert COMMANDS[name][2].split()[:3] == own[:3]
 
 
+@pytest.mark.parametrize("words", [["ask", "x.flac"], ["transcribe"], ["archive", "search"]])
+def test_what_is_missing_comes_with_an_example(
+    capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    err = capsys.readouterr().err
+    assert ended.value.code == 2 and err.count("\n") == 1
+    assert f"For example: edge-audiokv {words[0]} " in err
+
+
 def test_an_unknown_command_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["lisen"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import platform
 from collections.abc import Callable
@@ -166,25 +167,31 @@ def memory(facts: dict[str, Any], engine: EngineSettings, *, microphone: bool) -
 
     facts["this machine"] = format_bytes(total_memory_bytes())
     found = smallest(engine, [kind for kind in _COMMANDS if microphone or kind != "microphone"])
-    facts["smallest --mem"] = {_COMMANDS[kind]: f"{cap.mb}MB" for kind, cap in found.items()}
+    least = {kind: _round_mb(cap.mb) for kind, cap in found.items()}
+    facts["smallest --mem"] = {_COMMANDS[kind]: f"{mb}MB" for kind, mb in least.items()}
     if any(cap.reads_mb for cap in found.values()):
         facts["--mem for its best text"] = {
-            _COMMANDS[kind]: f"{cap.reads_mb}MB" for kind, cap in found.items()
+            _COMMANDS[kind]: f"{_round_mb(cap.reads_mb)}MB" for kind, cap in found.items()
         }
     facts["--mem"] = format_cap(engine.cap_bytes)
-    least = found.get("listen")
-    if least is not None and engine.cap_bytes < least.mb * 1_000_000:
-        every = ", ".join(f"{cap.mb}MB {_COMMANDS[kind]}" for kind, cap in found.items())
+    listens_mb = found["listen"].mb if "listen" in found else 0
+    if engine.cap_bytes < listens_mb * 1_000_000:
+        every = ", ".join(f"{mb}MB {_COMMANDS[kind]}" for kind, mb in least.items())
         raise MemoryBudgetError(
             f"mem={engine.mem!r} is too little to listen.",
             cure=f"Use --mem with what the command takes, or more ({every}), or a smaller model.",
-            required_bytes=least.mb * 1_000_000,
+            required_bytes=least["listen"] * 1_000_000,
         )
     loaded = load(engine)
     facts["parts"] = {name: format_bytes(size) for name, size in loaded.parts.items()}
     facts["parts"]["slack"] = format_bytes(loaded.slack_bytes)
     facts["sum"] = format_bytes(sum(loaded.parts.values()) + loaded.slack_bytes)
     facts["peak RSS"] = format_bytes(loaded.peak_bytes)
+
+
+def _round_mb(size_mb: int) -> int:
+    """Up, to what starts do not differ by: a command that refuses may name a little less."""
+    return math.ceil(size_mb / 10) * 10
 
 
 def microphone(facts: dict[str, Any], *, listen_s: float = 0.5) -> None:

@@ -160,6 +160,10 @@ def transcribe(
                 raise InputError(
                     "not every file could be read.", cure="What was wrong stands above."
                 )
+        if joined is not None and output != "-" and console.is_interactive:
+            # Who watches saw bars that are gone; what runs in a script has the exit code.
+            heard = printable(names[0]) if len(names) == 1 else f"{len(names)} files"
+            voice.note(f"{heard} -> {printable(output)}")
         if voice.current().is_verbose:
             voice.table(report_lines(transcriber))
 

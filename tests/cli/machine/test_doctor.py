@@ -50,6 +50,8 @@ def test_a_machine_where_all_is_well(command) -> None:
     ]
     least, best = memory["smallest --mem"], memory["--mem for its best text"]
     assert list(least) == list(best) and len(least) == 3
+    # Starts differ by a little, and a refusal may name that: so tens of megabytes are told.
+    assert all(cap.endswith("0MB") for cap in (*least.values(), *best.values()))
     for command_name, cap in least.items():
         assert 50 < int(cap.removesuffix("MB")) < int(best[command_name].removesuffix("MB")) < 1000
     assert facts_of(document, "settings")["--mem"] == "4GB (command line)"

@@ -41,9 +41,8 @@ def test_a_signal_ends_the_document_and_sets_the_code(command, hour, number, cod
     assert document["complete"] is False
     assert document["segments"]
     until = time.strftime("%H:%M:%S", time.gmtime(document["segments"][-1]["end_s"]))
-    # click ends the terminal's ^C with a line break.
     told = f"broken off: the result holds what was said until {until}."
-    assert (process.returncode, err.strip()) == (code, told)
+    assert (process.returncode, err) == (code, f"{told}\n")
 
 
 def test_who_breaks_off_is_told_what_a_file_holds(command, hour, tmp_path) -> None:
@@ -153,3 +152,10 @@ def test_a_closed_window_leaves_a_whole_file(hour, tmp_path, name) -> None:
     elif name == "hour.jsonl":
         assert [json.loads(line)["id"] for line in text.splitlines()][:2] == [0, 1]
     assert text.endswith("\n")
+
+
+def test_who_watches_is_told_where_the_result_is(spoken, tmp_path) -> None:
+    target = tmp_path / "a.srt"
+    with Terminal("transcribe", spoken["letter"].path, "-o", target, columns=200) as terminal:
+        assert terminal.finish() == 0
+        assert terminal.lines == [f"{spoken['letter'].path} -> {target}"]
