@@ -1,8 +1,9 @@
 """Signals that ask for an end, as exceptions in the main thread: every `with` closes what it holds.
 
 An exception that meets an import is another matter: modules turn it into an ImportError of their
-own, or swallow it. One that meets what C calls, or a finaliser, is printed and forgotten there. So
-a signal that comes in such a place waits until that is over.
+own, or swallow it. One that meets what C calls, or a finaliser, is printed and forgotten there. One
+that meets a view half put up leaves what cannot be taken down. So a signal that comes in such a
+place waits until that is over.
 """
 
 from __future__ import annotations
@@ -16,9 +17,14 @@ from typing import Any
 _RETRY_S = 0.02
 # What the import system's own frames are called, in every file of theirs.
 _IMPORTING = "<frozen importlib._bootstrap"
-# Files, and how functions in them begin, that C calls in the main thread: llama.cpp's log, and what
-# libsndfile reads through.
-_CALLED_BY_C = (("native/library.py", "receive"), ("soundfile.py", "vio_"))
+# Files, and how functions in them begin, that C calls in the main thread (llama.cpp's log, and what
+# libsndfile reads through), or that leave a view half drawn.
+_UNBROKEN = (
+    ("native/library.py", "receive"),
+    ("soundfile.py", "vio_"),
+    ("rich/live.py", "start"),
+    ("rich/live.py", "stop"),
+)
 
 
 class Terminated(BaseException):
@@ -88,13 +94,15 @@ def signals_call(handler: Callable[[int, FrameType | None], None]) -> Iterator[N
 
 
 def _swallows(frame: FrameType | None) -> bool:
-    """Whether an exception raised here would not get through to whoever waits for it."""
+    """Whether an exception raised here would not get through to whoever waits for it, or too much
+    with it.
+    """
     while frame is not None:
         code = frame.f_code
         if code.co_filename.startswith(_IMPORTING) or code.co_name == "__del__":
             return True
         path = code.co_filename.replace("\\", "/")
-        if any(path.endswith(end) and code.co_name.startswith(n) for end, n in _CALLED_BY_C):
+        if any(path.endswith(end) and code.co_name.startswith(n) for end, n in _UNBROKEN):
             return True
         frame = frame.f_back
     return False

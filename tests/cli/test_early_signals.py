@@ -7,13 +7,16 @@ import logging
 import random
 import signal
 import sys
+import threading
 import time
 import types
 from typing import Any
 
 import pytest
 import soundfile
+from rich.console import Console
 
+from edge_audiokv.bars import Bars
 from edge_audiokv.cli.ending import Terminated, signals_raise
 from edge_audiokv.native import library
 
@@ -105,6 +108,35 @@ def test_a_signal_while_llama_writes_its_log_is_not_lost(capfd) -> None:
     finally:
         library.log.removeHandler(asking)
     assert "ignored" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("turn", [*range(6)])
+def test_a_signal_while_a_bar_is_drawn_or_taken_down_leaves_nothing(turn: int) -> None:
+    class Asking(io.StringIO):
+        """A terminal at whose `turn`th drawing a signal comes."""
+
+        def isatty(self) -> bool:
+            return True
+
+        def flush(self) -> None:
+            if threading.current_thread() is threading.main_thread():
+                drawn.append(len(self.getvalue()))
+                if len(drawn) == turn + 1:
+                    signal.raise_signal(signal.SIGTERM)
+
+    drawn: list[int] = []
+    terminal = Asking()
+    console = Console(file=terminal, force_terminal=True, force_interactive=True)
+    with pytest.raises(Terminated), signals_raise():
+        with Bars("{task.description}", console=console) as bars:
+            bars.add_task("hearing")
+            bars.stop()
+            bars.start()
+        wait()
+    assert len(drawn) > turn
+    # The cursor is there again, and the next view can be put up.
+    assert terminal.getvalue().rindex("\x1b[?25h") > terminal.getvalue().rindex("\x1b[?25l")
+    assert console.set_live(bars.live)
 
 
 def test_a_signal_while_something_is_finalised_is_not_lost() -> None:
