@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,9 @@ _SPOKEN, _BORNE_OUT = 1.0, 0.5
 # readers leave out what is said again and again, and the end of what they lost. There the rows are
 # as they were heard, but for those next to the two words.
 _PASSED_ROWS = 20
+# A word that is read with less belief than this gives way to one beside it that is heard with more
+# than that: readers guess at what they cannot spell, and the encoder alone may know it.
+_GUESSED, _SURELY_HEARD = 0.35, 0.9
 # Silence is never ruled out.
 _MOST = 0.98
 
@@ -98,6 +102,7 @@ def weave(
     n_rows = len(sound)
     rows = _rows(sound, heard)
     placed: dict[int, dict[str, float]] = {}
+    at_row: dict[int, Spot] = {}
     row, before = -1, ""
     for spot, trust in zip(read, sure, strict=True):
         near = range(max(row + 1, spot.first - _NEAR_ROWS), min(n_rows, spot.last + _NEAR_ROWS + 1))
@@ -109,16 +114,19 @@ def weave(
         if chosen >= n_rows:
             break
         row, before = chosen, spot.text
+        at_row[row] = spot
         placed[row] = {way: belief * trust for way, belief in spot.ways.items()}
     width = sound.words.shape[1] + max((len(ways) for ways in placed.values()), default=0)
     words = np.zeros((n_rows, width), np.int32)
     beliefs = np.zeros((n_rows, width), np.float32)
     passed = _pieces_of_words(_passed_over(list(placed), n_rows), rows)
+    better, given_up = _better_heard(at_row, rows)
     for at in range(n_rows):
-        kept = 1.0 if passed[at] else 1.0 - share
+        kept = 1.0 if passed[at] or at in better else 1.0 - share
         mixed = {text: belief * kept for text, belief in rows[at].items()}
+        weight = share * at_row[at].belief if at in given_up else share
         for text, belief in placed.get(at, {}).items():
-            mixed[text] = mixed.get(text, 0.0) + share * belief
+            mixed[text] = mixed.get(text, 0.0) + weight * belief
         ranked = sorted(mixed.items(), key=lambda item: -item[1])
         for k, (text, belief) in enumerate(ranked):
             words[at, k], beliefs[at, k] = names[text], belief
@@ -135,6 +143,29 @@ def _rows(sound: Sound, heard: Sequence[str]) -> list[dict[str, float]]:
                 row[heard[word]] = row.get(heard[word], 0.0) + belief
         rows.append(row)
     return rows
+
+
+def _better_heard(
+    read: dict[int, Spot], rows: Sequence[dict[str, float]]
+) -> tuple[set[int], set[int]]:
+    """Rows in which a word is heard so surely that what is guessed beside it is not believed, and
+    the rows of those guesses. `read` has the words by row, ascending.
+    """
+    better: set[int] = set()
+    given_up: set[int] = set()
+    ends = [-1, *read, len(rows)]
+    for before, after in pairwise(ends):
+        beside = [at for at in (before, after) if at in read]
+        guesses = {at for at in beside if read[at].belief < _GUESSED}
+        known = {read[at].text for at in beside if at not in guesses}
+        if not guesses:
+            continue
+        for at in range(before + 1, min(after + 1, len(rows))):
+            heard, belief = max(rows[at].items(), key=itemgetter(1), default=("", 0.0))
+            if belief > _SURELY_HEARD and heard not in known:
+                better.add(at)
+                given_up |= guesses
+    return better, given_up
 
 
 def _passed_over(placed: Sequence[int], n_rows: int) -> NDArray[np.bool_]:

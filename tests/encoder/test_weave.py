@@ -93,6 +93,34 @@ def test_a_reading_that_guesses_is_not_believed() -> None:
     assert weave(loud, HEARD, [spot(" castle", 1, 1), *guess[1:]][:2], NAMES, share=0.9).in_order
 
 
+def test_a_guess_gives_way_to_a_word_that_was_surely_heard() -> None:
+    heard = sound({0: 0.95}, {}, {}, {2: 0.95}, {}, {}, {0: 0.95}, {})
+    the, again = spot(" the", 0, 0), spot(" the", 6, 6)
+
+    def middle(belief: float) -> dict[str, float]:
+        guess = Spot({" castle": 0.98}, 4, 4, belief)
+        woven = weave(heard, HEARD, [the, guess, again], NAMES, share=1.0)
+        return {text: p for row in range(1, 6) for text, p in said(woven, row).items()}
+
+    # What is read as surely as not is believed, as is what is read beside it.
+    assert middle(0.4) == {" castle": pytest.approx(0.98)}
+    assert middle(0.2) == {
+        " castle": pytest.approx(0.2 * 0.98),
+        " hat": pytest.approx(0.95),
+    }
+    unsure = sound({0: 0.95}, {}, {}, {2: 0.8}, {}, {}, {0: 0.95}, {})
+    guess = Spot({" castle": 0.98}, 4, 4, 0.2)
+    woven = weave(unsure, HEARD, [the, guess, again], NAMES, share=1.0)
+    assert said(woven, 3) == {} and said(woven, 4) == {" castle": pytest.approx(0.98)}
+
+
+def test_the_rest_of_a_word_that_is_read_beside_a_guess_is_not_said_again() -> None:
+    heard = sound({0: 0.95}, {0: 0.95}, {}, {}, {}, {})
+    guess = Spot({" castle": 0.98}, 4, 4, 0.3)
+    woven = weave(heard, HEARD, [spot(" the", 0, 0), guess], NAMES, share=1.0)
+    assert said(woven, 1) == {} and list(said(woven, 4)) == [" castle"]
+
+
 def test_a_word_beyond_the_speech_is_believed_less() -> None:
     ends = sound(*[{0: 0.9}] * 6, *[{}] * 14)
     woven = weave(
