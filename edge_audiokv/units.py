@@ -47,7 +47,8 @@ def parse_bytes(
     # With a unit it is what was meant: who needs more says how much.
     if size < least_bytes and not typed:
         meant = unit if size < _MOST_GB else "MB" if size < _MOST_MB else "KB"
-        raise ValueError(f"{text!r} alone means bytes; did you mean {number}{meant}?")
+        what = "1 byte" if size == 1 else f"{number} bytes"
+        raise ValueError(f"{text!r} is {what}; did you mean {number}{meant}?")
     return int(size)
 
 

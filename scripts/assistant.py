@@ -24,7 +24,7 @@ def main() -> None:
     args = parser.parse_args()
 
     source = edge_audiokv.FileSource(args.file) if args.file else None
-    with edge_audiokv.Session(mem=args.mem, threads=args.threads, hotword=args.name) as session:
+    with edge_audiokv.Session(mem=args.mem, threads=args.threads, wake_word=args.name) as session:
         try:
             for event in session.listen(source):
                 match event:

@@ -67,20 +67,20 @@ def test_keywords_become_settings() -> None:
         mem="1GB",
         threads=2,
         context="rolling",
-        hotword="computer",
+        wake_word="computer",
         endpoint=EndpointConfig(max_segment_s=5.0),
     )
     assert (session.engine.model, session.engine.cap_bytes) == ("tiny", 10**9)
     assert session.engine.n_threads == 2
-    assert (session.settings.context, session.settings.hotword) == ("rolling", "computer")
+    assert (session.settings.context, session.settings.wake_word) == ("rolling", "computer")
     assert session.settings.endpoint.max_segment_s == 5.0
 
 
 def test_keywords_add_to_records() -> None:
     engine = edge_audiokv.EngineSettings(mem="3GB", type_k="q8_0")
-    session = edge_audiokv.Session(engine, edge_audiokv.SessionSettings(hotword="hey"), mem="1GB")
+    session = edge_audiokv.Session(engine, edge_audiokv.SessionSettings(wake_word="hey"), mem="1GB")
     assert (session.engine.mem, session.engine.type_k) == ("1GB", "q8_0")
-    assert session.settings.hotword == "hey"
+    assert session.settings.wake_word == "hey"
 
 
 def test_an_unknown_keyword_names_the_known_ones() -> None:

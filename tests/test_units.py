@@ -61,6 +61,8 @@ def test_nonsense_is_refused_with_the_accepted_forms(text: str) -> None:
 def test_a_number_without_its_unit_is_told_with_what_may_be_meant(text: str, meant: str) -> None:
     with pytest.raises(ValueError, match=rf"bytes; did you mean {meant}\?$"):
         parse_bytes(text, least_bytes=1_000_000)
+    with pytest.raises(ValueError, match=r"^'1' is 1 byte; did you mean 1GB\?$"):
+        parse_bytes("1", least_bytes=1_000_000)
     assert parse_bytes("2000000", least_bytes=1_000_000) == 2_000_000
     assert parse_bytes("1KB", least_bytes=1_000_000) == 1000
 

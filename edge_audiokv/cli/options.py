@@ -182,6 +182,12 @@ def _engine_options() -> dict[str, Callable[[Command], Command]]:
             metavar="CODE",
             help="What is spoken: en, German; refused if the model does not know it.",
         ),
+        "hotwords": _option(
+            "--hotwords",
+            default="",
+            metavar="WORDS",
+            help='Names that may be said, spelt so: "Argyle, Skelton"; each takes a little time.',
+        ),
         "threads": _option(
             "-t",
             "--threads",
@@ -317,7 +323,7 @@ def fit_format(
 def settings_from(values: dict[str, Any]) -> EngineSettings:
     """EngineSettings from a command's keyword arguments; takes its own out of `values`."""
     names = ["model", "mem", "kv_policy", "kv_share", "type_k", "type_v"]
-    names += ["word_weight", "branches", "threads", "provider", "language"]
+    names += ["word_weight", "branches", "threads", "provider", "language", "hotwords"]
     options = dict(values.pop("kv_options"))
     threads, cores = values["threads"], usable_cores()
     if threads is not None and threads > cores:

@@ -55,9 +55,10 @@ def tell_loaded(runtime: Runtime) -> None:
         voice.detail(f"memory plan: {', '.join(parts)}")
     if runtime.reads_from_bytes is not None:
         # Never above what was asked for, and never kept quiet: it is worth four words in a hundred.
+        unread = ", whatever --hotwords names" if runtime.settings.hotwords else ""
         voice.note(
             f"--mem {runtime.settings.mem} leaves no room for the model's reader, and words will be"
-            f" less exact; --mem {runtime.reads_from_bytes // 1_000_000}MB does."
+            f" less exact{unread}; --mem {runtime.reads_from_bytes // 1_000_000}MB does."
         )
 
 

@@ -13,6 +13,7 @@ FLAGS = {
     "kv_share": "--kv-budget",
     "kv_policy": "--kv-policy",
     "language": "--language",
+    "hotwords": "--hotwords",
 }
 _NAMED = re.compile(rf"""(?<![\w."'/-])({"|".join(FLAGS)})=(?:"([^"]*)"|(?=[\s,.;:)]|$))""")
 

@@ -8,6 +8,7 @@ are loaded. Keys and values stay in onnxruntime's arena.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,12 +18,14 @@ from numpy.typing import NDArray
 from ..errors import ModelError
 from ..lifetime import Loadable
 from .filling import fill
+from .hotwords import Expecting, Hotwords
 from .outside import outside_places
 from .reading import MAX_TOKENS_PER_S, SLACK_TOKENS, Step, read, word_of
 from .session import first_line, open_session, trim_heap
 from .variables import Variables
 
 _PROMPT, _END = (50257, 50362), 50256  # <|startoftranscript|>, <|notimestamps|>, <|endoftext|>
+_PREVIOUS = 50360  # <|startofprev|>
 _TABLE, _POSITIONS = "decoder/embeddings/weight", "decoder/position_encodings/encodings"
 _STEP = ("tokens", "beliefs", "looks")
 FRAME_S = 0.02
@@ -41,6 +44,7 @@ class WhisperReader(Loadable):
         # What each token writes, and its word: letters in lower case, nothing for marks.
         self.texts: tuple[str, ...] = ()
         self.words: tuple[str, ...] = ()
+        self.hotwords: Hotwords | None = None
         self._hear: Any = None
         self._write: Any = None
         self._table: NDArray[np.generic] = np.empty((0, 0), np.float32)
@@ -90,12 +94,20 @@ class WhisperReader(Loadable):
         """Touch what the longest window and the longest text need."""
         self._listen(np.zeros(max_samples, np.float32))
         most = int(max_samples / RATE_HZ * MAX_TOKENS_PER_S) + SLACK_TOKENS
-        self._n_written = min(self.max_tokens, most) - 1
+        self._n_written = min(self.max_tokens, most + len(self._prompt)) - 1
         for name, value in self._past.items():
             heads, _, width = value.shape()
             self._past[name] = _value(np.zeros((heads, self._n_written, width), np.float32))
         self.step(_PROMPT[0])
         self._forget()
+
+    def expect(self, words: Sequence[str]) -> None:
+        """Spell `words` so where they fit. Raises InputError if it cannot, or if they are too many."""
+        self.hotwords = Hotwords(words, self.texts) if words else None
+
+    @property
+    def _prompt(self) -> tuple[int, ...]:
+        return _PROMPT if self.hotwords is None else (_PREVIOUS, *self.hotwords.ids, *_PROMPT)
 
     @property
     def max_tokens(self) -> int:
@@ -109,14 +121,15 @@ class WhisperReader(Loadable):
         duration_s = len(audio) / RATE_HZ
         self._listen(audio)
         self._n_frames = max(1, int(duration_s / FRAME_S))
+        prompt = self._prompt
         try:
             return read(
-                self,
-                _PROMPT,
+                self if self.hotwords is None else Expecting(self, self.hotwords),
+                prompt,
                 _END,
                 duration_s=duration_s,
                 frame_s=FRAME_S,
-                max_tokens=self.max_tokens - len(_PROMPT),
+                max_tokens=self.max_tokens - len(prompt),
             )
         finally:
             self._forget()

@@ -203,7 +203,7 @@ class Hearing:
             yield Warned(self.clock_s, warning)
         if complaint is not None:
             yield Warned(self.clock_s, complaint)
-        question = spoken_question(text, self.settings.hotword)
+        question = spoken_question(text, self.settings.wake_word)
         if question:
             try:
                 yield self.ask(question)
@@ -256,9 +256,9 @@ class Hearing:
             yield Evicted(self.clock_s, freed, freed_bytes, int(cache.context.counts.sum()))
 
 
-def spoken_question(text: str, hotword: str) -> str:
-    """What follows `hotword` at the start of `text`, in any case; empty if it is not there."""
-    spoken = _words(hotword)
+def spoken_question(text: str, wake_word: str) -> str:
+    """What follows `wake_word` at the start of `text`, in any case; empty if it is not there."""
+    spoken = _words(wake_word)
     if not spoken or _words(text)[: len(spoken)] != spoken:
         return ""
     return " ".join(text.split()[len(spoken) :])

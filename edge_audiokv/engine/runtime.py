@@ -18,7 +18,7 @@ from edge_audiokv.engine.memory.heap import bound_heap
 from edge_audiokv.engine.prompt import PromptTemplate
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.engine.trial import try_files
-from edge_audiokv.errors import MemoryBudgetError, ModelError
+from edge_audiokv.errors import InputError, MemoryBudgetError, ModelError
 from edge_audiokv.kv.holders import Holding
 from edge_audiokv.kv.memory import INTERPRETER, Ledger, MemoryPlan, plan_memory, rss_bytes
 from edge_audiokv.kv.shape import FloatArray, IntArray, KVShape
@@ -67,12 +67,20 @@ class Runtime(Loadable):
     def find(self) -> LocalModel:
         """Find or fetch the model's files and verify them. Nothing large is loaded.
 
-        Raises ModelError, also for a language that the model does not know, or DownloadError.
+        Raises ModelError, also for a language that the model does not know, InputError for hotwords
+        if it has no reader, or DownloadError.
         """
         if self._local is None:
             entry = catalog.resolve(self.settings.model)
             check_language(self.settings.language, entry)
-            self._local = download.ensure(entry, progress=self._progress, check=check_in_child)
+            local = download.ensure(entry, progress=self._progress, check=check_in_child)
+            if self.settings.hotwords and not self._may_read(local):
+                raise InputError(
+                    f"nothing reads hotwords in {entry.name}.",
+                    cure="Leave hotwords= out, or take a model that has a reader, and words that"
+                    " count (word_weight).",
+                )
+            self._local = local
         return self._local
 
     def load(
@@ -187,6 +195,7 @@ class Runtime(Loadable):
         self._reader = reader = WhisperReader(
             *local.reader_paths, threads=settings.n_threads, provider=settings.provider
         ).load()
+        reader.expect(settings.hotwords)
         reader.warm_up(int(min(self.max_window_s, entry.max_audio_s) * entry.rule.sample_rate_hz))
         return OrderedWords(reader, self.encoder.words, share=entry.read_share)
 

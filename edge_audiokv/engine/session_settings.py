@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypedDict
 
@@ -20,7 +20,7 @@ class SessionSettings:
     context             "fresh" decodes each segment on its own; "rolling" with all before in view.
                         Both remember everything for questions.
     partial_interval_s  new sound before the open segment is decoded again; 0 for no partials
-    hotword             a segment that begins with this word is a question
+    wake_word           a segment that begins with this word is a question
     report_interval_s   time between memory reports; 0 for none
     endpoint            how speech is cut
     placement           what becomes of old time when positions run out: "order", "log" or "drop"
@@ -33,7 +33,7 @@ class SessionSettings:
 
     context: str = "fresh"
     partial_interval_s: float = 1.0
-    hotword: str = ""
+    wake_word: str = ""
     report_interval_s: float = 10.0
     endpoint: EndpointConfig = field(default_factory=lambda: EndpointConfig(max_segment_s=15.0))
     archive: str | os.PathLike[str] | None = None
@@ -47,8 +47,8 @@ class SessionSettings:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not value >= 0:
                 raise InputError(f"{name} is {value!r}.", cure="Use 0 or more seconds.")
-        if not isinstance(self.hotword, str):
-            raise InputError(f"hotword is {self.hotword!r}.", cure="Write a word, or none: ''.")
+        if not isinstance(self.wake_word, str):
+            raise InputError(f"wake_word is {self.wake_word!r}.", cure="Write a word, or none: ''.")
         if not isinstance(self.endpoint, EndpointConfig):
             raise InputError(f"endpoint is {self.endpoint!r}.", cure="Give an EndpointConfig.")
         if self.archive is not None and not isinstance(self.archive, str | os.PathLike):
@@ -73,6 +73,7 @@ class EngineOptions(TypedDict, total=False):
     threads: int | str | None
     provider: str
     language: str | None
+    hotwords: str | Sequence[str]
     word_timestamps: bool
     plain_text: bool
 
@@ -82,7 +83,7 @@ class SessionOptions(EngineOptions, total=False):
 
     context: str
     partial_interval_s: float
-    hotword: str
+    wake_word: str
     report_interval_s: float
     endpoint: EndpointConfig
     archive: str | os.PathLike[str] | None

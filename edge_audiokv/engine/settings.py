@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from os import PathLike
@@ -11,11 +12,13 @@ from typing import Any
 from edge_audiokv.errors import InputError
 from edge_audiokv.kv.memory import total_memory_bytes
 from edge_audiokv.native.threads import default_threads, usable_cores
-from edge_audiokv.units import parse_bytes, parse_share
+from edge_audiokv.units import clipped, parse_bytes, parse_share
 
 DEFAULT_MEM = "2GB"
 # No process of this kind is smaller: a bare number below it lacks its unit.
 LEAST_CAP_BYTES = 1_000_000
+# More are a vocabulary, which no reader can expect at once.
+_MOST_HOTWORDS, _MOST_HOTWORD_CHARS = 100, 60
 _ROW_TYPES = ("f16", "q8_0", "q4_0")
 
 
@@ -38,6 +41,8 @@ class EngineSettings:
     provider    where onnxruntime runs the encoder: cpu, cuda, tensorrt, coreml
     language    what is spoken, such as "en" or "German": refused if the model does not list it;
                 None leaves it to the model, with a warning where the speech sounds like another
+    hotwords    words that are expected, such as names, spelt as they should be written: a sequence,
+                or a text with commas between them; for models with a reader
     word_timestamps
                 finals tell their words with times, and how sure they are
     plain_text  finals are words as the LLM writes them, without the capitals and marks that the
@@ -56,6 +61,7 @@ class EngineSettings:
     threads: int | None = None
     provider: str = "cpu"
     language: str | None = None
+    hotwords: str | Sequence[str] = ()
     word_timestamps: bool = False
     plain_text: bool = False
 
@@ -86,6 +92,7 @@ class EngineSettings:
             raise _wrong("threads", threads, "Use 1 to 64, or None.")
         if not (self.language is None or isinstance(self.language, str)):
             raise _wrong("language", self.language, 'Write a code such as "en", or None.')
+        self._read_hotwords()
         for name in ("word_timestamps", "plain_text"):
             if not isinstance(getattr(self, name), bool):
                 raise _wrong(name, getattr(self, name), "Use True or False.")
@@ -116,6 +123,22 @@ class EngineSettings:
             if isinstance(value, str):
                 with suppress(ValueError):  # told with what is accepted
                     self._put(name, convert(value))
+
+    def _read_hotwords(self) -> None:
+        """A tuple of words, each once. Raises InputError for what is none."""
+        given: object = self.hotwords
+        cure = f"Write at most {_MOST_HOTWORDS} words with commas between them, or a list."
+        if isinstance(given, str):
+            given = re.split(r"[,\n]", given)
+        if not isinstance(given, Sequence) or not all(isinstance(word, str) for word in given):
+            raise _wrong("hotwords", given, cure)
+        words = tuple(dict.fromkeys(filter(None, (" ".join(word.split()) for word in given))))
+        if len(words) > _MOST_HOTWORDS:
+            raise InputError(f"hotwords: {len(words)} are too many.", cure=cure)
+        for word in words:
+            if len(word) > _MOST_HOTWORD_CHARS or not any(map(str.isalpha, word)):
+                raise InputError(f"hotwords: {clipped(word, 40)!r} is no word.", cure=cure)
+        self._put("hotwords", words)
 
     def _put(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)

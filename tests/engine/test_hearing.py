@@ -223,20 +223,20 @@ def test_text_is_told_before_it_is_remembered_and_a_question_sees_it():
 
 
 def test_a_spoken_question_is_answered():
-    hearing = scripted_hearing(Script("Computer, what was that"), hotword="computer")
+    hearing = scripted_hearing(Script("Computer, what was that"), wake_word="computer")
     (answer,) = (e for e in hear(hearing, speech(1), silence(1)) if isinstance(e, Answer))
     assert answer.question == "what was that"
 
 
 def test_a_spoken_question_that_is_too_long_is_a_warning_not_the_end():
     long = " ".join(str(number) for number in range(100, 130))
-    hearing = scripted_hearing(Script("computer " + long), hotword="computer", max_segment_s=15.0)
+    hearing = scripted_hearing(Script("computer " + long), wake_word="computer", max_segment_s=15.0)
     events = hear(hearing, speech(14), silence(1))
     assert any(isinstance(event, Warned) and "96" in event.message for event in events)
 
 
 @pytest.mark.parametrize(
-    ("text", "hotword", "question"),
+    ("text", "wake_word", "question"),
     [
         ("Computer, what is it?", "computer", "what is it?"),
         ("hey you: go on", "Hey You", "go on"),
@@ -245,8 +245,8 @@ def test_a_spoken_question_that_is_too_long_is_a_warning_not_the_end():
         ("anything", "", ""),
     ],
 )
-def test_hotwords(text, hotword, question):
-    assert spoken_question(text, hotword) == question
+def test_wake_words(text, wake_word, question):
+    assert spoken_question(text, wake_word) == question
 
 
 @pytest.mark.parametrize("placement", ["order", "log", "drop"])
@@ -269,7 +269,7 @@ def test_evictions_are_told():
 @pytest.mark.parametrize("context", ["fresh", "rolling"])
 def test_nothing_grows_with_the_number_of_segments(context):
     hearing = scripted_hearing(
-        Script("some words"), context=context, n_rows=600, hotword="some", report_interval_s=1.0
+        Script("some words"), context=context, n_rows=600, wake_word="some", report_interval_s=1.0
     )
     sound = np.concatenate([speech(0.8), silence(0.8)])
 

@@ -25,9 +25,13 @@ from edge_audiokv.errors import InputError
         ("kv_policy", [None]),
         ("kv_options", [None, [1], "x=1", {5: 1}]),
         ("provider", [None]),
+        (
+            "hotwords",
+            [None, 5, ["a", 5], {"a": 1}, "1, 2", "a" * 61, "a b c,".replace(" ", ",") * 2],
+        ),
         ("context", ["", None]),
         ("placement", ["", "turn", None]),
-        ("hotword", [None, 5]),
+        ("wake_word", [None, 5]),
         ("partial_interval_s", [-1.0, math.nan, "x", None]),
         ("endpoint", [None, 15.0]),
     ],
@@ -55,6 +59,11 @@ def test_what_was_probably_meant_is_said(name: str, value: object, told: str) ->
 
 
 def test_what_can_be() -> None:
+    assert EngineSettings(hotwords=" Argyle,\nvan  Dykvelt,, Argyle").hotwords == (
+        "Argyle",
+        "van Dykvelt",
+    )
+    assert EngineSettings(hotwords=["Argyle"]).hotwords == ("Argyle",)
     for options in ({"word_weight": 0}, {"word_weight": None}, {"branches": 0}, {"kv_share": 1}):
         EngineSettings(**options)
     assert EngineSettings(mem="50%").cap_bytes > 0

@@ -53,7 +53,7 @@ from edge_audiokv.units import format_bytes, format_cap, format_clock, printable
     show_default=True,
     help="Decode each segment alone, or with all before it in view.",
 )
-@click.option("--hotword", default="", help="A segment that begins with it is a question.")
+@click.option("--wake-word", default="", help="A segment that begins with it is a question.")
 @click.option(
     "--silence-ms",
     type=click.IntRange(100, 5000),
@@ -80,7 +80,7 @@ def listen(
     raw: str | None,
     realtime: bool,
     context: str,
-    hotword: str,
+    wake_word: str,
     silence_ms: int,
     max_segment_s: float,
     no_partials: bool,
@@ -108,7 +108,7 @@ def listen(
     """
     settings = SessionSettings(
         context=context,
-        hotword=hotword,
+        wake_word=wake_word,
         partial_interval_s=0.0 if no_partials else 1.0,
         endpoint=EndpointConfig(silence_duration_ms=silence_ms, max_segment_s=max_segment_s),
         archive=archive_path,
