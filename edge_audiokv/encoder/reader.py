@@ -102,7 +102,7 @@ class WhisperReader(Loadable):
         self._forget()
 
     def expect(self, words: Sequence[str]) -> None:
-        """Spell `words` so where they fit. Raises InputError if it cannot, or if they are too many."""
+        """Spell `words` so where they fit. Raises InputError if it cannot or they are too many."""
         self.hotwords = Hotwords(words, self.texts) if words else None
 
     @property

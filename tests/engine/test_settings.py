@@ -27,7 +27,7 @@ from edge_audiokv.errors import InputError
         ("provider", [None]),
         (
             "hotwords",
-            [None, 5, ["a", 5], {"a": 1}, "1, 2", "a" * 61, "a b c,".replace(" ", ",") * 2],
+            [None, 5, ["a", 5], {"a": 1}, "1, 2", "a" * 61, [*map("a{}".format, range(101))]],
         ),
         ("context", ["", None]),
         ("placement", ["", "turn", None]),
