@@ -53,6 +53,16 @@ def test_it_reads_what_is_said(reader: WhisperReader, name: str, text: str) -> N
     assert text_of(reader, samples_of(name)) == said
 
 
+def test_it_spells_as_it_is_told_to_and_invents_nothing(reader: WhisperReader) -> None:
+    reader.expect(["harbour", "Dykvelt", "Dunstaffnage"])
+    try:
+        for name, text in clips():
+            assert text_of(reader, samples_of(name)) == text.lower().replace(".", "")
+    finally:
+        reader.expect([])
+    assert "harbor" in text_of(reader, samples_of("harbour.flac")).split()
+
+
 def test_it_reads_the_same_twice_and_words_lie_in_order(reader: WhisperReader) -> None:
     audio = samples_of("letter.flac")
     first, again = reader.read(audio), reader.read(audio)
