@@ -90,6 +90,7 @@ class _Connection:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
             self._service.worker.withdraw(job)
+            self._inbox.close()  # so that the thread does not wait for more before it gives way
             self._drop()
 
     async def _gone(self) -> Message:

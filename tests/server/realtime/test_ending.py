@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from websockets.asyncio.client import unix_connect
 from edge_audiokv.errors import NativeError
 from edge_audiokv.server.limits import Limits
 from edge_audiokv.server.listening import open_unix
+from edge_audiokv.server.realtime.inbox import Inbox
 from tests.server.house import Running
 from tests.server.realtime.talk import (
     LOUD,
@@ -56,6 +58,22 @@ def test_a_client_that_leaves_in_the_middle_frees_the_model(start, engine) -> No
         await client.until(COMPLETED)
 
     talk(running.port, hears)
+
+
+def test_who_has_left_is_not_waited_for(tmp_path) -> None:
+    """The thread that waits for more is told, so that the next client finds the model free."""
+
+    async def leave() -> float:
+        inbox = Inbox(tmp_path, 1000)
+        waiting = asyncio.create_task(asyncio.to_thread(inbox.get, 30.0))
+        await asyncio.sleep(0.05)
+        started = time.monotonic()
+        inbox.close()
+        assert await waiting is None
+        assert inbox.get(30.0) is None
+        return time.monotonic() - started
+
+    assert asyncio.run(leave()) < 10
 
 
 def test_who_says_nothing_for_long_is_let_go(start) -> None:
