@@ -146,7 +146,7 @@ def serve(
     \b
     POST /v1/audio/transcriptions, POST /v1/chat/completions,
     WebSocket /v1/realtime, GET /v1/models, /v1/edge/memory, /health,
-    /ready, /metrics, and a page for browsers at /
+    /ready, /metrics, /openapi.json, and a page for browsers at /
 
     \b
     Examples:
