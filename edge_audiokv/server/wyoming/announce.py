@@ -8,6 +8,8 @@ would look for the door on its own loopback.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import socket
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +18,7 @@ from zeroconf import Error, InterfaceChoice, IPVersion, ServiceInfo, Zeroconf
 
 from edge_audiokv.errors import EdgeAudioKVError, InputError
 
+log = logging.getLogger("edge_audiokv.server")
 NAME = "edge-audiokv"
 KIND = "_wyoming._tcp.local."
 # Of one part of a name in DNS.
@@ -67,15 +70,22 @@ class Announcement:
         trace: TracebackType | None,
     ) -> None:
         if self._zeroconf is not None:
-            self._zeroconf.close()
+            with contextlib.suppress(Error):
+                self._zeroconf.close()
 
     async def open(self) -> None:
         """Tell; a name that somebody has gets a number."""
-        if self._zeroconf is not None:
-            tell = self._zeroconf.register_service
+        if self._zeroconf is None:
+            return
+        tell = self._zeroconf.register_service
+        try:
             await asyncio.to_thread(tell, self._info, allow_name_change=True)
+        except Error as error:
+            # It is served all the same.
+            log.error("Wyoming's port could not be announced: %s", type(error).__name__)
 
     async def close(self, within_s: float) -> None:
         """Take it back."""
         if self._zeroconf is not None:
-            await asyncio.to_thread(self._zeroconf.unregister_all_services)
+            with contextlib.suppress(Error):
+                await asyncio.to_thread(self._zeroconf.unregister_all_services)
