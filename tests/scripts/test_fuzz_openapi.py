@@ -10,7 +10,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "fuzz_openapi.py"
 
 
 def test_no_request_makes_the_server_fail() -> None:
-    command = [sys.executable, str(SCRIPT), "--cases", "20", "--seed", "5"]
+    command = [sys.executable, str(SCRIPT), "--cases", "8", "--seed", "5"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "cases, no fault" in done.stdout

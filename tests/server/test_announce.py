@@ -1,10 +1,8 @@
-"""Wyoming's door is announced on this machine, to it alone, and taken back."""
+"""Wyoming's door is announced to this machine alone; test_serving.py finds a server by it."""
 
 from __future__ import annotations
 
 import asyncio
-import queue
-import re
 import socket
 import struct
 import sys
@@ -12,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from zeroconf import DNSOutgoing, DNSQuestion, ServiceBrowser, Zeroconf
+from zeroconf import DNSOutgoing, DNSQuestion
 from zeroconf.const import _CLASS_IN, _FLAGS_QR_QUERY, _TYPE_PTR
 
 from edge_audiokv.errors import InputError
@@ -27,27 +25,6 @@ IP_RECVTTL = 12
 def bound() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as made:
         yield made
-
-
-class Seen:
-    """What a browser is told, as Home Assistant's is."""
-
-    def __init__(self) -> None:
-        self.told: queue.Queue[tuple[str, str]] = queue.Queue()
-
-    def add_service(self, zc: Zeroconf, kind: str, name: str) -> None:
-        self.told.put(("added", name))
-
-    def remove_service(self, zc: Zeroconf, kind: str, name: str) -> None:
-        self.told.put(("removed", name))
-
-    def update_service(self, zc: Zeroconf, kind: str, name: str) -> None: ...
-
-    def wait_for(self, what: str, name: str) -> None:
-        """Others may be announced here, too."""
-        deadline = time.monotonic() + 10
-        while self.told.get(timeout=max(0.0, deadline - time.monotonic())) != (what, name):
-            pass
 
 
 def ear() -> socket.socket:
@@ -73,34 +50,6 @@ def heard(listening: socket.socket, word: bytes) -> list[int]:
             found += [struct.unpack("i", it)[0] for it in lives]
     except TimeoutError:
         return found
-
-
-@pytest.mark.integration
-@pytest.mark.usefixtures("local_model")
-def test_a_browser_finds_the_server_and_is_told_of_its_end(command) -> None:
-    browsing, seen, name = Zeroconf(interfaces=["127.0.0.1"]), Seen(), f"the study.{KIND}"
-    serving = command.start(
-        "serve", "--port", 0, "--mem", "600MB", "-t", 1,
-        "--wyoming", "tcp://127.0.0.1:0", "--zeroconf", "the study",
-    )  # fmt: skip
-    try:
-        ServiceBrowser(browsing, KIND, listener=seen)
-        port = re.search(r"tcp://127\.0\.0\.1:(\d+)", serving.stderr.readline())
-        assert port is not None
-        seen.wait_for("added", name)
-        found = browsing.get_service_info(KIND, name, timeout=3000)
-        assert found is not None and found.port == int(port[1])
-        assert found.parsed_addresses() == ["127.0.0.1"]
-        with socket.create_connection(("127.0.0.1", found.port), timeout=10) as asking:
-            asking.sendall(b'{"type": "describe"}\n')
-            assert b'"info"' in asking.recv(4096)
-        serving.terminate()
-        seen.wait_for("removed", name)
-        assert serving.wait(30) == 143
-    finally:
-        serving.kill()
-        serving.communicate()
-        browsing.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a packet's time to live like this")
