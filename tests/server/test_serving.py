@@ -310,7 +310,7 @@ def test_wyoming_is_found_and_writes_down_the_same(served, house, client, spoken
     """As Home Assistant finds it, on this machine."""
     browsing, seen = house
     seen.wait_for("added", f"{STUDY}.{KIND}")
-    found = browsing.get_service_info(KIND, f"{STUDY}.{KIND}", timeout=3000)
+    found = browsing.get_service_info(KIND, f"{STUDY}.{KIND}", timeout=10_000)
     assert found is not None and found.port == served.wyoming_port
     (host,) = found.parsed_addresses()
     assert host == "127.0.0.1"
