@@ -30,8 +30,8 @@ class _Languages:
 
 
 class SpeechToText(STT):
-    """One loaded model. The constructor raises what `Transcriber.load` does, and OpenVoiceOS then
-    takes its fallback. Keys that are no settings are OpenVoiceOS's own, and let be.
+    """One loaded model. The constructor raises what `Transcriber.load` does. Keys of `config` that
+    are no settings are OpenVoiceOS's own, and let be.
     """
 
     available_languages = _Languages()
