@@ -5,7 +5,7 @@
 Each case is a client whose commands (listen, stop, toggle, ask, status) have wrong fields, bytes
 and line breaks, come in pieces of any size, and may break off. A command that fails with what is no
 refusal is a fault, and so are one that is left open, a question about the status of the next client
-that goes unanswered, and more than 16 MB of growth. The model and the microphone are scripted.
+that goes unanswered, and more than 5 MB of growth. The model and the microphone are scripted.
 `--seed S --cases 1` runs that case alone.
 """
 
@@ -84,6 +84,7 @@ def attack(seeds: range) -> Iterator[int]:
                     send(client, sent, draw)
                 del engine.heard[:-1]
                 watch.look(lambda: is_awake(running))
+            watch.told()
         finally:
             running.end()
 

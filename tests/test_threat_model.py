@@ -115,8 +115,10 @@ HELD_BY = {
     "What /v1/edge/memory tells are sizes and counts, no words.": [
         "tests/server/page/test_memory.py::test_bytes_by_part_and_rows_by_head",
     ],
-    "Wyoming knows no key and is spoken on loopback and Unix sockets only.": [
+    "Wyoming knows no key and is spoken on loopback and Unix sockets only; what --zeroconf "
+    "announces reaches programs on this machine and no network.": [
         "tests/server/test_wyoming.py::test_addresses_that_cannot_be_are_told",
+        "tests/server/test_announce.py::test_no_packet_leaves_the_machine",
     ],
     "The event stream is its owner's alone, in a folder that nobody else can change; a command "
     "there names a microphone, never a file.": [

@@ -21,6 +21,7 @@ from edge_audiokv.server.jobs import Item
 from edge_audiokv.server.json_body import read_json
 from edge_audiokv.server.metrics import metrics
 from edge_audiokv.server.names import no_model
+from edge_audiokv.server.openapi import document as openapi
 from edge_audiokv.server.page import files
 from edge_audiokv.server.page import memory as edge_memory
 from edge_audiokv.server.realtime import connection, ga
@@ -46,6 +47,7 @@ def make_app(service: Service) -> ASGIApp:
         ("GET", "/ready", routes.ready),
         ("GET", "/metrics", routes.metrics),
         ("GET", edge_memory.PATH, routes.memory),
+        ("GET", openapi.PATH, routes.openapi),
     ]
     pages = frozenset(files.PATHS) if service.page else frozenset[str]()
     table.extend(("GET", path, files.page) for path in pages)
@@ -245,3 +247,6 @@ class _Routes:
 
     async def memory(self, request: Request) -> Response:
         return edge_memory.memory(self._service)
+
+    async def openapi(self, request: Request) -> Response:
+        return json_response(openapi.document(self._service))

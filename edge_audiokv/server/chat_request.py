@@ -22,7 +22,7 @@ _PIECE_CHARS = 1 << 16
 _DATA_URL = re.compile(rb"data:[\w.+/;= -]{0,80};base64,", re.ASCII)
 _MODEL_DOES = "this model writes the likeliest text;"
 # The values of a field that ask for nothing else than what is done anyway.
-_ONLY: dict[str, tuple[tuple[object, ...], str]] = {
+ONLY: dict[str, tuple[tuple[object, ...], str]] = {
     "audio": ((), "answers are text."),
     "frequency_penalty": ((0,), f"{_MODEL_DOES} only 0 can be asked for."),
     "function_call": (("none", "auto"), "this model calls no functions."),
@@ -73,7 +73,7 @@ def read_chat(
     answered before is not shown to the model: each question is answered afresh.
     """
     check_model(body.get("model"), engine.name, CHATTERS)
-    for name, (allowed, why) in _ONLY.items():
+    for name, (allowed, why) in ONLY.items():
         value = body.get(name)
         if value is not None and not any(same(value, one) for one in allowed):
             raise refused(name, why)

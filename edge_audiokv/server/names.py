@@ -16,7 +16,9 @@ TRANSCRIBERS = (
     "gpt-4o-mini-transcribe-2025-12-15",
     "whisper-1",
 )
-LIVE_TRANSCRIBERS = (*TRANSCRIBERS, "gpt-live-transcribe", "gpt-realtime-whisper")
+# Clients that name these say themselves where an utterance ends, and do not ask for that.
+COMMITTED = ("gpt-live-transcribe", "gpt-realtime-whisper")
+LIVE_TRANSCRIBERS = (*TRANSCRIBERS, *COMMITTED)
 LIVE_CHATTERS = (
     "gpt-realtime",
     "gpt-realtime-mini",

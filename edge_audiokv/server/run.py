@@ -191,6 +191,11 @@ def _protocol(limits: Limits) -> type[H11Protocol]:
         def handle_websocket_upgrade(self, event: h11.Request) -> None:
             """From here on another protocol has the connection, with deadlines of its own."""
             self._met()
+            own = (value for name, value in event.headers if name.startswith(b"sec-websocket-"))
+            if not all(map(bytes.isascii, own)):
+                # Quoting it, its library would fail instead of refusing.
+                self.send_400_response("")
+                return
             super().handle_websocket_upgrade(event)
             self._upgraded = True
 

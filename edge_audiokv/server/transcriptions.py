@@ -21,7 +21,7 @@ Fields = dict[str, list[str]]
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 GRANULARITIES = ("segment", "word")
 # Known, and nothing here could honour them.
-_REFUSED = {
+REFUSED = {
     "prompt": "this model takes no text beside the sound.",
     "keywords": "this model takes no words to look out for.",
     "include": "log probabilities are not told.",
@@ -48,7 +48,7 @@ def read_fields(fields: Fields, engine: Engine) -> Wanted:
     given: Fields = {}
     for name, values in fields.items():
         given.setdefault(name.removesuffix("[]"), []).extend(value for value in values if value)
-    for name, why in _REFUSED.items():
+    for name, why in REFUSED.items():
         if given.get(name):
             raise refused(name, why)
     check_model(_one(given, "model"), engine.name, TRANSCRIBERS)

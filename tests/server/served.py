@@ -40,7 +40,9 @@ class Served:
         line = self.process.stderr.readline()
         found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
         assert found is not None, line + self.process.stderr.read()
-        assert str(self.uds) in line and f"unix://{self.wyoming}" in line
+        on_tcp = re.search(r"tcp://127\.0\.0\.1:(\d+)", line)
+        self.wyoming_port = int(on_tcp[1]) if on_tcp else 0
+        assert str(self.uds) in line and (on_tcp or f"unix://{self.wyoming}" in line)
         assert str(self.events) in line
         self.port = int(found[1])
         # Whoever reads that is let in at once.

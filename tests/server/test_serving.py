@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import queue
 import re
 import shutil
 import signal
@@ -29,8 +30,10 @@ import srt
 import webvtt
 from wyoming.asr import Transcribe, Transcript
 from wyoming.audio import wav_to_chunks
-from wyoming.client import AsyncUnixClient
+from wyoming.client import AsyncTcpClient
+from zeroconf import ServiceBrowser, Zeroconf
 
+from edge_audiokv.server.wyoming.announce import KIND
 from edge_audiokv.units import parse_bytes
 from tests.server.served import MEM, QUEUE, Served
 
@@ -41,9 +44,44 @@ pytestmark = [
 ]
 
 
+STUDY = f"the study {os.getpid()}"
+
+
+class Seen:
+    """What a browser is told, as Home Assistant's is."""
+
+    def __init__(self) -> None:
+        self.told: queue.Queue[tuple[str, str]] = queue.Queue()
+
+    def add_service(self, zc: Zeroconf, kind: str, name: str) -> None:
+        self.told.put(("added", name))
+
+    def remove_service(self, zc: Zeroconf, kind: str, name: str) -> None:
+        self.told.put(("removed", name))
+
+    def update_service(self, zc: Zeroconf, kind: str, name: str) -> None: ...
+
+    def wait_for(self, what: str, name: str) -> None:
+        """Others may be announced here, too."""
+        deadline = time.monotonic() + 10
+        while self.told.get(timeout=max(0.0, deadline - time.monotonic())) != (what, name):
+            pass
+
+
 @pytest.fixture(scope="module")
-def served(tmp_path_factory) -> Iterator[Served]:
-    running = Served(tmp_path_factory.mktemp("serve"))
+def house() -> Iterator[tuple[Zeroconf, Seen]]:
+    """What browses for Wyoming, from before the server starts until after its end."""
+    browsing, seen = Zeroconf(interfaces=["127.0.0.1"]), Seen()
+    ServiceBrowser(browsing, KIND, listener=seen)
+    yield browsing, seen
+    browsing.close()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, house) -> Iterator[Served]:
+    running = Served(
+        tmp_path_factory.mktemp("serve"), "--wyoming", "tcp://127.0.0.1:0", "--zeroconf", STUDY
+    )
     running.wait()
     yield running
     if running.process.poll() is None:
@@ -268,7 +306,14 @@ def test_the_unix_socket_answers_as_well(served) -> None:
     assert served.uds.stat().st_mode & 0o777 == 0o600
 
 
-def test_wyoming_writes_down_the_same(served, client, spoken, tmp_path) -> None:
+def test_wyoming_is_found_and_writes_down_the_same(served, house, client, spoken, tmp_path) -> None:
+    """As Home Assistant finds it, on this machine."""
+    browsing, seen = house
+    seen.wait_for("added", f"{STUDY}.{KIND}")
+    found = browsing.get_service_info(KIND, f"{STUDY}.{KIND}", timeout=10_000)
+    assert found is not None and found.port == served.wyoming_port
+    (host,) = found.parsed_addresses()
+    assert host == "127.0.0.1"
     clip = spoken["letter"]
     with clip.path.open("rb") as file:
         text = client.audio.transcriptions.create(file=file, model="whisper-1").text
@@ -276,12 +321,12 @@ def test_wyoming_writes_down_the_same(served, client, spoken, tmp_path) -> None:
     soundfile.write(tmp_path / "clip.wav", samples, rate)
 
     async def satellite() -> str:
-        async with AsyncUnixClient(served.wyoming) as house:
-            await house.write_event(Transcribe(language="en").event())
+        async with AsyncTcpClient(host, found.port) as door:
+            await door.write_event(Transcribe(language="en").event())
             with wave.open(str(tmp_path / "clip.wav"), "rb") as opened:
                 for chunk in wav_to_chunks(opened, 1024, start_event=True, stop_event=True):
-                    await house.write_event(chunk.event())
-            while (event := await asyncio.wait_for(house.read_event(), 60)) is not None:
+                    await door.write_event(chunk.event())
+            while (event := await asyncio.wait_for(door.read_event(), 60)) is not None:
                 if Transcript.is_type(event.type):
                     return Transcript.from_event(event).text
         raise AssertionError("no transcript came")
@@ -348,7 +393,7 @@ def test_memory_stays_under_the_cap_and_the_numbers_are_the_kernels(served) -> N
     assert served.peak_bytes() <= parse_bytes(MEM)
 
 
-def test_the_end_waits_for_who_is_being_answered(served, spoken) -> None:
+def test_the_end_waits_for_who_is_being_answered(served, house, spoken) -> None:
     """Last of those that share the process."""
     found: list[str] = []
     clip = spoken["letter"].path.read_bytes()
@@ -369,6 +414,7 @@ def test_the_end_waits_for_who_is_being_answered(served, spoken) -> None:
     assert (code, out) == (143, "")
     assert "Traceback" not in err and spoken["letter"].text not in err
     assert not served.uds.exists() and not served.events.exists()
+    house[1].wait_for("removed", f"{STUDY}.{KIND}")
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])

@@ -15,15 +15,17 @@ from typing import Any
 import pytest
 from wyoming.asr import Transcribe
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
-from wyoming.client import AsyncTcpClient
+from wyoming.client import AsyncTcpClient, AsyncUnixClient
 from wyoming.event import Event
 from wyoming.info import Describe, Info
 from wyoming.ping import Ping
 
 from edge_audiokv.errors import EdgeAudioKVError
-from edge_audiokv.server.limits import REQUESTS_BYTES
+from edge_audiokv.server.limits import REQUESTS_BYTES, Limits
+from edge_audiokv.server.run import Door
+from edge_audiokv.server.service import Service
 from edge_audiokv.server.wyoming.address import open_address
-from edge_audiokv.server.wyoming.door import MAX_CONNECTIONS
+from edge_audiokv.server.wyoming.door import MAX_CONNECTIONS, WyomingDoor
 from edge_audiokv.server.wyoming.frames import MAX_DATA_BYTES, MAX_LINE_BYTES
 
 from .house import House, starting
@@ -48,12 +50,12 @@ def talk(port: int, work: Callable[[AsyncTcpClient], Coroutine[Any, Any, Any]]) 
     return asyncio.run(run())
 
 
-async def say(client: AsyncTcpClient, *, language: str | None = "en") -> None:
+async def say(client: AsyncTcpClient | AsyncUnixClient, *, language: str | None = "en") -> None:
     for event in (Transcribe(language=language), AudioStart(**FORM), PIECE, PIECE, AudioStop()):
         await client.write_event(event.event())
 
 
-async def answer(client: AsyncTcpClient) -> list[Event]:
+async def answer(client: AsyncTcpClient | AsyncUnixClient) -> list[Event]:
     """All events up to the last of a transcript, or an error."""
     found: list[Event] = []
     while not found or found[-1].type not in ("transcript-stop", "error"):
@@ -64,7 +66,7 @@ async def answer(client: AsyncTcpClient) -> list[Event]:
     return found
 
 
-async def heard(client: AsyncTcpClient) -> list[Event]:
+async def heard(client: AsyncTcpClient | AsyncUnixClient) -> list[Event]:
     await say(client)
     return await answer(client)
 
@@ -105,6 +107,25 @@ def test_an_utterance_is_written_piece_by_piece_and_whole(start, engine) -> None
     (data,) = engine.heard
     assert data[:4] == b"RIFF" and len(data) == 44 + 6400
     assert int.from_bytes(data[40:44], "little") == 6400
+
+
+def test_a_unix_socket_is_a_way_in(engine, tmp_path) -> None:
+    class OnUnix(House):
+        def doors(self, service: Service) -> list[Door]:
+            self.opened = open_address(f"unix://{tmp_path}/w")
+            return [WyomingDoor(service, [self.opened.__enter__()])]
+
+    async def talked() -> list[Event]:
+        async with asyncio.timeout(10), AsyncUnixClient(tmp_path / "w") as client:
+            return await heard(client)
+
+    running = OnUnix(engine, tmp_path, Limits())
+    running.start()
+    try:
+        assert asyncio.run(talked())[-2].data["text"] == TEXT
+    finally:
+        running.end()
+        running.opened.__exit__(None, None, None)
 
 
 def test_several_utterances_on_one_connection(start) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _EXTRA = ("h11", "python_multipart", "starlette", "uvicorn", "websockets")
 # Guessed keys are tried by the thousand; a random one of this length is not found.
 _LEAST_KEY_CHARS = 16
+_UNIX = getattr(socket, "AF_UNIX", None)
 # What listens on all addresses of the machine.
 _ANY = ("0.0.0.0", "::")
 
@@ -68,6 +69,14 @@ _ANY = ("0.0.0.0", "::")
     "--wyoming",
     metavar="URI",
     help="Also speak Wyoming, as Home Assistant does: tcp://127.0.0.1:10300 or unix://PATH.",
+)
+@click.option(
+    "--zeroconf",
+    metavar="[NAME]",
+    is_flag=False,
+    flag_value="edge-audiokv",
+    help="Let Home Assistant on this machine find Wyoming's port by itself, under this name; no "
+    "other machine is told.",
 )
 @click.option(
     "--events",
@@ -115,6 +124,7 @@ def serve(
     api_key: str | None,
     api_key_file: Path | None,
     wyoming: str | None,
+    zeroconf: str | None,
     events: str | None,
     no_page: bool,
     queue: int,
@@ -136,7 +146,7 @@ def serve(
     \b
     POST /v1/audio/transcriptions, POST /v1/chat/completions,
     WebSocket /v1/realtime, GET /v1/models, /v1/edge/memory, /health,
-    /ready, /metrics, and a page for browsers at /
+    /ready, /metrics, /openapi.json, and a page for browsers at /
 
     \b
     Examples:
@@ -144,7 +154,8 @@ def serve(
       edge-audiokv serve --uds $XDG_RUNTIME_DIR/http.sock --events
       edge-audiokv serve --host 0.0.0.0 --api-key-file key.txt
     """
-    for name in (*_EXTRA, "wyoming") if wyoming is not None else _EXTRA:
+    asked = {"wyoming": wyoming, "zeroconf": zeroconf}
+    for name in (*_EXTRA, *(name for name, value in asked.items() if value is not None)):
         _require(name)
     # They need the extra.
     from edge_audiokv.server.engine import SessionEngine
@@ -191,6 +202,7 @@ def serve(
                 except InputError as error:
                     raise click.BadParameter(str(error), param_hint="--wyoming") from None
                 places.append(_place_of(wyoming_sockets[0]))
+            announced = _announced(zeroconf, wyoming_sockets, stack)
             events_sockets, held_bytes = [], REQUESTS_BYTES
             if events is not None:
                 from edge_audiokv.server.events.place import open_socket
@@ -218,7 +230,7 @@ def serve(
         run(
             service,
             sockets,
-            doors=_doors(service, wyoming_sockets, events_sockets),
+            doors=[*_doors(service, wyoming_sockets, events_sockets), *announced],
             on_interrupt=lambda: voice.note(
                 "stopping; what is being answered is finished first, and Ctrl-C again ends at once"
             ),
@@ -242,6 +254,25 @@ def _place_of(bound: socket.socket) -> str:
     if isinstance(name, str):
         return f"unix://{name}"
     return f"tcp://[{name[0]}]:{name[1]}" if ":" in name[0] else f"tcp://{name[0]}:{name[1]}"
+
+
+def _announced(
+    name: str | None, wyoming_sockets: list[socket.socket], stack: ExitStack
+) -> list[Door]:
+    """What tells where Wyoming's door is, if that is asked for."""
+    if name is None:
+        return []
+    if not any(bound.family != _UNIX for bound in wyoming_sockets):
+        raise click.UsageError(
+            "--zeroconf announces a port of Wyoming, and there is none: "
+            "--wyoming tcp://127.0.0.1:10300"
+        )
+    from edge_audiokv.server.wyoming.announce import Announcement
+
+    try:
+        return [stack.enter_context(Announcement(wyoming_sockets[0], name))]
+    except InputError as error:
+        raise click.BadParameter(str(error), param_hint="--zeroconf") from None
 
 
 def _doors(

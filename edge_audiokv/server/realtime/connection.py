@@ -37,6 +37,8 @@ from edge_audiokv.server.sound import Form, Sound
 
 log = logging.getLogger("edge_audiokv.server")
 _LEAST_UTTERANCE_S = 0.1
+# How long it may take until the place of who has left is free, and how often that is looked at.
+_LEAVING_S, _LOOK_S = 1.0, 0.02
 # Close codes of WebSockets.
 _GOING_AWAY, _POLICY, _INTERNAL = 1001, 1008, 1011
 
@@ -47,6 +49,7 @@ async def answer(
     """Talk with one client until it leaves. Raises ApiError before anything is accepted."""
     first, documents = dialect.begin(QueryParams(scope["query_string"]))
     with ExitStack() as held:
+        await _let_leave(service)
         # The model hears one live client, and nobody beside it: what it remembers is one memory.
         service.enter(held, alone=True)
         inbox = Inbox(service.folder, service.limits.upload_bytes)
@@ -56,6 +59,14 @@ async def answer(
         await send({"type": "websocket.accept", "subprotocol": chosen})
         job = service.submit(steps(inbox), held, "audio", max_audio_s=math.inf)
     await _Connection(service, dialect, inbox, receive, send).run(job, first, documents)
+
+
+async def _let_leave(service: Service) -> None:
+    """Who has just left gives way after a step: who comes again at once need not be sent away."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LEAVING_S):
+            while service.worker.taken:
+                await asyncio.sleep(_LOOK_S)
 
 
 class _Connection:
@@ -90,6 +101,7 @@ class _Connection:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
             self._service.worker.withdraw(job)
+            self._inbox.close()  # so that the thread does not wait for more before it gives way
             self._drop()
 
     async def _gone(self) -> Message:

@@ -9,6 +9,7 @@ import binascii
 import secrets
 from collections import deque
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from edge_audiokv.events import Final, Partial, SpeechStarted
@@ -25,7 +26,7 @@ from edge_audiokv.server.jobs import (
     NothingOpen,
     Unanswered,
 )
-from edge_audiokv.server.names import LIVE_CHATTERS, LIVE_TRANSCRIBERS, check_model
+from edge_audiokv.server.names import COMMITTED, LIVE_CHATTERS, LIVE_TRANSCRIBERS, check_model
 from edge_audiokv.server.realtime.dialect import Document
 from edge_audiokv.server.realtime.fields import Fields, event_of
 from edge_audiokv.server.realtime.g711 import to_pcm
@@ -90,6 +91,8 @@ class Ga:
             raise refused("intent", "use transcription.")
         if model := query.get("model"):
             check_model(model, self._engine.name, (*LIVE_CHATTERS, *LIVE_TRANSCRIBERS))
+            if model in COMMITTED:
+                self._settings = replace(self._settings, model=model, endpoint=None)
         created = _event("session.created", session=self._settings.document())
         return Adjust(self._settings.endpoint), [created]
 

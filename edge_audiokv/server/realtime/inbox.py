@@ -112,9 +112,9 @@ class Inbox:
         return _Spooled(last.start, last.n_bytes + len(order.pcm), order.rate_hz)
 
     def get(self, within_s: float) -> Order | None:
-        """The next order, or None if there is none within that time."""
+        """The next order, or None if there is none within that time, or none will come."""
         with self._changed:
-            if not self._orders:
+            if not self._orders and not self._closed:
                 self._changed.wait(within_s)
             if not self._orders:
                 return None
@@ -138,6 +138,7 @@ class Inbox:
         with self._changed:
             self._closed = True
             left, self._orders = self._orders, deque()
+            self._changed.notify()
             if self._file is not None:
                 self._file.close()
         for order in left:

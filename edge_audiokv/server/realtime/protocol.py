@@ -8,6 +8,7 @@ import asyncio
 import logging
 from typing import Any
 
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from edge_audiokv.server.faults import ApiError
@@ -107,6 +108,8 @@ def live_protocol(limits: Limits) -> type[WebSocketsSansIOProtocol]:
             self.transport.close()
 
         async def send(self, message: Any) -> None:
+            if self._lingers:  # what came ended it while the application was speaking
+                raise ClientDisconnected
             await super().send(message)
             if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
                 # A refusal is an answer, too; it would be logged as a fault.

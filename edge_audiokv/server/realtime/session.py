@@ -8,7 +8,7 @@ from typing import Any
 from edge_audiokv.audio.endpoint import EndpointConfig
 from edge_audiokv.server.engine import Engine, known_language
 from edge_audiokv.server.faults import refused
-from edge_audiokv.server.names import LIVE_TRANSCRIBERS, check_model
+from edge_audiokv.server.names import COMMITTED, LIVE_TRANSCRIBERS, check_model
 from edge_audiokv.server.realtime.fields import Fields, wrong
 
 # Formats of sound and their rates.
@@ -88,7 +88,10 @@ def _input(settings: Settings, given: Fields, engine: Engine) -> Settings:
     if given.has("format"):
         settings = replace(settings, format=_format(given.inner("format")))
     if given.has("transcription"):
+        before = settings.model
         settings = _transcription(settings, given.inner("transcription"), engine)
+        if settings.model != before and settings.model in COMMITTED:
+            settings = replace(settings, endpoint=None)
     if given.has("turn_detection"):
         value = given.take("turn_detection")
         where = given.at("turn_detection")

@@ -42,6 +42,18 @@ def test_an_address_that_is_none_is_wrong_usage(call, uri) -> None:
     assert ran.code == 2 and "Invalid value for --wyoming: " in ran.complaint
 
 
+@pytest.mark.parametrize("wyoming", [[], ["--wyoming", "unix://w"]])
+def test_only_a_port_of_wyoming_is_announced(call, wyoming, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = call("serve", "--port", "0", *wyoming, "--zeroconf")
+    assert ran.code == 2 and "--wyoming tcp://127.0.0.1:10300" in ran.complaint
+
+
+def test_a_name_that_cannot_be_announced(call) -> None:
+    ran = call("serve", "--port", 0, "--wyoming", "tcp://127.0.0.1:0", "--zeroconf", "a" * 64)
+    assert ran.code == 2 and "Invalid value for --zeroconf: " in ran.complaint
+
+
 def test_a_key_file_that_cannot_be_read(call, tmp_path) -> None:
     assert call("serve", "--api-key-file", tmp_path / "none").code == 2
     assert call("serve", "--api-key-file", tmp_path).code == 2

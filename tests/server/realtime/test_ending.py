@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from typing import Any
 
 import httpx
@@ -56,6 +57,25 @@ def test_a_client_that_leaves_in_the_middle_frees_the_model(start, engine) -> No
         await client.until(COMPLETED)
 
     talk(running.port, hears)
+
+
+def test_who_comes_as_another_leaves_is_let_in(start, engine) -> None:
+    """As LiveKit's plug-in comes again every ten minutes: it closes, and connects at once."""
+    running = start()
+    engine.go.clear()
+
+    async def leave(client: Client) -> None:
+        await client.say(LOUD)
+        await asyncio.to_thread(engine.begun.wait, 10)
+
+    async def hears(client: Client) -> str:
+        await client.say(LOUD, QUIET)
+        return str((await client.until(COMPLETED))[-1]["transcript"])
+
+    talk(running.port, leave)
+    assert running.worker.taken
+    threading.Timer(0.3, engine.go.set).start()
+    assert talk(running.port, hears) == TEXT
 
 
 def test_who_says_nothing_for_long_is_let_go(start) -> None:

@@ -52,6 +52,25 @@ def test_what_a_session_is_at_first_and_what_it_becomes(dialect: Dialect, engine
     assert turned["session"]["audio"]["input"]["format"] == {"type": "audio/pcmu"}
 
 
+@pytest.mark.parametrize("model", ["gpt-live-transcribe", "gpt-realtime-whisper"])
+def test_models_whose_clients_commit_find_no_turns_unless_asked(dialect, engine, model) -> None:
+    """LiveKit's plug-in asks for none, commits what it finds itself, and an error ends its stream:
+    such as of a commit of what the server had already ended.
+    """
+    first, (created,) = dialect.ga.begin({"intent": "transcription", "model": model})
+    assert first == Adjust(None)
+    assert created["session"]["audio"]["input"]["turn_detection"] is None
+    hints = {"model": model, "keywords": [], "languages": ["en"]}
+    assert dialect.read("session.update", session=session(transcription=hints))[0] is None
+    wish, _ = dialect.read("session.update", session=session(turn_detection=VAD))
+    assert wish == Adjust(engine.endpoint)
+    # Said again, the model changes nothing that was asked for.
+    assert dialect.read("session.update", session=session(transcription=hints))[0] is None
+    for name, expected in (("whisper-1", None), (model, Adjust(None))):
+        given = session(transcription={"model": name})
+        assert dialect.read("session.update", session=given)[0] == expected
+
+
 @pytest.mark.parametrize(
     ("given", "param"),
     [

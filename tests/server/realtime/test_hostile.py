@@ -82,6 +82,29 @@ def test_a_heap_of_tiny_frames_ends_it(start) -> None:
         until(lambda: not running.worker.taken)
 
 
+@pytest.mark.parametrize("name", ["sec-websocket-version", "sec-websocket-key"])
+def test_an_upgrade_with_bytes_that_are_no_text_is_refused(start, name) -> None:
+    """Refusing it by quoting it, the library would fail in the middle of the loop."""
+    running = start()
+    head = UPGRADE.format(f"127.0.0.1:{running.port}").replace(f"{name}: ", "y: ")
+    with running.connect(f"{head[:-2]}{name}: 13\xc3\x99\r\n\r\n".encode("latin-1")) as raw:
+        answer = b""
+        while part := raw.recv(65536):
+            answer += part
+    status, _, body = answer.partition(b"\r\n\r\n")
+    assert status.startswith(b"HTTP/1.1 400 ")
+    assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
+    assert not running.worker.taken
+
+
+def test_a_cookie_may_have_any_bytes(start) -> None:
+    """Browsers send those of every program on this machine."""
+    running = start()
+    head = UPGRADE.format(f"127.0.0.1:{running.port}")
+    with running.connect(f"{head[:-2]}cookie: \xc3\xbc=\xff\r\n\r\n".encode("latin-1")) as raw:
+        assert raw.recv(12) == b"HTTP/1.1 101"
+
+
 def test_a_client_that_never_reads_is_cut_off(start) -> None:
     running = start(send_s=0.3)
     text = {"type": "input_text", "text": "x" * 4000}
