@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("local_model")]
 
 ROOT = Path(__file__).parents[1]
 NAME = "ovos-stt-plugin-edge-audiokv"
-# Put there by scripts/install: it cannot share packages with what tests and lints here.
+# Put there by scripts/test: it cannot share packages with what tests and lints here.
 MANAGER = Path(sys.prefix) / "ovos"
 
 LISTEN = f"""
@@ -58,11 +58,11 @@ def readme_config() -> str:
 def test_what_is_tested_is_what_is_asked_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     (needed,) = project["optional-dependencies"]["ovos"]
-    assert f'"{needed}"' in (ROOT / "scripts/install").read_text(encoding="utf-8")
+    assert f'"{needed}"' in (ROOT / "scripts/test").read_text(encoding="utf-8")
 
 
 def test_its_plug_in_manager_loads_it_and_hears_speech(command, spoken, tmp_path) -> None:
-    assert MANAGER.is_dir(), "scripts/install puts OpenVoiceOS's plug-in manager there"
+    assert MANAGER.is_dir(), "scripts/test puts OpenVoiceOS's plug-in manager there"
     ran = command.python(
         "-c",
         LISTEN,
