@@ -4,7 +4,8 @@ Threads: one thread at a time listens or feeds, and all callbacks run in it, or 
 asks. `ask`, `memory`, `stop` and `close` may be called from any other thread, or from a callback;
 they wait for the step in progress, a second at most on a slow machine. Different sessions share
 nothing but the memory of the process: `mem` caps all of it, so a session that is loaded beside
-others needs a cap that holds them, too; they stand in its sum by name.
+others needs a cap that holds them, too; they stand in its sum by name. Those of one Room share its
+model and its cap, and work one at a time.
 """
 
 from __future__ import annotations
@@ -14,23 +15,17 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import Self, Unpack
 
-from edge_audiokv.audio.endpoint import Endpointer
 from edge_audiokv.audio.intake import Intake, Pcm, clean
 from edge_audiokv.audio.live.lull import Lull
 from edge_audiokv.audio.sound import Sound, as_source
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource
-from edge_audiokv.audio.vad import VoiceDetector
 from edge_audiokv.engine.hearing import LIVE_STEP_SAMPLES, STEP_SAMPLES, Hearing
-from edge_audiokv.engine.memory.session_memory import (
-    SessionCaches,
-    SessionNeeds,
-    load_audio,
-    open_session_caches,
-)
-from edge_audiokv.engine.recall.opening import open_recording, recall_from
+from edge_audiokv.engine.memory.session_memory import SessionCaches
+from edge_audiokv.engine.recall.opening import recall_from
 from edge_audiokv.engine.recognizer import Stopwatch
+from edge_audiokv.engine.room import Place, Room
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.session_settings import SessionOptions, SessionSettings, with_options
 from edge_audiokv.engine.settings import EngineSettings
@@ -45,13 +40,9 @@ from edge_audiokv.events import (
     SessionEnded,
     Warned,
 )
-from edge_audiokv.kv.holders import LOADING
 from edge_audiokv.kv.memory import rss_bytes
 from edge_audiokv.lifetime import Loadable
 from edge_audiokv.models.download import Progress
-
-if TYPE_CHECKING:
-    from edge_audiokv.archive.recording import Recording
 
 __all__ = ["Session", "SessionSettings"]
 
@@ -63,9 +54,9 @@ class Session(Loadable):
             for event in session.listen("talk.flac"):
                 print(event)
 
-    Settings come as records or, field by field, as keywords. `on_event` sees every event, also
-    those of `ask`; `on_partial` and `on_final` see their kind; an error that a callback raises
-    passes through to the caller. The constructor touches nothing; `load()` does the work;
+    Settings come as records or, field by field, as keywords; those of a `room`, which several
+    sessions share, come with it. `on_event` sees every event, also those of `ask`; `on_partial` and
+    `on_final` see their kind; an error that a callback raises passes through to the caller. The constructor touches nothing; `load()` does the work;
     `close()` may be repeated.
     """
 
@@ -78,25 +69,24 @@ class Session(Loadable):
         on_partial: Callable[[Partial], None] | None = None,
         on_final: Callable[[Final], None] | None = None,
         progress: Progress | None = None,
+        room: Room | None = None,
         **options: Unpack[SessionOptions],
     ) -> None:
-        self.engine, self.settings = with_options(engine, settings, options)
-        self.runtime = Runtime(
-            self.engine,
-            max_window_s=self.settings.endpoint.max_segment_s,
-            progress=progress,
-            owner="session",
-        )
+        if room is None:
+            self.engine, self.settings = with_options(engine, settings, options)
+            self._room = Room(self.engine, self.settings, progress=progress)
+        else:
+            self.engine, self.settings, self._room = room.engine, room.settings, room
+        self._shares = room is not None
         self.on_event, self.on_partial, self.on_final = on_event, on_partial, on_final
         self.final_watch = Stopwatch()
         self.last_report: MemoryReport | None = None
         self._lock = threading.RLock()
         # Why to stop; a plain attribute, so that a signal handler needs no lock to set it.
         self._stop_reason: str | None = None
-        self._detector = VoiceDetector()
         self._intake = Intake()
+        self._place: Place | None = None
         self._hearing: Hearing | None = None
-        self._recording: Recording | None = None
         self._clock_s = 0.0
         self._n_segments = 0
 
@@ -110,39 +100,17 @@ class Session(Loadable):
         """
         with self._lock:
             if self._hearing is None:
-                with LOADING:
-                    self._load()
+                place = self._place = self._room.enter()
+                self._intake = Intake()
+                self._hearing = self._hear_anew(place)
         return self
 
-    def _load(self) -> None:
-        runtime, settings, detector = self.runtime, self.settings, self._detector
-        recalls = settings.recall and runtime.find().entry.prompt.asks
-        longest_s = settings.endpoint.max_segment_s
-        needs = SessionNeeds.of(runtime, longest_s, settings.placement, recalls=recalls)
-        runtime.load(
-            others=needs.estimated_parts,
-            kv_min_bytes=needs.least_bytes,
-            table_share=needs.table_share,
-        )
-        try:
-            self._intake = Intake()
-            if recalls or settings.archive is not None:
-                self._recording = open_recording(settings.archive, runtime)
-            # The sound of the open segment is the only other part that takes real space.
-            load_audio(runtime, detector, Endpointer(detector, settings.endpoint).nbytes)
-            caches = open_session_caches(runtime, needs)
-        except BaseException:
-            self.close()
-            raise
-        self._hearing = self._hear_anew(caches)
-        runtime.ledger.settle()
-
-    def _hear_anew(self, caches: SessionCaches) -> Hearing:
-        runtime, recording, recall = self.runtime, self._recording, None
+    def _hear_anew(self, place: Place) -> Hearing:
+        runtime, recording, recall = self.runtime, place.recording, None
         if recording is not None and self.settings.recall and runtime.template.asking:
             recall = recall_from(recording, runtime)
         told = self.settings, self.memory
-        return Hearing(runtime, caches, self._detector, *told, recording, recall)
+        return Hearing(runtime, place.caches, place.detector, *told, recording, recall)
 
     def close(self) -> None:
         """Give everything back, once the step in progress is over. Safe from other threads."""
@@ -152,24 +120,20 @@ class Session(Loadable):
             if hearing is not None:
                 self._clock_s, self._n_segments = hearing.clock_s, hearing.n_segments
                 self.final_watch = hearing.recognizer.watch
-                hearing.caches.close()
-            recording, self._recording = self._recording, None
-            if recording is not None:
-                recording.close()
-            self._detector.close()
-            self.runtime.close()
+            place, self._place = self._place, None
+            if self._shares and place is not None:
+                self._room.leave(place)
+            elif not self._shares:
+                self._room.close()
 
     def forget(self) -> None:
         """Begin anew, as after `load()`, without loading: an empty memory, the clock at 0."""
         with self._lock:
-            caches = self._loaded().caches
-            for cache in (caches.scratch, caches.memory):
-                cache.clear()
-            self._detector.reset()
-            self._intake = Intake()
-            if self._recording is not None:
-                self._recording.forget()
-            self._hearing = self._hear_anew(caches)
+            self.load()
+            if self._place is not None:
+                self._place.clear()
+                self._intake = Intake()
+                self._hearing = self._hear_anew(self._place)
 
     async def __aenter__(self) -> Self:
         return await asyncio.to_thread(self.load)
@@ -178,6 +142,11 @@ class Session(Loadable):
         await asyncio.to_thread(self.close)
 
     # --- what it knows ----------------------------------------------------------------------------
+
+    @property
+    def runtime(self) -> Runtime:
+        """The model that it works with, and the ledger of its memory."""
+        return self._room.runtime
 
     @property
     def clock_s(self) -> float:
@@ -222,7 +191,7 @@ class Session(Loadable):
         Leaving the loop early, and `close()`, forget the open segment. Raises InputError if the
         file cannot be read, MissingExtraError or DeviceError if there is no microphone.
         """
-        for event in self._pulses(source):
+        for event in self.pulses(source):
             if event is not None:
                 yield event
 
@@ -232,7 +201,7 @@ class Session(Loadable):
         At most 64 events wait for a slow consumer. Cancelling, or leaving the loop and closing the
         iterator, closes the source and ends the thread before it returns.
         """
-        return in_thread(lambda: self._pulses(source))
+        return in_thread(lambda: self.pulses(source))
 
     def stop(self, reason: str = "stopped") -> None:
         """Let `listen` end after its current step; safe from signal handlers and other threads."""
@@ -313,8 +282,8 @@ class Session(Loadable):
 
     # --- steps ------------------------------------------------------------------------------------
 
-    def _pulses(self, source: Sound | None) -> Iterator[Event | None]:
-        """Events as they come, and None once a step, so that a thread can tell it is alive.
+    def pulses(self, source: Sound | None = None) -> Iterator[Event | None]:
+        """`listen`, and None after each step, so that its thread may do something else.
 
         The lock is free between two events: that is when questions are answered.
         """
@@ -324,8 +293,8 @@ class Session(Loadable):
         heard_out = False
         try:
             with opened:
-                if self._recording is not None:
-                    self._recording.begin(opened.describe())
+                if self._place is not None and self._place.recording is not None:
+                    self._place.recording.begin(opened.describe())
                 yield from self._hear(opened)
             heard_out = True
         finally:
@@ -336,8 +305,8 @@ class Session(Loadable):
     def _hear(self, source: AudioSource) -> Iterator[Event | None]:
         step = LIVE_STEP_SAMPLES if source.realtime else STEP_SAMPLES
         lull = Lull(self._loaded().settings.endpoint.silence_duration_ms / 1000)
+        asked_s = time.monotonic()
         while self._stopped() is None:
-            asked_s = time.monotonic()
             try:
                 samples = source.read(step)
             except EdgeAudioKVError as error:
@@ -356,6 +325,7 @@ class Session(Loadable):
                     events = self._hearing.take(clean(samples), live=source.realtime)
             while (heard := self._next(events)) is not None:
                 yield heard
+            asked_s = time.monotonic()
             yield None
 
     def _stopped(self) -> str | None:

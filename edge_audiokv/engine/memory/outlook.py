@@ -91,7 +91,7 @@ class Remembering:
         try:
             plan = plan_memory(
                 cap_bytes,
-                {INTERPRETER: _INTERPRETER_BYTES, **self.parts, **needs.estimated_parts},
+                {INTERPRETER: _INTERPRETER_BYTES, **self.parts, **needs.estimated_parts()},
                 kv_min_bytes=needs.least_bytes,
                 kv_max_bytes=max(needs.least_bytes, int(most_bytes * share)),
                 table_share=needs.table_share,

@@ -1,4 +1,4 @@
-"""The caches of a session, cut from what the cap leaves: a small scratch one, and the memory."""
+"""The caches of sessions, cut from what the cap leaves: a small scratch one, and the memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edge_audiokv.engine.memory.rolling import (
     MAX_REMINDER_TOKENS,
 )
 from edge_audiokv.engine.runtime import Runtime
-from edge_audiokv.kv.memory import rss_bytes
+from edge_audiokv.kv.memory import SLACK_SHARE, rss_bytes
 from edge_audiokv.kv.placements import DEFAULT_PLACEMENT, DROP
 from edge_audiokv.kv.places import Places
 from edge_audiokv.kv.policy import Policy
@@ -40,7 +40,8 @@ WORK_ROW_BYTES, WORK_ROW_BYTES_WHOLE = 24, 100
 WORK_BYTES = 6 << 20
 # The mask of one level and token, and of the graph beside it, for micro-batches of 128.
 _MASK_BYTES_PER_LEVEL, _MASK_BYTES = 290, 140
-_VOICE_BYTES = 9 << 20
+# The voice detector with the sound of one open segment, and that of another.
+_VOICE_BYTES, _SOUND_BYTES = 9 << 20, 2 << 20
 # What an archive in memory may hold, SQLite's connection to it, and SQLite.
 _ARCHIVE_BYTES = 4 << 20
 
@@ -142,15 +143,23 @@ class SessionNeeds:
         masks = _MASK_BYTES + _MASK_BYTES_PER_LEVEL * levels
         return (row + masks / shape.n_head) / shape.row_bytes
 
-    @property
-    def estimated_parts(self) -> dict[str, int]:
-        """What a session adds to a runtime, before anything is loaded."""
+    def estimated_parts(self, n_sessions: int = 1) -> dict[str, int]:
+        """What sessions add to a runtime, before anything is loaded. They share the voice detector,
+        and one works at a time.
+        """
         return {
-            "audio": _VOICE_BYTES,
-            "segment cache": context_bytes() + self.scratch_bytes,
-            "compute": context_bytes() + WORK_BYTES,
-            **({"archive": _ARCHIVE_BYTES} if self.recalls else {}),
+            "audio": _VOICE_BYTES + (n_sessions - 1) * _SOUND_BYTES,
+            "segment cache": n_sessions * (context_bytes() + self.scratch_bytes),
+            "compute": n_sessions * context_bytes() + WORK_BYTES,
+            **({"archive": n_sessions * _ARCHIVE_BYTES} if self.recalls else {}),
         }
+
+    @property
+    def session_bytes(self) -> int:
+        """What one session more takes of a cap, at least."""
+        parts = self.estimated_parts(2), self.estimated_parts(1)
+        more_bytes = sum(parts[0].values()) - sum(parts[1].values())
+        return int(more_bytes * (1 + SLACK_SHARE) + self.least_bytes * (1 + self.table_share))
 
 
 @dataclass
@@ -173,7 +182,7 @@ class SessionCaches:
 def load_audio(runtime: Runtime, detector: VoiceDetector, buffer_bytes: int) -> None:
     """Load the voice detector and let it hear the longest block once, so that it can be measured.
 
-    `buffer_bytes` is the sound that is held for the open segment; it is touched as sound comes in.
+    `buffer_bytes` is the sound that is held for open segments; it is touched as sound comes in.
     Raises ModelError if the detector's weights cannot be used.
     """
     before_bytes = rss_bytes()
@@ -184,14 +193,71 @@ def load_audio(runtime: Runtime, detector: VoiceDetector, buffer_bytes: int) -> 
     runtime.ledger.add("audio", lambda: grown_bytes + buffer_bytes)
 
 
-def open_session_caches(runtime: Runtime, needs: SessionNeeds) -> SessionCaches:
-    """Open the segment's cache, measure what is taken, and give the memory all that the cap leaves.
+def open_session_caches(
+    runtime: Runtime, needs: SessionNeeds, n_sessions: int = 1
+) -> list[SessionCaches]:
+    """Open each session's cache of segments, measure what is taken, and divide all that the cap
+    leaves among their memories.
 
     Raises MemoryBudgetError with the sum and the smallest cap that works.
     """
     shape, ledger = needs.shape, runtime.ledger
-    before_bytes = rss_bytes()
-    scratch = open_cache(
+    opened: list[HeadCache] = []
+    try:
+        before_bytes = rss_bytes()
+        for _ in range(n_sessions):
+            opened.append(_open_scratch(runtime, needs))
+            opened[-1].warm_up()
+        scratches = opened[:]
+        taken_bytes = max(rss_bytes() - before_bytes, sum(cache.nbytes for cache in scratches))
+        ledger.add("segment cache", lambda: taken_bytes)
+        most_bytes = needs.most_rows * shape.n_head * shape.row_bytes
+        # The other contexts are like the first ones, but for those's pools.
+        others_bytes = max(0, taken_bytes - sum(cache.context.pool_nbytes for cache in scratches))
+        plan = runtime.make_plan(
+            {"compute": others_bytes, "working space": WORK_BYTES},
+            kv_min_bytes=n_sessions * needs.least_bytes,
+            kv_max_bytes=n_sessions * int(most_bytes * min(1.0, runtime.settings.kv_share)),
+            table_share=needs.table_share,
+        )
+        capacity = needs.policy.budgets(
+            plan.kv_bytes // n_sessions // shape.row_bytes,
+            shape,
+            needs.most_rows,
+            row_multiple=_ROW_MULTIPLE,
+            least_rows=needs.least_rows,
+        )
+        before_bytes = rss_bytes()
+        for _ in range(n_sessions):
+            opened.append(open_cache(runtime, capacity, needs.policy, max_tokens=needs.most_rows))
+            opened[-1].warm_up()
+    except BaseException:
+        for cache in opened:
+            cache.close()
+        raise
+    memories = opened[n_sessions:]
+    trim_heap()
+    pool_bytes = sum(cache.context.pool_nbytes for cache in memories)
+    # The masks of a full cache are reserved and not yet touched: the segment's cache, which is
+    # small, shows how much of the compute buffers an empty one has used.
+    masks_bytes = sum(
+        max(0, memory.context.compute_nbytes - scratch.context.compute_nbytes)
+        for memory, scratch in zip(memories, scratches, strict=True)
+    )
+    grown_bytes = rss_bytes() - before_bytes - pool_bytes + masks_bytes
+
+    def compute_bytes() -> int:
+        return max(grown_bytes, sum(cache.nbytes for cache in memories) - pool_bytes)
+
+    ledger.add("KV pools", lambda: pool_bytes)
+    ledger.add("compute", compute_bytes)
+    pairs = zip(scratches, memories, strict=True)
+    return [SessionCaches(scratch, memory, needs.turn_tokens) for scratch, memory in pairs]
+
+
+def _open_scratch(runtime: Runtime, needs: SessionNeeds) -> HeadCache:
+    shape = needs.shape
+    return open_cache(
         runtime,
         np.full((shape.n_layer, shape.n_kv_head), needs.scratch_rows, np.int32),
         needs.policy,
@@ -199,40 +265,6 @@ def open_session_caches(runtime: Runtime, needs: SessionNeeds) -> SessionCaches:
         n_outputs=_DRAFT_TOKENS,
         share=1.0,
     )
-    try:
-        scratch.warm_up()
-        taken_bytes = max(rss_bytes() - before_bytes, scratch.nbytes)
-        ledger.add("segment cache", lambda: taken_bytes)
-        most_bytes = needs.most_rows * shape.n_head * shape.row_bytes
-        # The second context is like the first, but for the first one's pools.
-        second_bytes = max(0, taken_bytes - scratch.context.pool_nbytes)
-        plan = runtime.make_plan(
-            {"compute": second_bytes, "working space": WORK_BYTES},
-            kv_min_bytes=needs.least_bytes,
-            kv_max_bytes=int(most_bytes * min(1.0, runtime.settings.kv_share)),
-            table_share=needs.table_share,
-        )
-        capacity = needs.policy.budgets(
-            plan.kv_bytes // shape.row_bytes,
-            shape,
-            needs.most_rows,
-            row_multiple=_ROW_MULTIPLE,
-            least_rows=needs.least_rows,
-        )
-        before_bytes = rss_bytes()
-        memory = open_cache(runtime, capacity, needs.policy, max_tokens=needs.most_rows)
-    except BaseException:
-        scratch.close()
-        raise
-    memory.warm_up()
-    trim_heap()
-    # The masks of a full cache are reserved and not yet touched: the segment's cache, which is
-    # small, shows how much of the compute buffers an empty one has used.
-    masks_bytes = max(0, memory.context.compute_nbytes - scratch.context.compute_nbytes)
-    grown_bytes = rss_bytes() - before_bytes - memory.context.pool_nbytes + masks_bytes
-    ledger.add("KV pools", lambda: memory.context.pool_nbytes)
-    ledger.add("compute", lambda: max(grown_bytes, memory.nbytes - memory.context.pool_nbytes))
-    return SessionCaches(scratch, memory, needs.turn_tokens)
 
 
 def _rounded(rows: IntArray) -> IntArray:

@@ -13,15 +13,10 @@ if TYPE_CHECKING:
 
 
 def open_recording(path: str | os.PathLike[str] | None, runtime: Runtime) -> Recording:
-    """An archive at `path`, or in memory without one, in the runtime's ledger.
-
-    Raises ArchiveError if `path` is no archive.
-    """
+    """An archive at `path`, or in memory without one. Raises ArchiveError if `path` is none."""
     from edge_audiokv.archive.recording import Recording
 
-    recording = Recording(path, model=runtime.settings.model).load()
-    runtime.ledger.add("archive", lambda: recording.nbytes)
-    return recording
+    return Recording(path, model=runtime.settings.model).load()
 
 
 def recall_from(recording: Recording, runtime: Runtime) -> Recall:
