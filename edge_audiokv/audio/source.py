@@ -81,6 +81,11 @@ class AudioSource(ABC):
         return str(getattr(self, "name", "")) or "sound"
 
     @property
+    def waiting_s(self) -> float | None:
+        """Seconds of sound that a read need not wait for; None for a source that cannot tell."""
+        return None
+
+    @property
     def clock_s(self) -> float:
         """Seconds of sound delivered so far."""
         return self._delivered_samples / SAMPLE_RATE_HZ

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from itertools import chain
 from typing import Self, Unpack
 
@@ -56,8 +56,8 @@ class Session(Loadable):
 
     Settings come as records or, field by field, as keywords; those of a `room`, which several
     sessions share, come with it. `on_event` sees every event, also those of `ask`; `on_partial` and
-    `on_final` see their kind; an error that a callback raises passes through to the caller. The constructor touches nothing; `load()` does the work;
-    `close()` may be repeated.
+    `on_final` see their kind; an error that a callback raises passes through to the caller. The
+    constructor touches nothing; `load()` does the work; `close()` may be repeated.
     """
 
     def __init__(
@@ -282,7 +282,7 @@ class Session(Loadable):
 
     # --- steps ------------------------------------------------------------------------------------
 
-    def pulses(self, source: Sound | None = None) -> Iterator[Event | None]:
+    def pulses(self, source: Sound | None = None) -> Generator[Event | None]:
         """`listen`, and None after each step, so that its thread may do something else.
 
         The lock is free between two events: that is when questions are answered.

@@ -242,7 +242,7 @@ class _Routes:
 
     async def metrics(self, request: Request) -> Response:
         service = self._service
-        text = metrics(service.engine, service.worker, service.requests)
+        text = metrics(service.worker, service.requests, service.latencies)
         return Response(text, media_type="text/plain; version=0.0.4")
 
     async def memory(self, request: Request) -> Response:

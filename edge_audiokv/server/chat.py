@@ -14,22 +14,23 @@ from edge_audiokv.output.text import one_line
 from edge_audiokv.server.chat_request import ChatRequest
 from edge_audiokv.server.engine import Engine
 from edge_audiokv.server.faults import json_response
-from edge_audiokv.server.jobs import Answered, Growth, Heard, Item, Job
+from edge_audiokv.server.jobs import Answered, Growth, Heard, Item, Job, Steps
 
 
 class _Enough(Exception):
     """The answer is as long as was asked for."""
 
 
-def steps(request: ChatRequest) -> Callable[[Engine, Job], Iterator[Item]]:
+def steps(request: ChatRequest) -> Steps:
     """The job: hear the clips, then answer."""
 
-    def work(engine: Engine, job: Job) -> Iterator[Item]:
+    def work(engine: Engine, job: Job) -> Iterator[Item | None]:
         said: list[str] = []
         for clip in request.clips:
             for event in engine.hear(clip, lambda: job.check(engine.heard_s)):
                 if isinstance(event, Final) and (text := one_line(event.text)):
                     said.append(text)
+                yield None
         yield Heard(engine.heard_s)
         if request.question:
             yield from asked(request, engine, job)

@@ -1,4 +1,4 @@
-"""What the server asks of a model, and the session that does it.
+"""What a job asks of a model, and the session that does it.
 
 A job hears its sound, may ask about it, and is forgotten: no client can ask about another's. What
 the machine's own microphone hears belongs to all who may listen.
@@ -7,7 +7,8 @@ the machine's own microphone hears belongs to all who may listen.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import astuple, dataclass, replace
 from typing import BinaryIO, Protocol
 
 from edge_audiokv.audio.endpoint import EndpointConfig
@@ -19,7 +20,6 @@ from edge_audiokv.engine.facts import model_facts
 from edge_audiokv.engine.finals.language import check_language
 from edge_audiokv.engine.session import Session
 from edge_audiokv.engine.session_settings import SessionSettings
-from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import InputError, UnfitModelError
 from edge_audiokv.events import (
     Answer,
@@ -31,25 +31,27 @@ from edge_audiokv.events import (
     SpeechStarted,
     Warned,
 )
-from edge_audiokv.kv.holders import Holding
 from edge_audiokv.kv.memory import rss_bytes
 from edge_audiokv.kv.shape import IntArray
 from edge_audiokv.kv.view import Kind
-from edge_audiokv.models.download import Progress
-from edge_audiokv.server.limits import REQUESTS_BYTES
 
 
 @dataclass(frozen=True)
 class Work:
-    """What jobs have cost so far."""
+    """What jobs have cost so far; `flagged` are texts that a guard cut or tried again."""
 
     audio_s: float = 0.0
     compute_s: float = 0.0
     audio_tokens: int = 0
     text_tokens: int = 0
+    flagged: int = 0
     evictions: int = 0
     evicted_rows: int = 0
     evicted_bytes: int = 0
+    shifts: int = 0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,12 @@ _PARTIAL_INTERVAL_S = 1.0
 
 
 class Engine(Protocol):
-    """One thread at a time calls; `check_language`, `heads`, `report` and `work` may come from
-    another.
+    """One session of the model, which a job has to itself. What makes steps is a generator, so that
+    other sessions may have theirs in between.
 
-    `facts` are what results for machines say of the model; `heads` is what the memory held after
-    the last step.
+    One thread at a time calls; `check_language`, `heads`, `heard_s`, `report` and `work` may come
+    from another. `facts` are what results for machines say of the model; `heads` is what the memory
+    held after the last step.
     """
 
     name: str
@@ -87,9 +90,9 @@ class Engine(Protocol):
     def check_language(self, language: str) -> None:
         """UnfitModelError for a language that the model does not know."""
 
-    def hear(self, file: BinaryIO, check: Callable[[], None]) -> Iterator[Final | Warned]:
-        """What is said in a sound file, in order. `check` is called about once a second of sound
-        and ends the work by raising. `heard_s` grows. Raises InputError.
+    def hear(self, file: BinaryIO, check: Callable[[], None]) -> Iterator[Final | Warned | None]:
+        """What is said in a sound file, in order, and None after about a second of sound. `check`
+        is called as often and ends the work by raising. `heard_s` grows. Raises InputError.
         """
 
     def follow(self, endpoint: EndpointConfig) -> list[Told]:
@@ -117,9 +120,9 @@ class Engine(Protocol):
         source: AudioSource,
         on_event: Callable[[Event], None],
         between: Callable[[Samples], None],
-    ) -> None:
-        """Hear a live source until it ends. `on_event` sees all that `Session.listen` tells;
-        `between` is called with each block of sound, may call `answer`, and ends the work by
+    ) -> Iterator[None]:
+        """Hear a live source until it ends, step by step. `on_event` sees all that `Session.listen`
+        tells; `between` is called with each block of sound, may call `answer`, and ends the work by
         raising.
         """
 
@@ -151,63 +154,36 @@ class Engine(Protocol):
 
 
 class SessionEngine:
-    """A `Session` as an engine. `load()` raises what a session's does.
+    """A `Session` as an engine; `Engines` loads and closes it."""
 
-    `held_bytes` is what clients may make the server hold.
-    """
-
-    def __init__(
-        self,
-        settings: EngineSettings,
-        *,
-        max_segment_s: float,
-        held_bytes: int = REQUESTS_BYTES,
-        progress: Progress | None = None,
-    ) -> None:
-        # Subtitles and words want times; whether a request does is known too late.
-        self.endpoint = EndpointConfig(max_segment_s=max_segment_s)
-        self._settings = SessionSettings(
-            partial_interval_s=0.0, report_interval_s=0.0, endpoint=self.endpoint
-        )
-        self._session = Session(
-            replace(settings, word_timestamps=True), self._settings, progress=progress
-        )
-        self._requests = Holding("requests", engine=False)
-        self._held_bytes = held_bytes
-        self.name = settings.model
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.endpoint = session.settings.endpoint
+        self._settings = session.settings
+        self.name = session.engine.model
         self.languages: tuple[str, ...] = ()
         self.facts: dict[str, str | None] = {}
         self.heads: Heads | None = None
         self._seen = (-1, -1)
-        self._done = Work()
-
-    @property
-    def session(self) -> Session:
-        """What hears and answers."""
-        return self._session
+        # Of the jobs that are over, and of the one at work: replaced together.
+        self._work = Work(), Work()
 
     def load(self) -> None:
-        # What clients may make the server hold is a part of the cap like any other.
-        self._requests.settle(self._held_bytes, rss_bytes())
-        self._session.load()
-        entry = self._session.runtime.local.entry
+        self.session.load()
+        entry = self.session.runtime.local.entry
         self.name, self.languages = entry.name, entry.languages
-        self.facts = model_facts(self._session.runtime)
+        self.facts = model_facts(self.session.runtime)
         self._look()
 
-    def close(self) -> None:
-        self._session.close()
-        self._requests.release()
-
     def check_language(self, language: str) -> None:
-        check_language(language, self._session.runtime.local.entry)
+        check_language(language, self.session.runtime.local.entry)
 
     @property
     def heard_s(self) -> float:
-        return self._session.clock_s
+        return self.session.clock_s
 
-    def hear(self, file: BinaryIO, check: Callable[[], None]) -> Iterator[Final | Warned]:
-        session = self._session
+    def hear(self, file: BinaryIO, check: Callable[[], None]) -> Iterator[Final | Warned | None]:
+        session = self.session
         # Each clip has times of its own; a session's clock runs on.
         start_s = session.clock_s
         with FileSource(file, name="the audio") as source:
@@ -215,28 +191,29 @@ class SessionEngine:
                 check()
                 yield from self._told(session.feed(samples, live=False), start_s)
                 yield from self._told(source.take_events(), start_s)
+                yield None
             check()
             yield from self._told(source.take_events(), start_s)
             yield from self._told(session.finish(), start_s)
 
     def follow(self, endpoint: EndpointConfig) -> list[Told]:
         told = self.finish()
-        self._session.adjust(
+        self.session.adjust(
             replace(self._settings, partial_interval_s=_PARTIAL_INTERVAL_S, endpoint=endpoint)
         )
         return told
 
     def feed(self, pcm: bytes, rate_hz: int, *, partials: bool) -> list[Told]:
-        return list(self._live(self._session.feed(pcm, rate_hz, live=partials)))
+        return list(self._live(self.session.feed(pcm, rate_hz, live=partials)))
 
     def pause(self) -> list[Told]:
-        return list(self._live(self._session.pause()))
+        return list(self._live(self.session.pause()))
 
     def finish(self) -> list[Told]:
-        return list(self._live(self._session.finish()))
+        return list(self._live(self.session.finish()))
 
     def abandon(self) -> None:
-        self._session.abandon()
+        self.session.abandon()
         self._look()
 
     def _told(self, events: list[Event], start_s: float) -> Iterator[Final | Warned]:
@@ -254,10 +231,23 @@ class SessionEngine:
         self._look()
 
     def _look(self) -> None:
-        """Publish what the heads hold, if that has changed: about once a segment."""
-        cache = self._session.caches.memory
-        now = cache.controller.now, int(cache.context.counts.sum())
-        if now != self._seen:
+        """Publish what this job has cost, and what the heads hold if that has changed: about once
+        a segment.
+        """
+        session, (done, now) = self.session, self._work
+        watch, cache = session.watch, session.caches.memory
+        self._work = (
+            replace(done, shifts=cache.stats.shifts),
+            replace(
+                now,
+                audio_s=session.clock_s,
+                compute_s=watch.total_s,
+                audio_tokens=watch.audio_tokens,
+                text_tokens=watch.text_tokens,
+            ),
+        )
+        seen = cache.controller.now, int(cache.context.counts.sum())
+        if seen != self._seen:
             rows = cache.controller.rows_of(cache.context)
             self.heads = Heads(
                 audio=rows[Kind.AUDIO],
@@ -265,24 +255,23 @@ class SessionEngine:
                 other=rows[Kind.PROMPT] + rows[Kind.SINK],
                 capacity=cache.context.capacity,
             )
-            self._seen = now
+            self._seen = seen
 
     def _count(self, event: Event) -> None:
+        done, now = self._work
         if isinstance(event, Evicted):
-            self._done = replace(
-                self._done,
-                evictions=self._done.evictions + 1,
-                evicted_rows=self._done.evicted_rows + event.freed_rows,
-                evicted_bytes=self._done.evicted_bytes + event.freed_bytes,
-            )
+            now += Work(evictions=1, evicted_rows=event.freed_rows, evicted_bytes=event.freed_bytes)
+        elif isinstance(event, Final) and event.flags:
+            now += Work(flagged=1)
+        self._work = done, now
 
     def listen(
         self,
         source: AudioSource,
         on_event: Callable[[Event], None],
         between: Callable[[Samples], None],
-    ) -> None:
-        session, before = self._session, self._session.settings
+    ) -> Iterator[None]:
+        session, before = self.session, self.session.settings
         # As the command `listen` does: with partials and memory reports.
         session.settings = SessionSettings(endpoint=before.endpoint)
         session.forget()
@@ -294,55 +283,55 @@ class SessionEngine:
             between(samples)
 
         try:
-            for event in session.listen(MonitoredSource(source, look)):
-                self._count(event)
+            with closing(session.pulses(MonitoredSource(source, look))) as events:
+                for event in events:
+                    if event is None:
+                        yield None
+                    else:
+                        self._count(event)
         finally:
             session.on_event, session.settings = None, before
 
     def answer(self, question: str) -> Answer:
-        answer = self._session.ask(question)
+        answer = self.session.ask(question)
         self._look()
         return answer
 
     def end(self, reason: str) -> None:
-        self._session.stop(reason)
+        self.session.stop(reason)
 
     def ask(self, question: str, on_text: Callable[[str], None]) -> str:
-        answer = self._session.ask(question, on_text=on_text)
+        answer = self.session.ask(question, on_text=on_text)
         self._look()
         return answer.text
 
     def n_prompt_tokens(self, question: str) -> int:
         asked = self.n_tokens(question) if question else 0
-        return self._session.watch.audio_tokens + asked
+        return self.session.watch.audio_tokens + asked
 
     def n_tokens(self, text: str) -> int:
-        return len(self._session.runtime.model.tokenize(text, special=False))
+        return len(self.session.runtime.model.tokenize(text, special=False))
 
     def first_tokens(self, text: str, n_tokens: int) -> str:
-        model = self._session.runtime.model
+        model = self.session.runtime.model
         return text_of(model, model.tokenize(text, special=False)[:n_tokens]).rstrip("\ufffd")
 
     def forget(self) -> None:
-        watch = self._session.watch
-        self._done = replace(
-            self._done,
-            audio_s=self._done.audio_s + self._session.clock_s,
-            compute_s=self._done.compute_s + watch.total_s,
-            audio_tokens=self._done.audio_tokens + watch.audio_tokens,
-            text_tokens=self._done.text_tokens + watch.text_tokens,
-        )
-        self._session.forget()
+        self._look()
+        done, now = self._work
+        self._work = done + now, Work()
+        self.session.forget()
         self._look()
 
     def report(self) -> MemoryReport:
-        session = self._session
+        session = self.session
         ledger = session.runtime.ledger
         return MemoryReport(session.clock_s, ledger.cap_bytes, rss_bytes(), ledger.parts())
 
     @property
     def work(self) -> Work:
-        return self._done
+        done, now = self._work
+        return done + now
 
 
 def known_language(engine: Engine, language: str) -> str:

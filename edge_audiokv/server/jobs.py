@@ -73,24 +73,31 @@ class Cancelled(Exception):
     """Ends a job in its thread."""
 
 
+Steps = Callable[[Engine, "Job"], Iterator[Item | None]]
+
+
 class Job:
     """`steps` runs on the model's thread; what it yields comes out of `items` on the loop.
 
     The job owns `held`: its files and its place in the queue, given back once it has ended. What
-    waits to be sent is bounded by the length of the sound; a `lasting` job, whose sound has no end,
-    yields nothing.
+    waits to be sent is bounded by the length of the sound; a job that hears a microphone, whose
+    sound has no end, yields no item. A None that is yielded ends a step: others may have theirs.
+
+    `ready` makes it a live one: is there anything for its next step? It is asked on the model's
+    thread; now and then a step is made all the same.
     """
 
     def __init__(
         self,
-        steps: Callable[[Engine, Job], Iterator[Item]],
+        steps: Steps,
         held: ExitStack,
         *,
         param: str,
         max_audio_s: float,
-        lasting: bool = False,
+        ready: Callable[[], bool] | None = None,
     ) -> None:
         self._steps = steps
+        self._work: Iterator[Item | None] = iter(())
         self._held = held
         self._loop = asyncio.get_running_loop()
         self._items: asyncio.Queue[Item | BaseException | None] = asyncio.Queue()
@@ -98,22 +105,34 @@ class Job:
         self._cancelled = threading.Event()
         self.param = param
         self.max_audio_s = max_audio_s
-        self.lasting = lasting
+        self.ready = ready or (lambda: True)
+        self.live = ready is not None
         self.progressed_s = time.monotonic()
-        # Time in which it waited for its client and not for the model.
-        self.idle_s = 0.0
+        # Of the model's time; that in which it waited is none of it.
+        self.ran_s = 0.0
 
     # --- on the model's thread --------------------------------------------------------------------
 
-    def run(self, engine: Engine) -> Exception | None:
-        """Do the work. What it ended with, if that was an error."""
+    def begin(self, engine: Engine) -> None:
+        """From here on `engine` is its own."""
+        self._work = self._steps(engine, self)
+
+    def step(self) -> bool:
+        """Do a part of the work; False if that was the last. Raises what the work ends with."""
+        started = time.monotonic()
         try:
             self.check()
-            for item in self._steps(engine, self):
+            for item in self._work:
+                if item is None:
+                    return True
                 self.tell(item)
-        except Exception as error:  # whatever it is, the client is told and the thread lives on
-            return error
-        return None
+        except BaseException:
+            # What it holds of the engine is given back before anything else is done.
+            self._work = iter(())
+            raise
+        finally:
+            self.ran_s += time.monotonic() - started
+        return False
 
     def check(self, heard_s: float = 0.0) -> None:
         """Still wanted, and within bounds? Raises Cancelled or ApiError; told often."""

@@ -52,6 +52,8 @@ MAX_WAITING_BYTES = 1 << 20
 # hundred connections that wait and three bodies of 33 MB at once; 7 MiB for a live client that
 # sends the largest events as fast as they go in, while no bodies are read).
 REQUESTS_BYTES = 12 << 20
+# What each live client takes beside the first.
+LIVE_BYTES = 7 << 20
 # What an open microphone takes on top: its library, its ring, and what is kept for a busy model
 # (measured: 10 MiB at 48 kHz, one channel).
 MICROPHONE_BYTES = 16 << 20

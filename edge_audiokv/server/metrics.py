@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from edge_audiokv.server.engine import Engine
+from edge_audiokv.server.engine import Work
+from edge_audiokv.server.live.latency import Latencies
 from edge_audiokv.server.worker import Worker
 
 _PREFIX = "edge_audiokv_"
@@ -20,9 +21,10 @@ class Requests:
         self.answers[route, status] += 1
 
 
-def metrics(engine: Engine, worker: Worker, requests: Requests) -> str:
-    """All of it, as it is now."""
-    report, work = engine.report(), engine.work
+def metrics(worker: Worker, requests: Requests, latencies: Latencies) -> str:
+    """All of it, as it is now, of all sessions together."""
+    report = worker.engines[0].report()
+    work = sum((engine.work for engine in worker.engines), Work())
     lines: list[str] = []
 
     def put(name: str, kind: str, about: str, *values: tuple[str, float]) -> None:
@@ -46,12 +48,19 @@ def metrics(engine: Engine, worker: Worker, requests: Requests) -> str:
         *((f'{{part="{_label(name)}"}}', size) for name, size in parts),
     )
     gauge("kv_bytes", "Pools of the KV cache.", report.parts.get("KV pools", 0))
+    counter("position_shifts_total", "Times that positions were moved down.", work.shifts)
     counter("evictions_total", "Times that rows were evicted.", work.evictions)
     counter("evicted_rows_total", "Rows that were evicted.", work.evicted_rows)
     counter("evicted_bytes_total", "Bytes that evictions freed.", work.evicted_bytes)
+    gauge("sessions", "Sessions that share the cap.", len(worker.engines))
+    gauge("sessions_live", "Those that live clients have.", worker.n_live)
     gauge("queue_length", "Jobs that wait.", worker.n_waiting)
     gauge("queue_places", "Jobs that may run or wait at once.", worker.places)
-    gauge("queue_places_taken", "Those that do, bodies on their way included.", worker.taken)
+    gauge(
+        "queue_places_taken",
+        "Those that do, bodies on their way included; all while live clients have all sessions.",
+        worker.taken,
+    )
     counter(
         "busy_total",
         "Requests that were sent away because all places were taken.",
@@ -62,6 +71,13 @@ def metrics(engine: Engine, worker: Worker, requests: Requests) -> str:
     counter("audio_seconds_total", "Sound that was heard.", work.audio_s)
     counter("compute_seconds_total", "Time in encoder and LLM.", work.compute_s)
     counter("text_tokens_total", "Tokens that were written.", work.text_tokens)
+    counter("flagged_texts_total", "Texts that a guard cut or had tried again.", work.flagged)
+    put(
+        "final_latency_seconds",
+        "histogram",
+        "From the end of speech until its final text was there, by door.",
+        *latencies.samples(),
+    )
     # Not of the jobs' time: one that listens takes as long as people speak.
     factor = work.compute_s / work.audio_s if work.audio_s else 0.0
     gauge("realtime_factor", "Seconds of computing for a second of sound, over all jobs.", factor)

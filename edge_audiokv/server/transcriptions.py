@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -14,7 +14,7 @@ from edge_audiokv.output.text import one_line
 from edge_audiokv.server import render
 from edge_audiokv.server.engine import Engine, known_language
 from edge_audiokv.server.faults import json_response, refused
-from edge_audiokv.server.jobs import Heard, Item, Job
+from edge_audiokv.server.jobs import Heard, Item, Job, Steps
 from edge_audiokv.server.names import TRANSCRIBERS, check_model
 
 Fields = dict[str, list[str]]
@@ -109,10 +109,10 @@ def _number(text: str) -> float | None:
         return None
 
 
-def steps(file: BinaryIO) -> Callable[[Engine, Job], Iterator[Item]]:
+def steps(file: BinaryIO) -> Steps:
     """The job: hear the file."""
 
-    def work(engine: Engine, job: Job) -> Iterator[Item]:
+    def work(engine: Engine, job: Job) -> Iterator[Item | None]:
         yield from engine.hear(file, lambda: job.check(engine.heard_s))
         yield Heard(engine.heard_s)
 

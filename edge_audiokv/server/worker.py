@@ -1,9 +1,9 @@
 """The thread that has the model, and the desk in front of it.
 
 The desk is asked before a body is read: with one job running and `queue` waiting, the next client
-is sent away at once. A place is kept from then until the job has ended. Nobody waits behind a job
-that lasts, such as a microphone that is listened to, or a live client, who has all places: nobody
-knows how long that would be.
+is sent away at once. A place is kept from then until the job has ended. A live client, or a
+microphone that is listened to, has a session to itself, and jobs one after another have one that is
+left. Nobody waits for a live one to end: nobody knows how long that would be.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 
 from edge_audiokv.errors import (
     DeviceError,
@@ -24,69 +25,104 @@ from edge_audiokv.errors import (
 from edge_audiokv.server.engine import Engine
 from edge_audiokv.server.faults import ApiError, busy, occupied, stopping
 from edge_audiokv.server.jobs import Cancelled, Job
+from edge_audiokv.server.live.turns import Turns
 
 log = logging.getLogger("edge_audiokv.server")
-# When to ask again while a live session has the model.
+# When to ask again while live clients have all sessions.
 _LIVE_RETRY_S = 30
 # Before any job has shown how long one takes.
 _FIRST_JOB_S = 2.0
 _MAX_RETRY_S = 120
-# When to look again whether somebody has stopped to listen.
-_LASTING_RETRY_S = 30
 # A step (a second of sound and what is written of it) that takes longer has got stuck.
 STALLED_S = 60.0
 
 
 class Worker:
-    """Runs jobs one by one, in the order in which they were submitted."""
+    """Runs jobs step by step, each in one of `engines`, which share a model: live ones by turns,
+    and where they leave time the others, one by one, in the order in which they were submitted.
+    """
 
-    def __init__(self, engine: Engine, *, queue: int) -> None:
-        self.engine = engine
+    def __init__(self, engines: Sequence[Engine], *, queue: int) -> None:
+        self.engines = list(engines)
         self.places = queue + 1
-        self.taken = 0
         self.busy_total = 0
         self.jobs_total = 0
         self.job_seconds_total = 0.0
+        # Places of jobs that are taken, and how many live clients there are.
+        self._n_jobs = self.n_live = 0
         self._waiting: deque[Job] = deque()
+        self._engines: dict[Job, Engine] = {}
+        self._turns = Turns()
         self._running: Job | None = None
         self._changed = threading.Condition()
-        self._lasting = self._refusing = self._ending = False
+        self._listening = self._refusing = self._ending = False
         self._broken = False
         self._job_s = _FIRST_JOB_S
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
 
     # --- the desk: on the event loop --------------------------------------------------------------
 
-    def enter(self, *, lasting: bool = False, alone: bool = False) -> int:
-        """Take a place, or all of them if `alone`; how many. Behind a `lasting` one there is none.
-        Raises ApiError 429 or 503, with the seconds to wait.
+    def enter(self) -> None:
+        """Take a place for a job. Raises ApiError 429 or 503, with the seconds to wait."""
+        with self._changed:
+            if self._lets_in(self._n_jobs < self.places and self._n_free > 0):
+                self._n_jobs += 1
+                return
+        raise self._sent_away()
+
+    def enter_live(self, *, listens: bool = False) -> None:
+        """Take a session for a live client. One that `listens` to the microphone may wait for the
+        session of the jobs, as another of them might. Raises as `enter` does.
         """
+        with self._changed:
+            most = self.places if listens else 1
+            if self._lets_in(self._n_free > 1 or (self._n_free == 1 and self._n_jobs < most)):
+                self.n_live += 1
+                self._listening = self._listening or listens
+                return
+        raise self._sent_away()
+
+    def leave(self) -> None:
+        """Give a job's place back, on whatever thread it has ended."""
+        with self._changed:
+            self._n_jobs -= 1
+
+    def leave_live(self, *, listens: bool = False) -> None:
+        """Give a live client's session back."""
+        with self._changed:
+            self.n_live -= 1
+            self._listening = self._listening and not listens
+
+    @property
+    def _n_free(self) -> int:
+        """Sessions that no live client has."""
+        return len(self.engines) - self.n_live
+
+    @property
+    def takes_live(self) -> bool:
+        """Would a live client be let in now?"""
+        return self._n_free > 1 or (self._n_free == 1 and not self._n_jobs)
+
+    def _lets_in(self, has_room: bool) -> bool:
         if self._refusing:
             raise stopping()
-        wanted = self.places if alone else 1
-        with self._changed:
-            if self.taken + wanted <= self.places and not self._lasting:
-                self.taken += wanted
-                self._lasting, self._live = lasting, alone
-                return wanted
-            live = self._live
-        self.busy_total += 1
-        if self._lasting:
-            raise occupied(_LASTING_RETRY_S)
-        # One place becomes free when the running job ends.
-        job_s = max(1, min(_MAX_RETRY_S, math.ceil(self._job_s)))
-        raise busy(_LIVE_RETRY_S if live else job_s)
+        self.busy_total += not has_room
+        return has_room
 
-    def leave(self, places: int = 1, *, lasting: bool = False) -> None:
-        """Give places back, on whatever thread the job has ended."""
-        with self._changed:
-            self.taken -= places
-            self._lasting = self._lasting and not lasting
-            self._live = False
+    def _sent_away(self) -> ApiError:
+        if self._n_free:
+            # One place becomes free when the running job ends.
+            return busy(max(1, min(_MAX_RETRY_S, math.ceil(self._job_s))))
+        return occupied(_LIVE_RETRY_S) if self._listening else busy(_LIVE_RETRY_S)
 
     def submit(self, job: Job) -> None:
         with self._changed:
             self._waiting.append(job)
+            self._changed.notify()
+
+    def wake(self) -> None:
+        """There is something to do for a live job."""
+        with self._changed:
             self._changed.notify()
 
     def withdraw(self, job: Job) -> None:
@@ -106,15 +142,27 @@ class Worker:
     def stop_jobs(self) -> None:
         """Break off what runs or waits; the clients are told."""
         with self._changed:
-            jobs = [*self._waiting, *([self._running] if self._running else [])]
+            jobs = [*self._waiting, *self._engines]
         for job in jobs:
             job.stop()
 
     # --- what is known of it ----------------------------------------------------------------------
 
     @property
+    def taken(self) -> int:
+        """Places of the queue that nobody else can have: all, if live clients have all sessions."""
+        return self._n_jobs if self._n_free else self.places
+
+    @property
     def n_waiting(self) -> int:
         return len(self._waiting)
+
+    def at_work(self) -> list[tuple[Engine, str]]:
+        """Each engine and what has it: "live", "job" or nothing."""
+        with self._changed:
+            having = {id(engine): job for job, engine in self._engines.items()}
+        kinds = {number: "live" if job.live else "job" for number, job in having.items()}
+        return [(engine, kinds.get(id(engine), "")) for engine in self.engines]
 
     @property
     def fault(self) -> str:
@@ -147,28 +195,56 @@ class Worker:
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
-            started = time.monotonic()
-            error = job.run(self.engine)
-            self._forget(error)
-            with self._changed:
-                self._running = None
-                live = self._live
-            job.end(error)
-            taken_s = time.monotonic() - started - job.idle_s
-            # How long somebody speaks tells nothing about others.
-            if not live and not job.lasting:
-                self._job_s += 0.3 * (taken_s - self._job_s)
-            self.jobs_total += 1
-            self.job_seconds_total += taken_s
+            error: Exception | None = None
+            try:
+                over = not job.step()
+            except (
+                Exception
+            ) as caught:  # whatever it is, the client is told and the thread lives on
+                over, error = True, caught
+            if over:
+                self._end(job, error)
+            self._running = None
+            self._turns.over(job)
 
     def _next(self) -> Job | None:
+        """Whose step is next; None once all is over."""
         with self._changed:
-            while not self._waiting and not self._ending:
-                self._changed.wait()
-            self._running = self._waiting.popleft() if self._waiting else None
-            return self._running
+            while True:
+                self._begin()
+                if (job := self._turns.next()) is not None:
+                    job.progressed_s = time.monotonic()
+                    self._running = job
+                    return job
+                if self._ending and not self._engines:
+                    return None
+                self._changed.wait(self._turns.wait_s)
 
-    def _forget(self, error: Exception | None) -> None:
+    def _begin(self) -> None:
+        """Give sessions to those that wait: live ones at once, one at a time of the others."""
+        free = [engine for engine in self.engines if engine not in self._engines.values()]
+        for job in list(self._waiting):
+            if free and (job.live or not self._turns.has_other):
+                self._waiting.remove(job)
+                self._engines[job] = free.pop(0)
+                job.begin(self._engines[job])
+                self._turns.add(job)
+
+    def _end(self, job: Job, error: Exception | None) -> None:
+        with self._changed:
+            engine = self._engines[job]
+        self._forget(engine, error)
+        with self._changed:
+            self._turns.remove(job)
+            del self._engines[job]
+        # How long somebody speaks tells nothing about others.
+        if not job.live:
+            self._job_s += 0.3 * (job.ran_s - self._job_s)
+        job.end(error)
+        self.jobs_total += 1
+        self.job_seconds_total += job.ran_s
+
+    def _forget(self, engine: Engine, error: Exception | None) -> None:
         """Nothing of a job stays. What cannot be cleared is told by /ready until it can."""
         broken = error is not None and not isinstance(
             error,
@@ -181,7 +257,7 @@ class Worker:
             if not known:
                 log.debug("where", exc_info=error)
         try:
-            self.engine.forget()
+            engine.forget()
         except Exception as caught:
             broken = True
             log.error("the engine cannot be cleared: %s", caught)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -29,16 +29,18 @@ from .scripted import ScriptedEngine
 
 
 class Running:
-    """HTTP alone; `port` is where its clients connect."""
+    """HTTP alone; `port` is where its clients connect. `more` are engines beside the first."""
 
     page, key = False, ""
 
-    def __init__(self, engine: Engine, folder: Path, limits: Limits) -> None:
+    def __init__(
+        self, engine: Engine, folder: Path, limits: Limits, more: Sequence[Engine] = ()
+    ) -> None:
         self.sockets = [open_tcp("127.0.0.1", 0)]
         self.port = self.http_port = self.sockets[0].getsockname()[1]
-        self.worker = Worker(engine, queue=limits.queue)
+        self.worker = Worker([engine, *more], queue=limits.queue)
         guard = Guard.loopback(self.port, self.key or None)
-        self.service = Service(engine, self.worker, folder, limits, guard, page=self.page)
+        self.service = Service(self.worker, folder, limits, guard, page=self.page)
         self.server = make_server(self.service, doors=self.doors(self.service))
         self.thread = threading.Thread(target=lambda: self.server.run(self.sockets))
 

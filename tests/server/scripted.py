@@ -86,7 +86,7 @@ class ScriptedEngine:
         if language.split("-")[0] != "en":
             raise UnfitModelError(f"scripted does not know {language}; it lists English (en).")
 
-    def hear(self, file: BinaryIO, check: Callable[[], None]) -> Iterator[Final | Warned]:
+    def hear(self, file: BinaryIO, check: Callable[[], None]) -> Iterator[Final | Warned | None]:
         self.files.append(file)
         data = file.read()
         self.heard.append(data)
@@ -101,6 +101,7 @@ class ScriptedEngine:
             self.heard_s = final.end_s
             check()
             yield final
+            yield None
         if data == b"breaks":
             raise NativeError("the library refused a call.")
         for message in self.warnings:
@@ -159,7 +160,7 @@ class ScriptedEngine:
         source: AudioSource,
         on_event: Callable[[Event], None],
         between: Callable[[Samples], None],
-    ) -> None:
+    ) -> Iterator[None]:
         self.reason, self.on_event = "end of the source", on_event
         self.heard.append(b"")
         with source:
@@ -174,6 +175,7 @@ class ScriptedEngine:
                     on_event(self.soon.popleft())
                 if self.crash:
                     raise RuntimeError("what was said is secret")
+                yield None
         for final in self.finals:
             on_event(final)
         on_event(SessionEnded(self.heard_s, len(self.finals), self.reason))
@@ -220,8 +222,8 @@ class Server:
         page: bool = False,
     ) -> None:
         self.engine = engine
-        self.worker = Worker(engine, queue=limits.queue)
-        self.service = Service(engine, self.worker, folder, limits, guard, page=page)
+        self.worker = Worker([engine], queue=limits.queue)
+        self.service = Service(self.worker, folder, limits, guard, page=page)
         self.app = make_app(self.service)
         self.worker.start()
 

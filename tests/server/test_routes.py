@@ -57,7 +57,9 @@ def test_metrics_are_prometheus_text_that_counts(server) -> None:
     types: set[str] = set()
     for line in response.text.splitlines():
         if line.startswith("# TYPE "):
-            types.add(line.split()[2])
+            _, _, name, kind = line.split()
+            suffixes = ("_bucket", "_sum", "_count") if kind == "histogram" else ("",)
+            types.update(name + suffix for suffix in suffixes)
         elif not line.startswith("#"):
             found = form.fullmatch(line)
             assert found is not None, line

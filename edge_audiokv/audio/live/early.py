@@ -74,6 +74,12 @@ class Early(AudioSource):
             raise error
         return None if self._over else self.inner.read(max_samples)
 
+    @property
+    def waiting_s(self) -> float | None:
+        """The inner source's, and what is kept."""
+        inner_s = self.inner.waiting_s
+        return None if inner_s is None else inner_s + self._n_kept / SAMPLE_RATE_HZ
+
     def _end_keeping(self) -> None:
         if not self._wanted.is_set():
             self._wanted.set()

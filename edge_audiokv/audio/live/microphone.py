@@ -227,6 +227,13 @@ class MicrophoneSource(AudioSource):
         recording.told_losses += losses
 
     @property
+    def waiting_s(self) -> float:
+        """Seconds of sound that have come; 0 while there is no device."""
+        recording = self._recording
+        held_s = len(recording.ring) / recording.device.rate_hz if recording else 0.0
+        return held_s + len(self._ready) / SAMPLE_RATE_HZ
+
+    @property
     def nbytes(self) -> int:
         """Bytes of sound that can be held, fixed while a device is open."""
         ring_bytes = self._recording.ring.nbytes if self._recording else 0

@@ -120,12 +120,12 @@ def _refused(kind: str, engine: EngineSettings) -> dict[str, int]:
         transcriber = Transcriber(engine)
         load, runtime = transcriber.load, transcriber.runtime
     elif kind == "serve":
-        from edge_audiokv.server.engine import SessionEngine
+        from edge_audiokv.server.engines import Engines
         from edge_audiokv.server.limits import MICROPHONE_BYTES, REQUESTS_BYTES
 
         held_bytes = REQUESTS_BYTES + MICROPHONE_BYTES
-        serving = SessionEngine(engine, max_segment_s=_SEGMENT_S, held_bytes=held_bytes)
-        load, runtime = serving.load, serving.session.runtime
+        serving = Engines(engine, max_segment_s=_SEGMENT_S, held_bytes=held_bytes)
+        load, runtime = serving.load, serving.runtime
     else:
         session = Session(engine, _LISTENING)
         load, runtime = session.load, session.runtime

@@ -93,6 +93,13 @@ _ANY = ("0.0.0.0", "::")
 )
 @engine_options
 @click.option(
+    "--sessions",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Live clients at once; they share the model and divide what --mem leaves for memory.",
+)
+@click.option(
     "--queue",
     type=click.IntRange(0, 64),
     default=2,
@@ -127,6 +134,7 @@ def serve(
     zeroconf: str | None,
     events: str | None,
     no_page: bool,
+    sessions: int,
     queue: int,
     max_upload: str,
     max_audio_s: float,
@@ -138,7 +146,7 @@ def serve(
     The model is loaded once, within --mem, and does one request after another: transcriptions
     (json, text, srt, vtt, verbose_json, streams) and chats about a clip. A WebSocket client
     (OpenAI's Realtime, transcription sessions) sends live sound and is told what is said as it is
-    said; it has the model to itself meanwhile. With --wyoming it also writes down what Home
+    said; it has one of the --sessions to itself. With --wyoming it also writes down what Home
     Assistant's satellites send; with --events `edge-audiokv client` has it listen to this machine's
     microphone. Nothing of a request is kept. It ends at SIGINT or SIGTERM, once who is being
     answered has been.
@@ -158,7 +166,7 @@ def serve(
     for name in (*_EXTRA, *(name for name, value in asked.items() if value is not None)):
         _require(name)
     # They need the extra.
-    from edge_audiokv.server.engine import SessionEngine
+    from edge_audiokv.server.engines import Engines
     from edge_audiokv.server.guard import Guard
     from edge_audiokv.server.limits import MICROPHONE_BYTES, REQUESTS_BYTES, Limits
     from edge_audiokv.server.listening import is_loopback, open_tcp, open_unix
@@ -213,18 +221,22 @@ def serve(
                 places.append(str(events_sockets[0].getsockname()))
                 held_bytes += MICROPHONE_BYTES
             with loading(voice.console(), settings.model, missed="served") as report:
-                engine = SessionEngine(
-                    settings, max_segment_s=max_segment_s, held_bytes=held_bytes, progress=report
+                engines = Engines(
+                    settings,
+                    max_segment_s=max_segment_s,
+                    sessions=sessions,
+                    held_bytes=held_bytes,
+                    progress=report,
                 )
-                stack.callback(engine.close)
-                engine.load()
+                stack.callback(engines.close)
+                engines.load()
         _log_errors()
-        worker = Worker(engine, queue=queue)
+        worker = Worker(engines.all, queue=queue)
         for waiting in (*sockets, *wyoming_sockets):
             waiting.listen()  # who reads where it serves may come at once
         where = printable(" and ".join(places))
-        voice.note(f"serving {engine.name} at {where}")
-        service = Service(engine, worker, folder, limits, guard, page=not no_page)
+        service = Service(worker, folder, limits, guard, page=not no_page)
+        voice.note(f"serving {service.engine.name} at {where}")
         if service.page and browsers:
             voice.note(f"in a browser: {printable(browsers)}/")
         run(

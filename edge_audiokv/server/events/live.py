@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -56,6 +55,8 @@ class _Run:
 
     def __init__(self, source: UntilTold) -> None:
         self.source = source
+        # The session that it has, once there is one.
+        self.engine: Engine | None = None
         self.opened, self.over = asyncio.Event(), asyncio.Event()
         self.stopping = False
         self.ended: SessionEnded | None = None
@@ -92,10 +93,9 @@ class Live:
                 f"it listens to {self._run.source.describe()} already.",
                 cure="Stop that first: edge-audiokv client stop",
             )
-        worker = self._service.worker
+        service = self._service
         with ExitStack() as stack:
-            worker.enter(lasting=True)
-            stack.callback(lambda: worker.leave(lasting=True))
+            service.enter_live(stack, listens=True)
             run = self._run = _Run(UntilTold(self._open_source(device), lambda: self._end(run)))
             try:
                 await asyncio.to_thread(run.source.open)
@@ -106,15 +106,12 @@ class Live:
             finally:
                 run.opened.set()
             stack.callback(run.source.close)
-            held = stack.pop_all()
-        job = Job(
-            lambda engine, job: self._hear(run, engine, job),
-            held,
-            param="device",
-            max_audio_s=math.inf,
-            lasting=True,
-        )
-        worker.submit(job)
+            job = service.submit(
+                lambda engine, job: self._hear(run, engine, job),
+                stack,
+                "device",
+                ready=lambda: run.source.is_ready,
+            )
         self._following = asyncio.create_task(self._follow(run, job))
         return self.status()
 
@@ -164,7 +161,7 @@ class Live:
             **told,
             "state": "stopping" if run.stopping else state,
             "device": run.source.describe(),
-            "clock_s": round(engine.heard_s, 3),
+            "clock_s": round(0.0 if run.engine is None else run.engine.heard_s, 3),
             "segments": run.n_segments,
         }
 
@@ -190,21 +187,27 @@ class Live:
 
     # --- on the model's thread --------------------------------------------------------------------
 
-    def _hear(self, run: _Run, engine: Engine, job: Job) -> Iterator[Item]:
+    def _hear(self, run: _Run, engine: Engine, job: Job) -> Iterator[Item | None]:
+        run.engine = engine
+        padding_s = engine.endpoint.suffix_padding_ms / 1000
+
         def on_event(event: Event) -> None:
             if isinstance(event, SessionEnded):
                 self._answer(run, engine)  # what was asked before the sound was over
+            if isinstance(event, Final):
+                late_s = run.source.arrivals.since_s(event.end_s - padding_s)
+                self._service.latencies.observe("events", late_s)
             self._on_loop(self._heard, run, event)
 
         def between(_samples: Samples) -> None:
             job.check()
             self._answer(run, engine)
 
-        engine.listen(run.source, on_event, between)
-        return iter(())
+        yield from engine.listen(run.source, on_event, between)
 
     def _end(self, run: _Run) -> None:
-        self._service.engine.end(run.reason)
+        if run.engine is not None:
+            run.engine.end(run.reason)
 
     def _answer(self, run: _Run, engine: Engine) -> None:
         while run.questions:
@@ -257,7 +260,7 @@ class Live:
                 _settle(run.questions.popleft()[1], _unanswered())
             self._run = None
             run.over.set()
-            heard_s = self._service.engine.heard_s
+            heard_s = 0.0 if run.engine is None else run.engine.heard_s
             self._tell(run.ended or SessionEnded(heard_s, run.n_segments, reason))
 
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import numpy as np
+
 from edge_audiokv.audio.live.early import Early
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource, Samples
 from edge_audiokv.events import Event
+from edge_audiokv.server.live.arrivals import Arrivals
 
+# What is worth a step, and how often a device is looked for that gives nothing.
+_BLOCK_S, _LOOK_S = 0.1, 1.0
 # Reads that wait have nothing left from before the end.
 _LATE_S = 1.0
 _RING_S = 10.0
@@ -17,7 +22,8 @@ _RING_S = 10.0
 class UntilTold(AudioSource):
     """`inner` until `end()`: what came before that is still given, and no more.
 
-    `on_end` is called then, by the thread that reads.
+    `on_end` is called then, by the thread that reads. A read does not wait where `inner` says that
+    it would have to.
     """
 
     def __init__(self, inner: AudioSource, on_end: Callable[[], None]) -> None:
@@ -27,6 +33,8 @@ class UntilTold(AudioSource):
         self._began_s: float | None = None
         self._ended_s: float | None = None
         self._waited_s = 0.0
+        self._looked_s = 0.0
+        self.arrivals = Arrivals()
 
     def describe(self) -> str:
         return self._inner.describe()
@@ -45,9 +53,15 @@ class UntilTold(AudioSource):
         if self._ended_s is None:
             self._ended_s = time.monotonic()
 
+    @property
+    def is_ready(self) -> bool:
+        """Is there anything to read, or the end?"""
+        waiting_s = self._inner.waiting_s
+        return self._ended_s is not None or waiting_s is None or waiting_s >= _BLOCK_S
+
     def _read(self, max_samples: int) -> Samples | None:
         if self._ended_s is None or self._began_s is None:
-            return self._inner.read(max_samples)
+            return self._next(max_samples)
         due_samples = int((self._ended_s - self._began_s - self.clock_s) * SAMPLE_RATE_HZ)
         # After a gap less has come than is due: then waiting tells that this was all.
         if due_samples < 1 or self._waited_s > _LATE_S:
@@ -56,6 +70,19 @@ class UntilTold(AudioSource):
         asked_s = time.monotonic()
         samples = self._inner.read(min(max_samples, due_samples))
         self._waited_s += time.monotonic() - asked_s
+        return samples
+
+    def _next(self, max_samples: int) -> Samples | None:
+        """What waits; a device that has gone is looked for only now and then."""
+        now_s = time.monotonic()
+        if self._inner.waiting_s == 0 and now_s - self._looked_s < _LOOK_S:
+            return np.zeros(0, np.float32)
+        self._looked_s = now_s
+        samples = self._inner.read(max_samples)
+        if samples is not None and len(samples):
+            # What still waits came after it.
+            came_s = time.monotonic() - (self._inner.waiting_s or 0.0)
+            self.arrivals.note(self.clock_s + len(samples) / SAMPLE_RATE_HZ, came_s)
         return samples
 
     def take_events(self) -> list[Event]:

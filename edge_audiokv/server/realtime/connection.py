@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 from contextlib import ExitStack, aclosing
+from functools import partial
 from typing import Any
 
 from starlette.datastructures import QueryParams
@@ -50,14 +50,15 @@ async def answer(
     first, documents = dialect.begin(QueryParams(scope["query_string"]))
     with ExitStack() as held:
         await _let_leave(service)
-        # The model hears one live client, and nobody beside it: what it remembers is one memory.
-        service.enter(held, alone=True)
-        inbox = Inbox(service.folder, service.limits.upload_bytes)
+        # A session of its own: what is remembered is one memory.
+        service.enter_live(held)
+        inbox = Inbox(service.folder, service.limits.upload_bytes, service.worker.wake)
         held.callback(inbox.close)
         offered = scope.get("subprotocols", [])
         chosen = dialect.subprotocol if dialect.subprotocol in offered else None
         await send({"type": "websocket.accept", "subprotocol": chosen})
-        job = service.submit(steps(inbox), held, "audio", max_audio_s=math.inf)
+        told = partial(service.latencies.observe, "realtime")
+        job = service.submit(steps(inbox, told), held, "audio", ready=lambda: not inbox.is_empty)
     await _Connection(service, dialect, inbox, receive, send).run(job, first, documents)
 
 
@@ -65,7 +66,7 @@ async def _let_leave(service: Service) -> None:
     """Who has just left gives way after a step: who comes again at once need not be sent away."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_LEAVING_S):
-            while service.worker.taken:
+            while not service.worker.takes_live:
                 await asyncio.sleep(_LOOK_S)
 
 

@@ -12,6 +12,7 @@ import io
 import tempfile
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,18 +33,20 @@ class _Spooled:
     start: int
     n_bytes: int
     rate_hz: int
+    came_s: float
 
 
 class Inbox:
     """`put` on the running loop, `get` on one thread; `close` on any.
 
-    `max_bytes` of sound may wait in a nameless file in `folder`.
+    `max_bytes` of sound may wait in a nameless file in `folder`. `wake` is called after each `put`.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int, wake: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._orders: deque[Order | _Spooled] = deque()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._tell = wake
         self._room = asyncio.Event()
         self._folder, self._max_bytes = folder, max_bytes
         self._file: io.FileIO | None = None
@@ -61,7 +64,7 @@ class Inbox:
             await self._room.wait()
 
     def _put(self, order: Order) -> bool:
-        with self._changed:
+        with self._lock:
             if self._closed:
                 _close(order)
                 return True
@@ -71,7 +74,7 @@ class Inbox:
             self._orders.append(waiting)
             self._cost += _cost(waiting)
             self.sound_s += _duration_s(waiting)
-            self._changed.notify()
+        self._tell()
         return True
 
     def _placed(self, order: Order) -> Order | _Spooled | None:
@@ -101,21 +104,25 @@ class Inbox:
         self._n_spooled += 1
         last = self._orders[-1]
         if not isinstance(last, _Spooled) or last.rate_hz != order.rate_hz:
-            return _Spooled(start, len(order.pcm), order.rate_hz)
+            return _Spooled(start, len(order.pcm), order.rate_hz, order.came_s)
         if last.n_bytes + len(order.pcm) > _PLACE_BYTES:
-            return _Spooled(start, len(order.pcm), order.rate_hz)
+            return _Spooled(start, len(order.pcm), order.rate_hz, order.came_s)
         # Small pieces become one.
         self._orders.pop()
         self._n_spooled -= 1
         self._cost -= _cost(last)
         self.sound_s -= _duration_s(last)
-        return _Spooled(last.start, last.n_bytes + len(order.pcm), order.rate_hz)
+        n_bytes = last.n_bytes + len(order.pcm)
+        return _Spooled(last.start, n_bytes, order.rate_hz, last.came_s)
 
-    def get(self, within_s: float) -> Order | None:
-        """The next order, or None if there is none within that time, or none will come."""
-        with self._changed:
-            if not self._orders and not self._closed:
-                self._changed.wait(within_s)
+    @property
+    def is_empty(self) -> bool:
+        """Does nothing wait? One that is closed has nothing to wait for."""
+        return not self._orders and not self._closed
+
+    def get(self) -> Order | None:
+        """The next order, or None if none waits."""
+        with self._lock:
             if not self._orders:
                 return None
             waiting = self._orders.popleft()
@@ -131,19 +138,19 @@ class Inbox:
         self._n_spooled -= 1
         self._file.seek(place.start)
         data = self._file.read(place.n_bytes)
-        return Feed(data or b"", place.rate_hz)
+        return Feed(data or b"", place.rate_hz, place.came_s)
 
     def close(self) -> None:
         """Nobody will take anything any more."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             left, self._orders = self._orders, deque()
-            self._changed.notify()
             if self._file is not None:
                 self._file.close()
         for order in left:
             _close(order)
         self._wake()
+        self._tell()
 
     def _wake(self) -> None:
         with suppress(RuntimeError):  # the loop has gone, and who waits on it

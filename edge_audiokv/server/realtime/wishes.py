@@ -5,6 +5,7 @@ of that.
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -61,10 +62,11 @@ class Follow:
 
 @dataclass(frozen=True)
 class Feed:
-    """More sound, of which the endpointer finds what is speech."""
+    """More sound, of which the endpointer finds what is speech; it was there at `came_s`."""
 
     pcm: bytes
     rate_hz: int
+    came_s: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Hear:
     """A whole utterance, which it closes."""
 
     file: BinaryIO
+    came_s: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from contextlib import ExitStack, aclosing
 from typing import Any
 
@@ -127,7 +128,7 @@ class Connection:
         if self._sound is None:
             raise refused("audio-stop", "audio-start comes first.")
         sound, self._sound = self._sound, None
-        file = sound.finish()
+        file, ended_s = sound.finish(), time.monotonic()
         job = self._service.submit(transcriptions.steps(file), self._held, "audio")
         language = self._language or next(iter(self._service.engine.languages), "") or None
         self.answering = True
@@ -136,6 +137,7 @@ class Connection:
             async with aclosing(self._service.items(job, self._gone)) as items:
                 async for document in transcriptions.deltas(items):
                     await self._tell_document(document, language)
+            self._service.latencies.observe("wyoming", time.monotonic() - ended_s)
             await self._tell(TranscriptStop())
         finally:
             self._service.worker.withdraw(job)

@@ -18,7 +18,7 @@ from edge_audiokv.audio.files.file import FileSource
 from edge_audiokv.audio.live.pacing import Paced
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.events import Final, MemoryReport, Partial, from_json
-from edge_audiokv.server.engine import SessionEngine
+from edge_audiokv.server.engines import Engines
 from edge_audiokv.server.limits import Limits
 from tests.server.events.conftest import Caller
 from tests.server.house import Listening, Voice
@@ -33,15 +33,15 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory) -> Iterator[Listening]:
-    engine = SessionEngine(EngineSettings(threads=1, mem="4GB"), max_segment_s=15.0)
-    engine.load()
+    engines = Engines(EngineSettings(threads=1, mem="4GB"), max_segment_s=15.0)
+    engines.load()
     folder = tmp_path_factory.mktemp("events")
     folder.chmod(0o700)
-    running = Listening(engine, folder, Limits())
+    running = Listening(engines.all[0], folder, Limits())
     running.start()
     yield running
     running.end()
-    engine.close()
+    engines.close()
 
 
 def readme_commands() -> list[list[str]]:

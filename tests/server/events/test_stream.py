@@ -183,7 +183,8 @@ def test_others_are_told_that_it_listens(running, caller, engine) -> None:
     assert running.worker._job_s == _FIRST_JOB_S
     answer = httpx.post(url, trust_env=False, timeout=10, **form)
     assert answer.json()["text"] == TEXT
-    text = metrics(engine, running.worker, running.server.config.loaded_app._service.requests)
+    service = running.service
+    text = metrics(running.worker, service.requests, service.latencies)
     assert "edge_audiokv_realtime_factor 0.5\n" in text
 
 

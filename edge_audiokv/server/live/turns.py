@@ -1,0 +1,73 @@
+"""Who has the model next: live streams before other jobs, and among them who waited longest.
+
+A turn is a step: a tenth of a second of live sound and what is written of it, an answer, or a
+second of a file.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+
+from edge_audiokv.server.jobs import Job
+
+# A live job without anything to do has a step after so long: its client may have left or gone
+# quiet.
+_TICK_S = 0.1
+# How often a source is asked that cannot tell when sound has come.
+_LOOK_S = 0.02
+
+
+class Turns:
+    """The jobs that have a session. One that is not live is served when no live one can be."""
+
+    def __init__(self) -> None:
+        # Whose last turn is longest ago comes first.
+        self._live: deque[Job] = deque()
+        self._other: Job | None = None
+        self._last_s: dict[Job, float] = {}
+
+    def __iter__(self) -> Iterator[Job]:
+        yield from self._live
+        if self._other is not None:
+            yield self._other
+
+    @property
+    def has_other(self) -> bool:
+        return self._other is not None
+
+    def add(self, job: Job) -> None:
+        """At most one that is not live."""
+        if job.live:
+            self._live.appendleft(job)
+            self._last_s[job] = 0.0
+        else:
+            self._other = job
+
+    def remove(self, job: Job) -> None:
+        if job is self._other:
+            self._other = None
+        else:
+            self._live.remove(job)
+            del self._last_s[job]
+
+    def next(self) -> Job | None:
+        """Whose turn it is now; None while nobody has anything to do."""
+        now_s = time.monotonic()
+        for job in self._live:
+            if job.ready() or now_s - self._last_s[job] >= _TICK_S:
+                self._live.remove(job)
+                self._live.append(job)
+                return job
+        return self._other
+
+    def over(self, job: Job) -> None:
+        """Its turn is."""
+        if job in self._last_s:
+            self._last_s[job] = time.monotonic()
+
+    @property
+    def wait_s(self) -> float | None:
+        """How long to wait for news if nobody has anything to do; None for as long as it takes."""
+        return _LOOK_S if self._live else None
