@@ -1,10 +1,10 @@
 """A long session in a short time: hours of sound fed as fast as it is heard, with the books kept.
 
-Every simulated minute the kernel is asked for resident memory, beside the session's own ledger. A
-live listener is simulated with the time that each second of sound took: how far a microphone would
-have been ahead, and whether its ring would have overflowed. Turns of speech are scored as they end
-(word errors after Whisper's normaliser, `wer.py`), a minute's sums are kept, texts are not: the
-books of an hour take a few kB.
+Every simulated minute the kernel is asked for resident memory, beside the session's own ledger; if
+a server has the session, of the server. A live listener is simulated with the time that each second
+of sound took: how far a microphone would have been ahead, and whether its ring would have
+overflowed. Turns of speech are scored as they end (word errors after Whisper's normaliser,
+`wer.py`), a minute's sums are kept, texts are not: the books of an hour take a few kB.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from typing import Any
 import numpy as np
 
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ
-from edge_audiokv.engine.session import Session
 from edge_audiokv.errors import OutputError
+from edge_audiokv.eval.listener import Listener
 from edge_audiokv.eval.programme import Piece, Programme
 from edge_audiokv.eval.wer import Hypothesis, Utterance, normalise, score_clip
-from edge_audiokv.events import Event, Final
+from edge_audiokv.events import Final
 from edge_audiokv.files import write_whole
-from edge_audiokv.kv.memory import anonymous_rss_bytes, peak_rss_bytes, rss_bytes
 
 # The microphone's ring: what is further behind is lost.
 RING_S = 30.0
@@ -132,21 +131,21 @@ def rehearse(programme: Programme) -> None:
 
 
 class Soak:
-    """Plays `programme` to a loaded `session`. `report()` answers at any time."""
+    """Plays `programme` to a `listener` that is loaded. `report()` answers at any time."""
 
     def __init__(
-        self, session: Session, programme: Programme, *, settings: dict[str, Any] | None = None
+        self, listener: Listener, programme: Programme, *, settings: dict[str, Any] | None = None
     ) -> None:
-        self.session, self.programme = session, programme
+        self.listener, self.programme = listener, programme
         self.minutes: list[Minute] = []
         self._settings = settings or {}
-        self._wait_s = session.settings.endpoint.max_segment_s + 2.0
+        self._wait_s = listener.longest_s + 2.0
         self._over = False
         self._started = time.perf_counter()
         self._heard_s = self._compute_s = self._minute_compute_s = 0.0
         self._behind_s = self._furthest_s = self._longest_s = 0.0
         self._dropped = self._stalls = self._outside = 0
-        self._segments = self._guarded = 0
+        self._segments = 0
         self._books = np.zeros((programme.n_blocks, 2), np.int64)
         self._score = (0, 0)
         # Turns whose finals may still come: start, end, text so far, what was heard.
@@ -162,22 +161,22 @@ class Soak:
                     self._keep_books()
                     if on_minute is not None:
                         on_minute(self.report())
-        self._take(self.session.finish())
+        self._take(self.listener.finish())
         self._settle(float("inf"))
         self._over = True
         return self.report()
 
     def report(self) -> SoakReport:
         """What is known now."""
-        session, stats = self.session, self.session.caches.memory.stats
+        totals = self.listener.totals()
         # A block's last turns are scored a little after its end.
         n_heard = int((self._heard_s - self._wait_s) / self.programme.block_s)
         n_heard = self.programme.n_blocks if self._over else n_heard
         rates = [_rate(book) for book in self._books]
         again = [block for block in range(1, n_heard) if self.programme.repeats(block)]
         return SoakReport(
-            cap_bytes=session.engine.cap_bytes,
-            peak_rss_bytes=peak_rss_bytes(),
+            cap_bytes=self.listener.cap_bytes,
+            peak_rss_bytes=totals.peak_rss_bytes,
             simulated_s=round(self._heard_s, 1),
             planned_s=self.programme.duration_s,
             wall_s=round(time.perf_counter() - self._started, 1),
@@ -193,15 +192,15 @@ class Soak:
             words=int(self._books[:, 0].sum()),
             segments=self._segments,
             insertions_outside_speech=self._outside,
-            shifts=stats.shifts,
-            evictions=stats.evictions,
-            freed_bytes=stats.freed_bytes,
+            shifts=totals.shifts,
+            evictions=totals.evictions,
+            freed_bytes=totals.freed_bytes,
             stalls=self._stalls,
             longest_step_s=self._longest_s,
             furthest_behind_s=self._furthest_s,
             dropped_samples=self._dropped,
             realtime_factor=self._compute_s / max(self._heard_s, 1e-9),
-            guarded=self._guarded,
+            guarded=totals.guarded,
             settings=self._settings,
             minutes=tuple(self.minutes),
         )
@@ -218,7 +217,7 @@ class Soak:
 
     def _feed(self, samples: Any) -> None:
         started = time.perf_counter()
-        events = self.session.feed(samples, live=False)
+        finals = self.listener.feed(samples)
         took_s = time.perf_counter() - started
         length_s = len(samples) / SAMPLE_RATE_HZ
         self._heard_s += length_s
@@ -232,22 +231,19 @@ class Soak:
             self._dropped += int((self._behind_s - RING_S) * SAMPLE_RATE_HZ)
             self._behind_s = RING_S
         self._furthest_s = max(self._furthest_s, self._behind_s)
-        self._take(events)
+        self._take(finals)
         self._settle(self._heard_s)
 
-    def _take(self, events: Sequence[Event]) -> None:
-        for event in events:
-            if not isinstance(event, Final):
-                continue
+    def _take(self, finals: Sequence[Final]) -> None:
+        for final in finals:
             self._segments += 1
-            self._guarded += bool(event.flags)
-            middle_s = (event.start_s + event.end_s) / 2
+            middle_s = (final.start_s + final.end_s) / 2
             for turn in self._turns:
                 if turn.start_s - _LATE_S <= middle_s <= turn.end_s + _LATE_S:
-                    turn.heard.append(event.text)
+                    turn.heard.append(final.text)
                     break
             else:
-                n_words = len(normalise(event.text).split())
+                n_words = len(normalise(final.text).split())
                 self._outside += n_words
                 self._count(middle_s, 0, n_words)
 
@@ -265,17 +261,16 @@ class Soak:
         self._score = (self._score[0] + words, self._score[1] + edits)
 
     def _keep_books(self) -> None:
-        ledger_bytes = sum(self.session.runtime.ledger.parts().values())
-        rows = int(self.session.caches.memory.context.counts.sum())
+        books = self.listener.books()
         self.minutes.append(
             Minute(
                 round(self._heard_s, 1),
-                rss_bytes(),
-                anonymous_rss_bytes(),
-                ledger_bytes,
+                books.rss_bytes,
+                books.anonymous_bytes,
+                books.ledger_bytes,
                 round(self._behind_s, 2),
                 round(self._minute_compute_s, 2),
-                rows,
+                books.rows,
                 *self._score,
             )
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,14 @@ from edge_audiokv.cli.command import Command
 from edge_audiokv.cli.options import engine_options, placement_option, settings_from
 from edge_audiokv.cli.values import Number
 from edge_audiokv.engine.session import Session, SessionSettings
+from edge_audiokv.engine.settings import EngineSettings
+from edge_audiokv.eval.listener import Listener, SessionListener
 from edge_audiokv.eval.programme import Programme, noise_files
+from edge_audiokv.eval.served.listener import ServedListener
+from edge_audiokv.eval.served.process import ServerProcess
 from edge_audiokv.eval.soak import Soak, SoakReport, rehearse, write_report
 from edge_audiokv.eval.wer import read_manifest
+from edge_audiokv.kv.placements import DEFAULT_PLACEMENT
 from edge_audiokv.output.place import check_place
 from edge_audiokv.units import format_clock
 
@@ -58,6 +65,11 @@ _TOLD_EVERY = 10  # simulated minutes
     help="Decode each segment alone, or with all before it in view.",
 )
 @placement_option
+@click.option(
+    "--through-server",
+    is_flag=True,
+    help="Let `serve` have the session, and send it the sound as a live client does.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The whole report as JSON on stdout.")
 @click.option(
     "--report", type=click.Path(path_type=Path), help="JSON, anew every ten simulated minutes."
@@ -72,6 +84,7 @@ def soak(
     seed: int,
     context: str,
     placement: str,
+    through_server: bool,
     as_json: bool,
     report: Path | None,
     plot: Path | None,
@@ -80,16 +93,20 @@ def soak(
     """Let a session listen for hours of simulated time and watch memory, errors and pace.
 
     Speech comes from the manifest, with silence, noise and music between; the last hour repeats the
-    first, so that their word error rates can be compared. Ctrl-C tells what there is.
+    first, so that their word error rates can be compared. Ctrl-C tells what there is. With
+    --through-server memory is that of the server's process.
 
     \b
     Examples:
       edge-audiokv soak --manifest dev.jsonl --mem 600MB
       edge-audiokv soak --manifest dev.jsonl --hours 0.5 --noise esc10 --plot h.png
+      edge-audiokv soak --manifest dev.jsonl --hours 0.17 --through-server
     """
     for place in filter(None, (report, plot)):
         check_place(place)
     engine = settings_from(values)
+    if through_server and (context, placement) != ("fresh", DEFAULT_PLACEMENT):
+        raise click.UsageError("--through-server goes with no --context and no --placement.")
     programme = Programme(
         read_manifest(manifest),
         duration_s=hours * 3600,
@@ -98,9 +115,7 @@ def soak(
         seed=seed,
     )
     rehearse(programme)
-    session = Session(
-        engine, SessionSettings(context=context, placement=placement, report_interval_s=0)
-    )
+    session = SessionSettings(context=context, placement=placement, report_interval_s=0)
     told = {
         "hours": hours,
         "mem": engine.mem,
@@ -109,13 +124,14 @@ def soak(
         "speech_share": speech_share,
         "seed": seed,
         "noise": noise is not None,
+        "through_server": through_server,
         "threads": engine.n_threads,
         "model": engine.model,
         "kv_policy": engine.kv_policy,
     }
     interrupted = False
-    with session:
-        run = Soak(session, programme, settings=told)
+    with _listener(engine, session, through_server) as listener:
+        run = Soak(listener, programme, settings=told)
         try:
             result = run.run(lambda now: _on_minute(now, report))
         except KeyboardInterrupt:
@@ -131,6 +147,22 @@ def soak(
         plot_soak(result, plot)
     if interrupted:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def _listener(
+    engine: EngineSettings, settings: SessionSettings, through_server: bool
+) -> Iterator[Listener]:
+    """Who hears it, loaded."""
+    if not through_server:
+        with Session(engine, settings) as session:
+            yield SessionListener(session)
+        return
+    with (
+        ServerProcess(engine) as server,
+        closing(ServedListener(server, longest_s=settings.endpoint.max_segment_s)) as served,
+    ):
+        yield served
 
 
 def _on_minute(now: SoakReport, report: Path | None) -> None:
