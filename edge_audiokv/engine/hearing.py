@@ -126,12 +126,13 @@ class Hearing:
             self.endpointer.adjust(settings.endpoint)
         except ValueError as error:
             raise InputError(f"{error}.", cure="Give the session a longer one.") from None
-        self.settings = replace(
-            self.settings,
-            endpoint=settings.endpoint,
-            partial_interval_s=settings.partial_interval_s,
-        )
-        self._drafter.interval_s = settings.partial_interval_s or float("inf")
+        self.settings = replace(self.settings, endpoint=settings.endpoint)
+        self.pace(settings.partial_interval_s)
+
+    def pace(self, partial_interval_s: float) -> None:
+        """Draft so often; see `Session.pace`."""
+        self.settings = replace(self.settings, partial_interval_s=partial_interval_s)
+        self._drafter.interval_s = partial_interval_s or float("inf")
 
     def ask(self, question: str, *, on_text: Callable[[str], None] | None = None) -> Answer:
         """Answer from what was heard.

@@ -242,6 +242,11 @@ class Session(Loadable):
         with self._lock:
             self._loaded().adjust(settings)
 
+    def pace(self, partial_interval_s: float) -> None:
+        """From now on tell partials so often (0: none), also of what is open, until `forget()`."""
+        with self._lock:
+            self._loaded().pace(partial_interval_s)
+
     def _take(self, hearing: Hearing, pcm: Pcm, rate_hz: int, live: bool) -> Iterator[Event]:
         for samples in self._intake.pieces(pcm, rate_hz):
             for text in self._intake.complaints():

@@ -98,6 +98,9 @@ class Engine(Protocol):
     def follow(self, endpoint: EndpointConfig) -> list[Told]:
         """Sound will come through `feed` and is cut like this. What was open ends; its text."""
 
+    def share(self, n_live: int) -> None:
+        """So many live sessions take turns from now on: texts that may change come less often."""
+
     def feed(self, pcm: bytes, rate_hz: int, *, partials: bool) -> list[Told]:
         """Live sound, 16-bit mono, cut anywhere. `partials` asks for texts that may change."""
 
@@ -165,6 +168,7 @@ class SessionEngine:
         self.facts: dict[str, str | None] = {}
         self.heads: Heads | None = None
         self._seen = (-1, -1)
+        self._n_live = 1
         # Of the jobs that are over, and of the one at work: replaced together.
         self._work = Work(), Work()
 
@@ -198,10 +202,15 @@ class SessionEngine:
 
     def follow(self, endpoint: EndpointConfig) -> list[Told]:
         told = self.finish()
+        interval_s = _PARTIAL_INTERVAL_S * self._n_live
         self.session.adjust(
-            replace(self._settings, partial_interval_s=_PARTIAL_INTERVAL_S, endpoint=endpoint)
+            replace(self._settings, partial_interval_s=interval_s, endpoint=endpoint)
         )
         return told
+
+    def share(self, n_live: int) -> None:
+        self._n_live = n_live
+        self.session.pace(_PARTIAL_INTERVAL_S * n_live)
 
     def feed(self, pcm: bytes, rate_hz: int, *, partials: bool) -> list[Told]:
         return list(self._live(self.session.feed(pcm, rate_hz, live=partials)))
@@ -273,7 +282,8 @@ class SessionEngine:
     ) -> Iterator[None]:
         session, before = self.session, self.session.settings
         # As the command `listen` does: with partials and memory reports.
-        session.settings = SessionSettings(endpoint=before.endpoint)
+        interval_s = _PARTIAL_INTERVAL_S * self._n_live
+        session.settings = SessionSettings(endpoint=before.endpoint, partial_interval_s=interval_s)
         session.forget()
         session.on_event = on_event
 

@@ -76,6 +76,7 @@ class ScriptedEngine:
         # Live sound: how it was to be cut, what came, and the turn that is open.
         self.followed: list[EndpointConfig] = []
         self.fed: list[tuple[int, int]] = []
+        self.shared: list[int] = []
         self.sound = hashlib.sha256()
         self.abandoned = 0
         self.live_text = "first words then more"
@@ -110,6 +111,9 @@ class ScriptedEngine:
     def follow(self, endpoint: EndpointConfig) -> list[Any]:
         self.followed.append(endpoint)
         return self.pause()
+
+    def share(self, n_live: int) -> None:
+        self.shared.append(n_live)
 
     def feed(self, pcm: bytes, rate_hz: int, *, partials: bool) -> list[Any]:
         """Loud is speech, zeros are its end; each piece of speech has one word more."""

@@ -29,6 +29,7 @@ from edge_audiokv.eval.wer import Hypothesis, Utterance, score_clip
 _BLOCK_S, _GAP_S = 0.1, 1.2
 _PADDING_S = EndpointConfig().suffix_padding_ms / 1000
 _BUSY = 429
+_FREE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ def run_load(
     """One client, then `clients` at once; `server` has `sessions`."""
     started = time.monotonic()
     alone = _talk(server, sound, speed)
+    _wait_until_free(server)
     lags = random.Random(seed)
     ready = threading.Barrier(clients)
 
@@ -164,6 +166,13 @@ def run_load(
     with ThreadPoolExecutor(clients) as pool:
         talks = list(pool.map(talk, [lags.uniform(0, 5 / speed) for _ in range(clients)]))
     return _report(server, alone, talks, sound, sessions, speed, time.monotonic() - started)
+
+
+def _wait_until_free(server: ServerProcess) -> None:
+    """A session is free a step after its client has left."""
+    give_up_s = time.monotonic() + _FREE_S
+    while server.metrics()["sessions_live"] and time.monotonic() < give_up_s:
+        time.sleep(0.05)
 
 
 def _talk(server: ServerProcess, sound: Samples, speed: float, *, lag_s: float = 0.0) -> Talk:
