@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 from edge_audiokv.engine.settings import EngineSettings
@@ -33,6 +34,9 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=10.0, help="of sound, for each client")
     parser.add_argument("--speed", type=float, default=2.0, help="1 is the pace of speech")
+    parser.add_argument(
+        "--patience", type=float, default=math.inf, help="seconds that who is refused comes again"
+    )
     parser.add_argument("--model", default="smollm2-audio")
     parser.add_argument("--mem", default="800MB")
     parser.add_argument("--threads", type=int)
@@ -48,6 +52,7 @@ def main() -> None:
             clients=args.clients,
             sessions=args.sessions,
             speed=args.speed,
+            patience_s=args.patience,
             seed=args.seed,
         )
     print("\n".join(report.lines()))

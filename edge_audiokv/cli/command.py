@@ -24,7 +24,7 @@ HEADINGS = {
     "Memory and policy": (
         *("--kv-policy", "--kv-budget", "--kv-option"),
         *("--cache-type-k", "--cache-type-v"),
-        *("--kv-types", "--policies", "--budgets"),
+        *("--kv-types", "--policies", "--budgets", "--sessions"),
     ),
     "Output": (
         *("--output-dir", "--overwrite", "--save-audio", "--archive", "--json"),

@@ -16,7 +16,7 @@ from edge_audiokv.audio.source import SAMPLE_RATE_HZ, Samples
 from edge_audiokv.errors import EdgeAudioKVError, MissingExtraError
 
 _RATE_HZ = 24_000
-_ANSWER_S = 120.0
+_ANSWER_S = 600.0
 _COMPLETED = "conversation.item.input_audio_transcription.completed"
 
 

@@ -2,16 +2,18 @@
 
 Each plays the same sound, at `speed` times the pace of speech: the protocol takes it at any pace,
 and how late a text is counts from when the end of its speech was sent. One client alone shows what
-the others should get. Who is refused comes again when it was told to, until it has been served.
+the others should get. Who is refused comes again when it was told to, while its patience lasts.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,14 @@ class Talk:
     text: str
     latencies_s: tuple[float, ...]
     late_s: float
-    refusals: tuple[Refused, ...] = ()
+
+
+@dataclass
+class _Try:
+    """What became of one client; no talk if it was never let in."""
+
+    talk: Talk | None = None
+    refusals: list[Refused] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -89,9 +98,7 @@ class LoadReport:
     def faults(self) -> list[str]:
         """What must not be."""
         found = []
-        if self.served < self.clients:
-            found.append(f"{self.clients - self.served} clients were never served")
-        if self.at_once > self.sessions:
+        if self.at_once != min(self.sessions, self.clients):
             found.append(f"{self.at_once} were served at once")
         if self.wrong_refusals:
             found.append(f"{self.wrong_refusals} refusals do not say when to come again")
@@ -112,7 +119,7 @@ class LoadReport:
             f"clients           {self.clients} of {self.sound_s / 60:.1f} min each, "
             f"{self.speed:g} times as fast as speech; {self.sessions} sessions, {self.at_once} at "
             f"once; {self.wall_s / 60:.1f} min in all",
-            f"served            {self.served}, {self.finals} final texts",
+            f"served            {self.served} of {self.clients}, {self.finals} final texts",
             f"refused           {self.refusals} times, {self.wrong_refusals} of them without "
             "saying when to come again",
             f"texts             {self.same_texts} of {self.served} as the client alone; of "
@@ -149,23 +156,32 @@ def run_load(
     clients: int,
     sessions: int,
     speed: float,
+    patience_s: float = math.inf,
     seed: int = 0,
 ) -> LoadReport:
-    """One client, then `clients` at once; `server` has `sessions`."""
+    """One client, then `clients` at once; `server` has `sessions`. Who is refused for `patience_s`
+    is not served.
+    """
     started = time.monotonic()
-    alone = _talk(server, sound, speed)
+    with closing(LiveClient(server.realtime_url).open()) as client:
+        alone = _talk(client, sound, speed)
     _wait_until_free(server)
     lags = random.Random(seed)
     ready = threading.Barrier(clients)
 
-    def talk(lag_s: float) -> Talk:
+    def come(lag_s: float) -> _Try:
         ready.wait()
-        return _talk(server, sound, speed, lag_s=lag_s)
+        tried, give_up_s = _Try(), time.monotonic() + patience_s
+        client = _let_in(server, tried, give_up_s)
+        if client is not None:
+            with closing(client):
+                tried.talk = _talk(client, sound, speed, lag_s=lag_s)
+        return tried
 
     # People do not begin at the same moment, and neither do their sentences end together.
     with ThreadPoolExecutor(clients) as pool:
-        talks = list(pool.map(talk, [lags.uniform(0, 5 / speed) for _ in range(clients)]))
-    return _report(server, alone, talks, sound, sessions, speed, time.monotonic() - started)
+        tries = list(pool.map(come, [lags.uniform(0, 5 / speed) for _ in range(clients)]))
+    return _report(server, alone, tries, sound, sessions, speed, time.monotonic() - started)
 
 
 def _wait_until_free(server: ServerProcess) -> None:
@@ -175,29 +191,27 @@ def _wait_until_free(server: ServerProcess) -> None:
         time.sleep(0.05)
 
 
-def _talk(server: ServerProcess, sound: Samples, speed: float, *, lag_s: float = 0.0) -> Talk:
-    """From the first try to be let in until all is told."""
-    refusals: list[Refused] = []
-    client = LiveClient(server.realtime_url)
+def _let_in(server: ServerProcess, tried: _Try, give_up_s: float) -> LiveClient | None:
     while True:
         try:
-            client.open()
-            break
+            return LiveClient(server.realtime_url).open()
         except Refused as refusal:
-            refusals.append(refusal)
-            time.sleep(_retry_s(refusal) or 1)
-    try:
-        began_s = time.monotonic()
-        time.sleep(lag_s)
-        sent_s, late_s = _send(client, sound, speed)
-        client.hear_out()
-        ended_s = time.monotonic()
-    finally:
-        client.close()
-    told = client.told
-    text = " ".join(each.text for each in told if each.text)
-    latencies_s = tuple(_latency_s(each, sent_s) for each in told)
-    return Talk(began_s, ended_s, text, latencies_s, late_s, tuple(refusals))
+            tried.refusals.append(refusal)
+            wait_s = _retry_s(refusal) or 1
+            if time.monotonic() + wait_s > give_up_s:
+                return None
+            time.sleep(wait_s)
+
+
+def _talk(client: LiveClient, sound: Samples, speed: float, *, lag_s: float = 0.0) -> Talk:
+    """Until all is told."""
+    began_s = time.monotonic()
+    time.sleep(lag_s)
+    sent_s, late_s = _send(client, sound, speed)
+    client.hear_out()
+    text = " ".join(each.text for each in client.told if each.text)
+    latencies_s = tuple(_latency_s(each, sent_s) for each in client.told)
+    return Talk(began_s, time.monotonic(), text, latencies_s, late_s)
 
 
 def _send(client: LiveClient, sound: Samples, speed: float) -> tuple[list[float], float]:
@@ -228,21 +242,22 @@ def _retry_s(refusal: Refused) -> int:
 def _report(
     server: ServerProcess,
     alone: Talk,
-    talks: Sequence[Talk],
+    tries: Sequence[_Try],
     sound: Samples,
     sessions: int,
     speed: float,
     wall_s: float,
 ) -> LoadReport:
+    talks = [each.talk for each in tries if each.talk is not None]
     latencies_s = [each for talk in talks for each in talk.latencies_s]
-    refusals = [each for talk in talks for each in talk.refusals]
+    refusals = [refusal for each in tries for refusal in each.refusals]
     return LoadReport(
-        clients=len(talks),
+        clients=len(tries),
         sessions=sessions,
         speed=speed,
         sound_s=len(sound) / SAMPLE_RATE_HZ,
         wall_s=round(wall_s, 1),
-        served=sum(bool(talk.latencies_s) for talk in talks),
+        served=len(talks),
         at_once=_at_once(talks),
         finals=len(latencies_s),
         same_texts=sum(talk.text == alone.text for talk in talks),
