@@ -142,7 +142,8 @@ def sound_of(utterances: Sequence[Utterance], duration_s: float) -> Samples:
         raise InputError("there is no speech to send.", cure="Give a manifest with clips.")
     gap = np.zeros(int(_GAP_S * SAMPLE_RATE_HZ), np.float32)
     clips = [np.concatenate([read_all(each.path), gap]) for each in utterances]
-    parts, n_left = [], int(duration_s * SAMPLE_RATE_HZ)
+    parts: list[Samples] = []
+    n_left = int(duration_s * SAMPLE_RATE_HZ)
     while n_left > 0:
         parts.append(clips[len(parts) % len(clips)])
         n_left -= len(parts[-1])

@@ -77,7 +77,7 @@ class ServerProcess(Loadable):
         self._last_words.extend(process.stderr or ())
 
     def _options(self) -> list[str]:
-        found = []
+        found: list[str] = []
         for name, option in _OPTIONS.items():
             value = getattr(self.settings, name)
             if value is not None:
