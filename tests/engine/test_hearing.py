@@ -93,6 +93,19 @@ def test_a_final_without_words_says_so_and_is_no_segment_that_is_counted():
     assert (final.flags, hearing.n_segments) == ((), 1)
 
 
+def test_partials_may_come_less_often_in_the_middle_of_a_segment():
+    hearing = scripted_hearing(Script("hello"), max_segment_s=20.0, partial_interval_s=0.5)
+    often = [*hearing.take(speech(4), live=True)]
+    hearing.pace(2.0)
+    seldom = [*hearing.take(speech(4), live=True)]
+    hearing.pace(0.0)
+    never = [*hearing.take(speech(4), live=True)]
+    n_often, n_seldom, n_never = (
+        sum(isinstance(event, Partial) for event in events) for events in (often, seldom, never)
+    )
+    assert n_often > n_seldom > n_never == 0
+
+
 def test_what_is_open_must_end_before_it_is_cut_otherwise():
     hearing = scripted_hearing(Script("hello"))
     for _ in hearing.take(speech(2), live=False):

@@ -71,6 +71,21 @@ def test_what_came_early_is_given_first_and_nothing_is_lost() -> None:
     assert inner.opened == 1 and inner.closed == 1
 
 
+def test_what_waits_is_what_is_kept_and_what_the_source_has() -> None:
+    class Telling(Speaker):
+        waiting_s = 0.25
+
+    assert Early(Speaker([])).waiting_s is None
+    inner = Telling(blocks(30))
+    with Early(inner, max_s=0.3) as early:
+        deadline = time.monotonic() + 10
+        while early.nbytes < 3 * 1600 * 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert early.waiting_s == pytest.approx(0.55)
+        early.read(1600)
+        assert early.waiting_s == pytest.approx(0.45)
+
+
 def test_an_early_failure_is_raised_in_its_place() -> None:
     inner = Speaker(blocks(3), InputError("gone"))
     with Early(inner) as early:

@@ -83,6 +83,16 @@ def test_a_48_khz_only_device_gives_16_khz(system, clock, tone):
     assert system.streams[-1].closed == 1
 
 
+def test_it_tells_how_much_waits(system, clock):
+    source = microphone(system, clock)
+    assert source.waiting_s == 0
+    with source:
+        say(system, np.zeros(9_600, np.float32))
+        assert source.waiting_s == pytest.approx(0.2)
+        source.read(1_600)
+        assert source.waiting_s == pytest.approx(0.1, abs=0.01)
+
+
 def test_an_empty_read_waits_and_is_no_end(system, clock):
     with microphone(system, clock, wait_s=0.1) as source:
         begin_s = clock.now()

@@ -13,6 +13,7 @@ from edge_audiokv.errors import DeviceError
 from edge_audiokv.events import Warned
 from edge_audiokv.server.events import source as module
 from edge_audiokv.server.events.source import UntilTold, microphone
+from edge_audiokv.server.live import arrivals
 
 
 class Clock:
@@ -59,7 +60,8 @@ class Line(AudioSource):
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(module, "time", made)
+    for place in (module, arrivals):
+        monkeypatch.setattr(place, "time", made)
     return made
 
 
@@ -90,6 +92,55 @@ def test_after_a_gap_waiting_tells_that_it_was_all(clock) -> None:
             source.read(1600)
         source.end()
         assert heard(source) < 3.0 + 1.5
+
+
+class TellingLine(Line):
+    """One that says what waits, as a microphone does."""
+
+    reads = 0
+
+    @property
+    def waiting_s(self) -> float:
+        return round(self.clock.now_s - self.began_s - self.given / 16_000, 6)
+
+    def _read(self, max_samples: int) -> Samples | None:
+        self.reads += 1
+        return super()._read(max_samples)
+
+
+def test_nothing_is_waited_for_while_others_have_work_to_do(clock) -> None:
+    line = TellingLine(clock)
+    source = UntilTold(line, lambda: None)
+    with source:
+        assert not source.is_ready
+        # A device that gives nothing is looked at now and then, which takes a tenth of a second.
+        assert len(read(source)) == 0 and source.is_ready
+        assert len(read(source)) == 1600 and not source.is_ready
+        for _ in range(5):
+            assert len(read(source)) == 0
+        assert line.reads == 2
+        clock.now_s += 2.0
+        assert len(read(source)) == 1600
+        # What was read came before what still waits.
+        assert source.arrivals.since_s(0.2) == pytest.approx(1.9)
+        clock.now_s += 1.0
+        assert source.arrivals.since_s(0.2) == pytest.approx(2.9)
+        while source.is_ready:
+            read(source)
+        source.end()
+        assert source.is_ready
+
+
+def read(source: UntilTold) -> Samples:
+    samples = source.read(1600)
+    assert samples is not None
+    return samples
+
+
+def test_a_source_that_cannot_tell_is_always_ready(clock) -> None:
+    source = UntilTold(Line(clock), lambda: None)
+    with source:
+        assert source.is_ready and len(read(source)) == 0
 
 
 def test_opening_twice_begins_once_and_news_pass(clock) -> None:
