@@ -7,6 +7,7 @@ runtime counts all of them.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from edge_audiokv.engine.session_settings import SessionSettings
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import InputError, MemoryBudgetError
 from edge_audiokv.kv.holders import LOADING
+from edge_audiokv.kv.memory import SLACK_SHARE, SPREAD_SHARE
 from edge_audiokv.lifetime import Loadable
 from edge_audiokv.models.download import Progress
 
@@ -59,6 +61,7 @@ class Place:
 
 class Room(Loadable):
     """`n_places` sessions of these settings can be in it at once; an archive has one.
+    `beside_bytes` is what each after the first brings along that is counted elsewhere.
 
     Places are taken and left by any thread; one thread at a time may let a session work.
     """
@@ -69,6 +72,7 @@ class Room(Loadable):
         settings: SessionSettings,
         n_places: int = 1,
         *,
+        beside_bytes: int = 0,
         progress: Progress | None = None,
     ) -> None:
         if n_places < 1:
@@ -82,6 +86,7 @@ class Room(Loadable):
             progress=progress,
             owner="session",
         )
+        self._beside_bytes = beside_bytes
         self._lock = threading.RLock()
         self._places: list[Place] = []
         self._free: list[Place] = []
@@ -141,7 +146,8 @@ class Room(Loadable):
             if self.n_places == 1 or required_bytes is None:
                 raise
             short_bytes = required_bytes - self.engine.cap_bytes
-            fit = self.n_places - -(-short_bytes // needs.session_bytes)
+            each_bytes = needs.session_bytes + self._beside_bytes * (1 + SLACK_SHARE)
+            fit = self.n_places - math.ceil(short_bytes / (each_bytes * (1 + SPREAD_SHARE)))
             raise MemoryBudgetError(
                 error.what,
                 cure=f'Use mem="{required_bytes // 1_000_000}MB" or more for {self.n_places} '

@@ -40,7 +40,7 @@ class Engines(Loadable):
         )
         # Subtitles and words want times; whether a request does is known too late.
         engine = replace(settings, word_timestamps=True)
-        self._room = Room(engine, listening, sessions, progress=progress)
+        self._room = Room(engine, listening, sessions, beside_bytes=LIVE_BYTES, progress=progress)
         self.all = [SessionEngine(Session(room=self._room)) for _ in range(sessions)]
         self._requests = Holding("requests", engine=False)
         self._held_bytes = held_bytes + (sessions - 1) * LIVE_BYTES

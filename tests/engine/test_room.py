@@ -42,11 +42,11 @@ class Furnished(Room):
 
 
 def room(n_places: int, mem: str = "700MB", kind: type[Room] = Room) -> Room:
-    return kind(EngineSettings(mem=mem), SessionSettings(), n_places)
+    return kind(EngineSettings(mem=mem), SessionSettings(), n_places, beside_bytes=10_000_000)
 
 
 @pytest.mark.parametrize(
-    ("required_mb", "fit"), [(701, "7"), (760, "7"), (761, "6"), (1060, "2"), (1180, "none")]
+    ("required_mb", "fit"), [(701, "7"), (771, "7"), (772, "6"), (1100, "2"), (1270, "none")]
 )
 def test_a_refusal_says_how_many_fit(required_mb: int, fit: str) -> None:
     needs: Any = SimpleNamespace(session_bytes=60_000_000)
