@@ -1,4 +1,4 @@
-"""One loaded model for many programs: OpenAI's HTTP interface in front of one session.
+"""One loaded model for many programs: OpenAI's HTTP interface in front of its sessions.
 
     request -> guard (who may) -> desk (is there room) -> body on disk -> worker (the model)
 

@@ -78,10 +78,10 @@ def too_large(what: str, max_bytes: int, *, param: str | None = None) -> ApiErro
     )
 
 
-def busy(retry_after_s: int) -> ApiError:
+def busy(retry_after_s: int, what: str = "the model is busy and its queue is full") -> ApiError:
     return ApiError(
         429,
-        f"the model is busy and its queue is full; try again in {retry_after_s} s.",
+        f"{what}; try again in {retry_after_s} s.",
         kind="rate_limit_error",
         code="rate_limit_exceeded",
         retry_after_s=retry_after_s,

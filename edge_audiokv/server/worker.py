@@ -113,7 +113,9 @@ class Worker:
         if self._n_free:
             # One place becomes free when the running job ends.
             return busy(max(1, min(_MAX_RETRY_S, math.ceil(self._job_s))))
-        return occupied(_LIVE_RETRY_S) if self._listening else busy(_LIVE_RETRY_S)
+        if self._listening:
+            return occupied(_LIVE_RETRY_S)
+        return busy(_LIVE_RETRY_S, "live clients have all that can be heard at once")
 
     def submit(self, job: Job) -> None:
         with self._changed:

@@ -69,8 +69,8 @@ class _Run:
 class Live:
     """Starts and stops it, on the event loop; `tell` gets every event there.
 
-    One session at a time; while it lasts the model is its own. `open_source` makes a source for the
-    device that a client names, and is all that a client can have opened.
+    One at a time; while it lasts it has a session of the model to itself. `open_source` makes a
+    source for the device that a client names, and is all that a client can have opened.
     """
 
     def __init__(
