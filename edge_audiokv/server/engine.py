@@ -98,8 +98,10 @@ class Engine(Protocol):
     def follow(self, endpoint: EndpointConfig) -> list[Told]:
         """Sound will come through `feed` and is cut like this. What was open ends; its text."""
 
-    def share(self, n_live: int) -> None:
-        """So many live sessions take turns from now on: texts that may change come less often."""
+    def share(self, n_live: int, *, others_wait: bool = False) -> None:
+        """So many live sessions take turns from now on: texts that may change come less often, and
+        not at all while `others_wait` for theirs. Told before each step of a live job.
+        """
 
     def feed(self, pcm: bytes, rate_hz: int, *, partials: bool) -> list[Told]:
         """Live sound, 16-bit mono, cut anywhere. `partials` asks for texts that may change."""
@@ -168,7 +170,8 @@ class SessionEngine:
         self.facts: dict[str, str | None] = {}
         self.heads: Heads | None = None
         self._seen = (-1, -1)
-        self._n_live = 1
+        # Between texts of a live job that may change; 0 for none.
+        self._interval_s = _PARTIAL_INTERVAL_S
         # Of the jobs that are over, and of the one at work: replaced together.
         self._work = Work(), Work()
 
@@ -202,15 +205,16 @@ class SessionEngine:
 
     def follow(self, endpoint: EndpointConfig) -> list[Told]:
         told = self.finish()
-        interval_s = _PARTIAL_INTERVAL_S * self._n_live
         self.session.adjust(
-            replace(self._settings, partial_interval_s=interval_s, endpoint=endpoint)
+            replace(self._settings, partial_interval_s=self._interval_s, endpoint=endpoint)
         )
         return told
 
-    def share(self, n_live: int) -> None:
-        self._n_live = n_live
-        self.session.pace(_PARTIAL_INTERVAL_S * n_live)
+    def share(self, n_live: int, *, others_wait: bool = False) -> None:
+        interval_s = 0.0 if others_wait else _PARTIAL_INTERVAL_S * n_live
+        if interval_s != self._interval_s:
+            self._interval_s = interval_s
+            self.session.pace(interval_s)
 
     def feed(self, pcm: bytes, rate_hz: int, *, partials: bool) -> list[Told]:
         return list(self._live(self.session.feed(pcm, rate_hz, live=partials)))
@@ -282,8 +286,9 @@ class SessionEngine:
     ) -> Iterator[None]:
         session, before = self.session, self.session.settings
         # As the command `listen` does: with partials and memory reports.
-        interval_s = _PARTIAL_INTERVAL_S * self._n_live
-        session.settings = SessionSettings(endpoint=before.endpoint, partial_interval_s=interval_s)
+        session.settings = SessionSettings(
+            endpoint=before.endpoint, partial_interval_s=self._interval_s
+        )
         session.forget()
         session.on_event = on_event
 
@@ -330,6 +335,7 @@ class SessionEngine:
         self._look()
         done, now = self._work
         self._work = done + now, Work()
+        self._interval_s = _PARTIAL_INTERVAL_S
         self.session.forget()
         self._look()
 

@@ -84,7 +84,7 @@ class Job:
     sound has no end, yields no item. A None that is yielded ends a step: others may have theirs.
 
     `ready` makes it a live one: is there anything for its next step? It is asked on the model's
-    thread; now and then a step is made all the same.
+    thread; now and then a step is made all the same. `behind_s` is how much sound waits.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class Job:
         param: str,
         max_audio_s: float,
         ready: Callable[[], bool] | None = None,
+        behind_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._steps = steps
         self._work: Iterator[Item | None] = iter(())
@@ -107,6 +108,7 @@ class Job:
         self.max_audio_s = max_audio_s
         self.ready = ready or (lambda: True)
         self.live = ready is not None
+        self.behind_s = behind_s
         self.progressed_s = time.monotonic()
         # Of the model's time; that in which it waited is none of it.
         self.ran_s = 0.0

@@ -59,12 +59,20 @@ class Service:
         param: str,
         *,
         ready: Callable[[], bool] | None = None,
+        behind_s: Callable[[], float] = lambda: 0.0,
     ) -> Job:
         """From here on the job has what `held` held. `param` is where its sound came from; one that
-        is `ready` now and then is live, and its sound has no bound.
+        is `ready` now and then is live (see `Job`), and its sound has no bound.
         """
         bound_s = self.limits.audio_s if ready is None else math.inf
-        job = Job(steps, held.pop_all(), param=param, max_audio_s=bound_s, ready=ready)
+        job = Job(
+            steps,
+            held.pop_all(),
+            param=param,
+            max_audio_s=bound_s,
+            ready=ready,
+            behind_s=behind_s,
+        )
         self.worker.submit(job)
         return job
 

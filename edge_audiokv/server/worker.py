@@ -199,6 +199,9 @@ class Worker:
         while (job := self._next()) is not None:
             error: Exception | None = None
             try:
+                if job.live:
+                    others_wait = self._turns.others_wait(job)
+                    self._engines[job].share(self._turns.n_live, others_wait=others_wait)
                 over = not job.step()
             except (
                 Exception
@@ -231,13 +234,6 @@ class Worker:
                 self._engines[job] = free.pop(0)
                 job.begin(self._engines[job])
                 self._turns.add(job)
-                self._share(job)
-
-    def _share(self, job: Job) -> None:
-        """A job has come or gone: live ones have more or less of the model's time."""
-        live = [engine for each, engine in self._engines.items() if each.live]
-        for engine in live if job.live else ():
-            engine.share(len(live))
 
     def _end(self, job: Job, error: Exception | None) -> None:
         with self._changed:
@@ -246,7 +242,6 @@ class Worker:
         with self._changed:
             self._turns.remove(job)
             del self._engines[job]
-            self._share(job)
         # How long somebody speaks tells nothing about others.
         if not job.live:
             self._job_s += 0.3 * (job.ran_s - self._job_s)

@@ -112,8 +112,9 @@ class ScriptedEngine:
         self.followed.append(endpoint)
         return self.pause()
 
-    def share(self, n_live: int) -> None:
-        self.shared.append(n_live)
+    def share(self, n_live: int, *, others_wait: bool = False) -> None:
+        if self.shared[-1:] != [n_live]:
+            self.shared.append(n_live)
 
     def feed(self, pcm: bytes, rate_hz: int, *, partials: bool) -> list[Any]:
         """Loud is speech, zeros are its end; each piece of speech has one word more."""

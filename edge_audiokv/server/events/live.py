@@ -111,6 +111,7 @@ class Live:
                 stack,
                 "device",
                 ready=lambda: run.source.is_ready,
+                behind_s=lambda: run.source.behind_s,
             )
         self._following = asyncio.create_task(self._follow(run, job))
         return self.status()

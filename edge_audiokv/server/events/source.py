@@ -59,6 +59,11 @@ class UntilTold(AudioSource):
         waiting_s = self._inner.waiting_s
         return self._ended_s is not None or waiting_s is None or waiting_s >= _BLOCK_S
 
+    @property
+    def behind_s(self) -> float:
+        """Seconds of sound that wait, as far as that is known."""
+        return self._inner.waiting_s or 0.0
+
     def _read(self, max_samples: int) -> Samples | None:
         if self._ended_s is None or self._began_s is None:
             return self._next(max_samples)
@@ -81,7 +86,7 @@ class UntilTold(AudioSource):
         samples = self._inner.read(max_samples)
         if samples is not None and len(samples):
             # What still waits came after it.
-            came_s = time.monotonic() - (self._inner.waiting_s or 0.0)
+            came_s = time.monotonic() - self.behind_s
             self.arrivals.note(self.clock_s + len(samples) / SAMPLE_RATE_HZ, came_s)
         return samples
 

@@ -15,6 +15,8 @@ from edge_audiokv.server.jobs import Job
 # A live job without anything to do has a step after so long: its client may have left or gone
 # quiet.
 _TICK_S = 0.1
+# Sound that waits for so long is late.
+_BEHIND_S = 0.5
 # How often a source is asked that cannot tell when sound has come.
 _LOOK_S = 0.02
 
@@ -32,6 +34,14 @@ class Turns:
         yield from self._live
         if self._other is not None:
             yield self._other
+
+    @property
+    def n_live(self) -> int:
+        return len(self._live)
+
+    def others_wait(self, job: Job) -> bool:
+        """Has sound of another live one waited for longer than a turn takes?"""
+        return any(other is not job and other.behind_s() > _BEHIND_S for other in self._live)
 
     @property
     def has_other(self) -> bool:

@@ -58,7 +58,13 @@ async def answer(
         chosen = dialect.subprotocol if dialect.subprotocol in offered else None
         await send({"type": "websocket.accept", "subprotocol": chosen})
         told = partial(service.latencies.observe, "realtime")
-        job = service.submit(steps(inbox, told), held, "audio", ready=lambda: not inbox.is_empty)
+        job = service.submit(
+            steps(inbox, told),
+            held,
+            "audio",
+            ready=lambda: not inbox.is_empty,
+            behind_s=lambda: inbox.sound_s,
+        )
     await _Connection(service, dialect, inbox, receive, send).run(job, first, documents)
 
 

@@ -29,9 +29,16 @@ def clock(monkeypatch) -> Clock:
     return made
 
 
-def job(ready: Callable[[], bool] | None = None) -> Job:
+def job(ready: Callable[[], bool] | None = None, behind_s: float = 0.0) -> Job:
     async def make() -> Job:
-        return Job(lambda *_: iter(()), ExitStack(), param="", max_audio_s=1.0, ready=ready)
+        return Job(
+            lambda *_: iter(()),
+            ExitStack(),
+            param="",
+            max_audio_s=1.0,
+            ready=ready,
+            behind_s=lambda: behind_s,
+        )
 
     return asyncio.run(make())
 
@@ -64,6 +71,15 @@ def test_one_that_floods_keeps_nobody_waiting_longer_than_a_step(clock) -> None:
     assert taken(turns, 50) == [flood] * 50
     has_sound = True
     assert taken(turns, 2) == [talk, flood]
+
+
+def test_one_whose_sound_is_late_is_known_to_the_others(clock) -> None:
+    late, other, file = job(lambda: True, 0.6), job(lambda: True, 0.2), job()
+    turns = Turns()
+    for each in (late, other, file):
+        turns.add(each)
+    assert turns.n_live == 2
+    assert turns.others_wait(other) and not turns.others_wait(late)
 
 
 def test_other_jobs_have_what_time_is_left(clock) -> None:
