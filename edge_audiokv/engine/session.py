@@ -72,6 +72,8 @@ class Session(Loadable):
         room: Room | None = None,
         **options: Unpack[SessionOptions],
     ) -> None:
+        if room is not None and (engine or settings or progress or options):
+            raise TypeError("a session of a room has the room's settings, and no others")
         if room is None:
             self.engine, self.settings = with_options(engine, settings, options)
             self._room = Room(self.engine, self.settings, progress=progress)

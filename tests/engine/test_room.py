@@ -95,4 +95,6 @@ def test_sessions_of_a_room_have_its_settings() -> None:
     made = room(2, "1GB")
     session = Session(room=made)
     assert session.engine.mem == "1GB" and session.runtime is made.runtime
+    with pytest.raises(TypeError, match="room's settings"):
+        Session(room=made, mem="2GB")
     session.close()  # before anything was loaded: nothing

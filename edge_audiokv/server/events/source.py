@@ -73,7 +73,7 @@ class UntilTold(AudioSource):
             self._on_end()
             return None
         asked_s = time.monotonic()
-        samples = self._inner.read(min(max_samples, due_samples))
+        samples = self._noted(self._inner.read(min(max_samples, due_samples)))
         self._waited_s += time.monotonic() - asked_s
         return samples
 
@@ -83,7 +83,10 @@ class UntilTold(AudioSource):
         if self._inner.waiting_s == 0 and now_s - self._looked_s < _LOOK_S:
             return np.zeros(0, np.float32)
         self._looked_s = now_s
-        samples = self._inner.read(max_samples)
+        return self._noted(self._inner.read(max_samples))
+
+    def _noted(self, samples: Samples | None) -> Samples | None:
+        """`samples`, of which it is kept when they came."""
         if samples is not None and len(samples):
             # What still waits came after it.
             came_s = time.monotonic() - self.behind_s
