@@ -132,8 +132,11 @@ def test_several_utterances_on_one_connection(start) -> None:
     async def twice(client: AsyncTcpClient) -> list[list[Event]]:
         return [await heard(client), await heard(client)]
 
-    for events in talk(start().port, twice):
+    running = start()
+    for events in talk(running.port, twice):
         assert events[-2].data["text"] == TEXT
+    # How late each text was is counted.
+    assert dict(running.service.latencies.samples())['_count{door="wyoming"}'] == 2
 
 
 def test_who_says_nothing_gets_an_empty_text(start, engine) -> None:

@@ -83,6 +83,9 @@ def test_what_the_readme_says_works_as_pasted(served, spoken) -> None:
     text = run(served, end)
     ended = watching.until("session-ended")
     watching.close()
+    latencies = dict(served.service.latencies.samples())
+    assert latencies['_count{door="events"}'] == 1
+    assert 0.2 < latencies['_sum{door="events"}'] < 30
     # Every head holds the sentence, sound and text apart.
     assert held is not None and held.audio.shape == held.capacity.shape
     assert held.audio.min() > 12 * (clip.duration_s - 1.5) and held.text.min() >= 8
