@@ -68,7 +68,7 @@ class LiveClient:
             ) from None
         try:
             # Pings would stand behind the sound.
-            self._socket = connect(
+            socket = connect(
                 self.url, compression=None, proxy=None, ping_interval=None, max_size=1 << 20
             )
         except InvalidStatus as refusal:
@@ -76,10 +76,14 @@ class LiveClient:
             raise Refused(response.status_code, response.headers.get("retry-after", "")) from None
         except OSError as error:
             raise EdgeAudioKVError(f"there is no server at {self.url}: {error}.") from None
-        self._resampler = soxr.ResampleStream(SAMPLE_RATE_HZ, _RATE_HZ, 1, dtype="float32")
+        self._begin(socket)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         return self
+
+    def _begin(self, socket: Any) -> None:
+        self._socket = socket
+        self._resampler = soxr.ResampleStream(SAMPLE_RATE_HZ, _RATE_HZ, 1, dtype="float32")
 
     def send(self, samples: Samples, *, last: bool = False) -> None:
         """More sound, float32 [S] at 16 kHz; waits while the server takes no more."""

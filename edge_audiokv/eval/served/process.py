@@ -68,6 +68,7 @@ class ServerProcess(Loadable):
                 self.port = int(found[1])
                 break
         else:
+            self.close()
             raise self.gone()
         self._reader = threading.Thread(target=self._read_on, args=(process,), daemon=True)
         self._reader.start()
@@ -84,7 +85,9 @@ class ServerProcess(Loadable):
                 found.extend((option, str(value)))
         for name, value in self.settings.kv_options.items():
             found.extend(("--kv-option", f"{name}={value}"))
-        return [*found, *(["--plain-text"] if self.settings.plain_text else [])]
+        if self.settings.hotwords:
+            found.extend(("--hotwords", ",".join(self.settings.hotwords)))
+        return found
 
     def close(self) -> None:
         """Let it end as after Ctrl-C."""
