@@ -62,17 +62,21 @@ class ServerProcess(Loadable):
             errors="replace",
             start_new_session=True,
         )
-        for line in process.stderr or ():
-            self._last_words.append(line)
-            if found := _SERVING.search(line):
-                self.port = int(found[1])
-                break
-        else:
+        try:
+            self.port = self._port(process)
+        except BaseException:
             self.close()
-            raise self.gone()
+            raise
         self._reader = threading.Thread(target=self._read_on, args=(process,), daemon=True)
         self._reader.start()
         return self
+
+    def _port(self, process: subprocess.Popen[str]) -> int:
+        for line in process.stderr or ():
+            self._last_words.append(line)
+            if found := _SERVING.search(line):
+                return int(found[1])
+        raise self.gone()
 
     def _read_on(self, process: subprocess.Popen[str]) -> None:
         self._last_words.extend(process.stderr or ())
