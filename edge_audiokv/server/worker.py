@@ -56,7 +56,8 @@ class Worker:
         self._running: Job | None = None
         self._changed = threading.Condition()
         self._listening = self._refusing = self._ending = False
-        self._broken = False
+        # Engines whose last job failed in them.
+        self._broken: set[Engine] = set()
         self._job_s = _FIRST_JOB_S
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
 
@@ -203,9 +204,8 @@ class Worker:
                     others_wait = self._turns.others_wait(job)
                     self._engines[job].share(self._turns.n_live, others_wait=others_wait)
                 over = not job.step()
-            except (
-                Exception
-            ) as caught:  # whatever it is, the client is told and the thread lives on
+            except Exception as caught:
+                # Whatever it is, the client is told and the thread lives on.
                 over, error = True, caught
             if over:
                 self._end(job, error)
@@ -266,4 +266,7 @@ class Worker:
         except Exception as caught:
             broken = True
             log.error("the engine cannot be cleared: %s", caught)
-        self._broken = broken
+        if broken:
+            self._broken.add(engine)
+        else:
+            self._broken.discard(engine)

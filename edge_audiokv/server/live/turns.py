@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
 
 from edge_audiokv.server.jobs import Job
 
@@ -29,11 +28,6 @@ class Turns:
         self._live: deque[Job] = deque()
         self._other: Job | None = None
         self._last_s: dict[Job, float] = {}
-
-    def __iter__(self) -> Iterator[Job]:
-        yield from self._live
-        if self._other is not None:
-            yield self._other
 
     @property
     def n_live(self) -> int:

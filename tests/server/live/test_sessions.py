@@ -158,5 +158,10 @@ def test_a_session_that_breaks_leaves_the_other_alone(running, engine, other, mo
                 assert (await breaking.closed())[0] == 1011
                 await talking.say(QUIET)
                 await talking.until(COMPLETED)
+        until(lambda: not running.worker.n_live)
+        # The other one is well, and this one is known not to be until a job has ended well in it.
+        assert running.worker.fault == "the last job failed in the engine"
 
     asyncio.run(run())
+    assert transcribe(running).status_code == 200
+    assert running.worker.fault == ""
