@@ -15,7 +15,7 @@ from edge_audiokv.events import Final
 # So much more is sent than was heard: the model never waits for its client, and texts that may
 # change are left out, as where no client asks for them.
 _AHEAD_S = 6.0
-_POLL_S, _PATIENCE_S = 0.02, 120.0
+_POLL_S, _PATIENCE_S = 0.05, 120.0
 
 
 class ServedListener:
