@@ -90,6 +90,7 @@ MEMORY = closed(
             {"type": "null"},
         ]
     },
+    sessions=listed(closed(at={"enum": ["live", "job", ""]}, time_s=_NUMBER, rows=_WHOLE)),
     jobs=_WHOLE,
     fault=_TEXT,
 )

@@ -48,8 +48,7 @@ def test_each_hears_its_own_and_the_one_more_is_told_to_come_again(running, engi
             clients = []
             for _ in range(2):
                 clients.append(Client(await stack.enter_async_context(opened(running.port))))
-                await clients[-1].say(LOUD)
-                await clients[-1].until("input_audio_buffer.speech_started")
+                await clients[-1].until("session.created")
             status, error, headers = await asyncio.to_thread(refused, running.port)
             assert (status, error["code"]) == (429, "rate_limit_exceeded")
             assert headers["retry-after"] == "30"
@@ -57,7 +56,7 @@ def test_each_hears_its_own_and_the_one_more_is_told_to_come_again(running, engi
             answer = await asyncio.to_thread(transcribe, running)
             assert (answer.status_code, answer.headers["retry-after"]) == (429, "30")
             for client in clients:
-                await client.say(LOUD, LOUD, QUIET)
+                await client.say(LOUD, LOUD, LOUD, QUIET)
             for client in clients:
                 await client.until(COMPLETED)
             return [deltas(client.seen) for client in clients]
