@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from edge_audiokv.families.adapter import Adapter
 from edge_audiokv.families.checkpoint import Checkpoint
 
 
@@ -40,7 +41,8 @@ class Language:
 
     `architecture` is the plain one of llama.cpp's converter, `config` its configuration, and
     `prefixes` what names of tensors begin with -> begin with there. `own_tokenizer` is the folder
-    of a tokenizer.json that was made for a checkpoint without one.
+    of a tokenizer.json that was made for a checkpoint without one; `adapter` is merged into it, and
+    has the names of the plain architecture.
     """
 
     checkpoint: Checkpoint
@@ -48,6 +50,7 @@ class Language:
     config: dict[str, Any]
     prefixes: tuple[tuple[str, str], ...]
     own_tokenizer: Path | None = None
+    adapter: Adapter | None = None
 
     @property
     def tokenizer(self) -> Path:

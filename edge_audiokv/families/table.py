@@ -10,6 +10,7 @@ from edge_audiokv.families.plan import Plan
 from edge_audiokv.families.towers import (
     audio_flamingo,
     glm_asr,
+    granite_speech,
     qwen2_5_omni,
     qwen2_audio,
     qwen3_asr,
@@ -22,6 +23,8 @@ from edge_audiokv.families.towers import (
 FAMILIES = {
     "audioflamingo3": audio_flamingo.read,
     "glmasr": glm_asr.read,
+    "granite_speech": granite_speech.read,
+    "granite_speech_plus": granite_speech.read,
     "qwen2_audio": qwen2_audio.read,
     "qwen2_5_omni": qwen2_5_omni.read,
     "qwen2_5_omni_thinker": qwen2_5_omni.read,
@@ -38,8 +41,6 @@ REASONS = {
     "gemma4": "its language model attends through sliding windows, which the cache does not serve",
     "lfm2_audio": "it mixes recurrent layers with attention, which the cache does not serve",
     "musicflamingo": "its tower is not written here yet",
-    "granite_speech": "its tower is not written here yet",
-    "granite_speech_plus": "its tower is not written here yet",
     "moss_transcribe_diarize": "it has times as text between its rows, which no prompt here has",
     "fun_asr_nano": "its tower is not written here yet",
     "phi4_multimodal": "its adapter for speech would have to be merged into its language model",

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from edge_audiokv.errors import DownloadError
+from edge_audiokv.errors import DownloadError, ModelError
 from edge_audiokv.families.hub import repository
+from edge_audiokv.families.hub.cached import cached
 from edge_audiokv.families.hub.name import HubName, parse
 from edge_audiokv.models import download, http
 
@@ -114,6 +115,26 @@ from edge_audiokv.families.hub.name import parse
 found = repository.look(parse(sys.argv[1]))
 repository.fetch_weights(found, repository.fetch_small(found), lambda *step: None)
 """
+
+
+def test_an_adapter_is_fetched_with_its_weights(
+    checkpoint: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"adapter_config.json": b'{"r": 4}', "adapter_model.safetensors": b"12345678"}
+    with hub_server.serve(checkpoint, **files) as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.address)
+        folder = fetch()
+        assert all((folder / name).read_bytes() == data for name, data in files.items())
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        (folder / "adapter_model.safetensors").unlink()
+        with pytest.raises(DownloadError, match="Only a part of"):
+            cached(HubName(NAME))
+    del files["adapter_model.safetensors"]
+    with hub_server.serve(checkpoint, **files) as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.address)
+        shutil.rmtree(cache)
+        with pytest.raises(ModelError, match=r"lacks adapter_model\.safetensors"):
+            fetch()
 
 
 def test_a_fetch_goes_on_where_it_was_killed(hub: Hub, cache: Path) -> None:
