@@ -41,7 +41,9 @@ REASONS = {
     "gemma4": "its language model attends through sliding windows, which the cache does not serve",
     "lfm2_audio": "it mixes recurrent layers with attention, which the cache does not serve",
     "musicflamingo": "its tower is not written here yet",
-    "moss_transcribe_diarize": "it has times as text between its rows, which no prompt here has",
+    "moss_transcribe_diarize": "every two seconds of its rows are followed by the time as text,"
+    " counted from the start of the whole recording, and its answers name times and speakers in"
+    " brackets: no prompt here puts text between rows, and no answer is read so",
     "fun_asr_nano": "its tower is not written here yet",
     "phi4_multimodal": "its adapter for speech would have to be merged into its language model",
 }
