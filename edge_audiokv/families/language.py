@@ -7,6 +7,7 @@ plain RoPE: with one stream the results are nearer to the reference than with fo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from edge_audiokv.errors import ModelError
@@ -18,6 +19,7 @@ from edge_audiokv.families.split import renamed
 PLAIN = {
     "granite": "GraniteForCausalLM",
     "llama": "LlamaForCausalLM",
+    "phi3": "Phi3ForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "qwen2_5_omni_text": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
@@ -44,8 +46,12 @@ def plain(
     checkpoint: Checkpoint,
     config: Mapping[str, Any],
     prefixes: tuple[tuple[str, str], ...] = INSIDE,
+    *,
+    adapter: Path | None = None,
+    most_tokens: int | None = None,
 ) -> Language:
-    """The language model that `config` describes, with the adapter that lies beside its weights.
+    """The language model that `config` describes, with the adapter that lies beside its weights, or
+    in the folder `adapter`.
 
     Raises ModelError if it cannot be served, or if the adapter is not one of its.
     """
@@ -76,13 +82,14 @@ def plain(
             f"{checkpoint.folder} holds no language model.",
             cure="Take a whole checkpoint; an Ultravox names its LLM apart: --llm.",
         )
-    adapter = read_adapter(checkpoint.folder)
+    beside = read_adapter(adapter or checkpoint.folder)
     return Language(
         checkpoint,
         PLAIN[kind],
         {**kept, "architectures": [PLAIN[kind]]},
         prefixes,
-        adapter=adapter and _fitting(checkpoint, adapter, prefixes),
+        adapter=beside and _fitting(checkpoint, beside, prefixes),
+        most_tokens=most_tokens,
     )
 
 

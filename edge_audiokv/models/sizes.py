@@ -54,6 +54,7 @@ PUBLIC_MODELS = (
     _model("Granite-Speech 3.3-2b", 1.56, 0.48, (40, 8, 4, 64), _GRANITE, 131_072),
     _model("Qwen2.5-Omni 3B", 1.94, 0.66, (36, 2, 8, 128), _EVERY_40_MS, 32_768),
     _model("Voxtral Mini 3B", 2.50, 0.68, (30, 8, 4, 128), _VOXTRAL, 131_072),
+    _model("Phi-4-multimodal", 2.46, 0.46, (32, 8, 3, 128), _EVERY_80_MS, 4_096),
     _model("Qwen2.5-Omni 7B", 4.71, 0.66, (28, 4, 7, 128), _EVERY_40_MS, 32_768),
     _model("Audio Flamingo 3", 4.71, 0.68, (28, 4, 7, 128), _EVERY_40_MS, 32_768),
     _model("Qwen2-Audio 7B", 4.81, 0.66, (32, 32, 1, 128), _EVERY_40_MS, 8_192),

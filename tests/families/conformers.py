@@ -138,3 +138,83 @@ class GraniteSpeechPlus(GraniteSpeech):
     has_adapter = False
     classes: ClassVar = ("GraniteSpeechPlusConfig", "GraniteSpeechPlusForConditionalGeneration")
     lengths_s: ClassVar = (0.02, 0.3, 4.0, 5.37)
+
+
+class Phi4(Tiny):
+    name = "phi4_multimodal"
+    specials: ClassVar = ["<|endoftext|>", "<|user|>", "<|assistant|>", "<|end|>", "<|audio|>"]
+    # One row; two; many; as many as its makers take at once.
+    lengths_s: ClassVar = (0.08, 0.16, 1.2, 5.44, 30.0, 40.0)
+    template: ClassVar = (
+        "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+
+    def make(self) -> None:
+        from transformers import Phi4MultimodalConfig, Phi4MultimodalForCausalLM
+
+        self.tokenizer = write_tokenizer(
+            self.folder, self.specials, self.pattern, template=self.template, eos_token="<|end|>"
+        )
+        ids = self.tokens(*self.specials)
+        rope = {"rope_type": "longrope", "rope_theta": 1e4, "partial_rotary_factor": 0.75}
+        rope |= {"short_factor": [1.0 + 0.1 * n for n in range(12)], "long_factor": 12 * [8.0]}
+        config = Phi4MultimodalConfig(
+            **LLM,
+            vocab_size=padded_size(self.tokenizer),
+            tie_word_embeddings=True,
+            rope_parameters={**rope, "original_max_position_embeddings": 1024},
+            original_max_position_embeddings=1024,
+            bos_token_id=ids["<|endoftext|>"],
+            eos_token_id=[ids["<|end|>"]],
+            pad_token_id=ids["<|endoftext|>"],
+            vision_config={
+                "hidden_size": 32,
+                "intermediate_size": 32,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+                "image_size": 56,
+                "crop_size": 56,
+            },
+            audio_config={
+                "hidden_size": 64,
+                "intermediate_size": 96,
+                "num_blocks": 2,
+                "num_attention_heads": 2,
+                "ext_pw_out_channel": 64,
+                "depthwise_separable_out_channel": 64,
+                "nemo_conv_channels": 8,
+                # Nearer than the longest sound, or its end would not be tested.
+                "bias_max_distance": 300,
+                "audio_token_id": ids["<|audio|>"],
+            },
+        )
+        self.model = Phi4MultimodalForCausalLM(config).eval().float()
+        embed = self.model.model.embed_tokens_extend.audio_embed
+        draw(embed)
+        torch.nn.init.normal_(embed.up_proj_for_speech.weight, 0, 0.24)
+        torch.nn.init.normal_(embed.down_proj_for_speech.weight, 0, 0.16)
+        torch.nn.init.normal_(embed.encoder.relative_attention_bias_layer.bias_values.weight, 0, 1)
+        embed.encoder.encoder_embedding.global_mean.normal_(8, 1)
+        embed.encoder.encoder_embedding.global_invstd.uniform_(0.2, 0.4)
+        self.model.save_pretrained(str(self.folder))
+        (self.folder / "speech-lora").mkdir()
+        targets = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
+        layers = self.model.model.layers
+        write_adapter(self.folder / "speech-lora", layers, targets, "model.layers.")
+
+    def rows(self, audio: Array) -> torch.Tensor:
+        from transformers import Phi4MultimodalFeatureExtractor
+
+        made = Phi4MultimodalFeatureExtractor()(audio, sampling_rate=16_000)
+        embed = self.model.model.embed_tokens_extend.audio_embed
+        count = int(made["audio_embed_sizes"][0])
+        ids = torch.full((1, count), self.model.config.audio_config.audio_token_id)
+        with torch.no_grad():
+            rows: torch.Tensor = embed(
+                ids,
+                torch.zeros(1, count, 128),
+                made["audio_input_features"],
+                made["audio_embed_sizes"],
+            )[0]
+        return rows

@@ -26,7 +26,7 @@ from edge_audiokv.families.tensors import find_tensors
 
 from . import tiny
 from .chunked import Ultravox
-from .conformers import GraniteSpeech
+from .conformers import GraniteSpeech, Phi4
 from .conftest import Case
 from .windowed import Qwen2Audio
 
@@ -209,6 +209,11 @@ def granite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return GraniteSpeech(tmp_path_factory.mktemp("granite") / "checkpoint").folder
 
 
+@pytest.fixture(scope="module")
+def phi4(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Phi4(tmp_path_factory.mktemp("phi4") / "checkpoint").folder
+
+
 def change_adapter(folder: Path, **fields: Any) -> None:
     path = folder / "adapter_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
@@ -271,6 +276,34 @@ def test_an_adapter_of_another_model(granite: Path, tmp_path: Path) -> None:
     for name in ("q_proj.lora_A.weight", "q_proj.lora_B.weight"):
         change_matrix(folder, f"layers.0.self_attn.{name}", other("layers.9"))
     assert "layers.9.self_attn.q_proj.weight that its language model has not" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda f: shutil.rmtree(f / "speech-lora"), "lacks speech-lora, its adapter for sound"),
+        (lambda f: (f / "speech-lora" / "adapter_config.json").unlink(), "half an adapter"),
+        (lambda f: change(f, audio_config__bias_symmetric=True), "bias_symmetric = True instead"),
+        (lambda f: change(f, audio_config__chunk_size=18), "chunk_size = 18 instead of -1"),
+        (lambda f: change(f, rope_parameters__factor=2.0), "positions of another factor"),
+        (lambda f: change(f, sliding_window=64), "attends through sliding windows"),
+        (lambda f: change(f, audio_config__num_blocks=3), "has no tensor model.embed_tokens_ext"),
+        (lambda f: change(f, model_type="phi4mm"), "in the layout of its makers' own program"),
+    ],
+)
+def test_a_phi4_that_is_not_its_makers(
+    phi4: Path, tmp_path: Path, spoil: Callable[[Path], Any], why: str
+) -> None:
+    folder = Path(shutil.copytree(phi4, tmp_path / "checkpoint"))
+    spoil(folder)
+    assert why in refused(folder)
+
+
+def test_a_phi4_has_the_positions_of_its_first_table(phi4: Path) -> None:
+    language = read(phi4).language
+    rope = language.config["rope_parameters"]
+    assert language.context_tokens == 1024 and language.config["max_position_embeddings"] == 8192
+    assert rope["long_factor"] == rope["short_factor"] == [1.0 + 0.1 * n for n in range(12)]
 
 
 def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ _CLASSES = {
     "glmasr": ("GlmAsrForConditionalGeneration", "masked"),
     "granite_speech": ("GraniteSpeechForConditionalGeneration", "stacked"),
     "granite_speech_plus": ("GraniteSpeechPlusForConditionalGeneration", "stacked"),
+    "phi4_multimodal": ("Phi4MultimodalForCausalLM", "framed"),
     "qwen2_audio": ("Qwen2AudioForConditionalGeneration", "cut"),
     "qwen2_5_omni": ("Qwen2_5OmniThinkerForConditionalGeneration", "omni"),
     "qwen2_5_omni_thinker": ("Qwen2_5OmniThinkerForConditionalGeneration", "omni"),
@@ -168,6 +169,15 @@ class Reference:
         mel = torch.maximum(mel, mel.max() - 8) / 4 + 1
         heard = self._model.get_audio_features(mel[: len(mel) // 2 * 2].reshape(1, -1, 160))
         return _last(heard.pooler_output)
+
+    def _framed(self, audio: Array) -> Tensor:
+        from transformers import Phi4MultimodalFeatureExtractor
+
+        made = Phi4MultimodalFeatureExtractor()(audio, sampling_rate=_RATE_HZ)
+        embed = self._model.model.embed_tokens_extend.audio_embed
+        frames = embed.encoder(made["audio_input_features"], None)
+        raised = torch.nn.functional.gelu(embed.up_proj_for_speech(frames))
+        return _last(embed.down_proj_for_speech(raised))
 
     def _cut(self, audio: Array) -> Tensor:
         from transformers.masking_utils import create_bidirectional_mask
