@@ -21,6 +21,7 @@ from edge_audiokv.families.hub.name import HubName, parse
 from edge_audiokv.models import download, http
 
 from . import hub_server
+from .conformers import Phi4
 from .hub_server import COMMIT, NAME, Hub
 from .test_refusals import change, shard
 from .windowed import Qwen2Audio
@@ -117,24 +118,45 @@ repository.fetch_weights(found, repository.fetch_small(found), lambda *step: Non
 """
 
 
+@pytest.mark.parametrize("place", ["", "speech-lora/"])
 def test_an_adapter_is_fetched_with_its_weights(
-    checkpoint: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    files = {"adapter_config.json": b'{"r": 4}', "adapter_model.safetensors": b"12345678"}
+    weights = f"{place}adapter_model.safetensors"
+    files = {f"{place}adapter_config.json": b'{"r": 4}', weights: b"12345678"}
     with hub_server.serve(checkpoint, **files) as served:
         monkeypatch.setenv("HF_ENDPOINT", served.address)
         folder = fetch()
         assert all((folder / name).read_bytes() == data for name, data in files.items())
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-        (folder / "adapter_model.safetensors").unlink()
+        assert cached(HubName(NAME)) == (folder, COMMIT)
+        (folder / weights).unlink()
         with pytest.raises(DownloadError, match="Only a part of"):
             cached(HubName(NAME))
-    del files["adapter_model.safetensors"]
+    del files[weights]
     with hub_server.serve(checkpoint, **files) as served:
         monkeypatch.setenv("HF_ENDPOINT", served.address)
         shutil.rmtree(cache)
-        with pytest.raises(ModelError, match=r"lacks adapter_model\.safetensors"):
+        with pytest.raises(ModelError, match=rf"lacks {place}adapter_model\.safetensors"):
             fetch()
+
+
+def test_a_phi4_and_its_adapter_are_told_before_they_are_fetched(
+    cache: Path, tmp_path: Path, dry: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Phi4(tmp_path / "checkpoint").folder
+    inner = {f"speech-lora/{path.name}": path.read_bytes() for path in folder.glob("speech-lora/*")}
+    flat = Path(
+        shutil.copytree(folder, tmp_path / "flat", ignore=shutil.ignore_patterns("speech-lora"))
+    )
+    with hub_server.serve(flat, **inner) as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.address)
+        told = dry(NAME, "--json")
+    assert told.code == 0, told.err
+    weights = (folder / "model.safetensors").stat().st_size
+    adapter = len(inner["speech-lora/adapter_model.safetensors"])
+    assert json.loads(told.out)["fetch_bytes"] == weights + adapter
+    assert json.loads(told.out)["family"] == "Phi-4-multimodal"
 
 
 def test_a_fetch_goes_on_where_it_was_killed(hub: Hub, cache: Path) -> None:

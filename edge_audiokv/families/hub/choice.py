@@ -11,10 +11,12 @@ from edge_audiokv.families import adapter
 from edge_audiokv.families.tensors import INDEX, SINGLE, read_json
 
 CONFIG = "config.json"
+# Where adapters lie: beside the weights, or that of Phi-4-multimodal for sound.
+ADAPTERS = ("", "speech-lora/")
 _SMALL = {
     CONFIG,
     INDEX,
-    adapter.CONFIG,
+    *(place + adapter.CONFIG for place in ADAPTERS),
     "README.md",
     "added_tokens.json",
     "chat_template.jinja",
@@ -72,12 +74,15 @@ def weight_files(folder: Path, there: Iterable[str], what: str) -> list[str]:
     An adapter's belong to them. Raises ModelError if the index names what is not `there`.
     """
     known = set(there)
-    beside = [adapter.WEIGHTS] if (folder / adapter.CONFIG).is_file() else []
-    if beside and adapter.WEIGHTS not in known:
-        raise ModelError(
-            f"{what} lacks {adapter.WEIGHTS}, which its {adapter.CONFIG} is of.",
-            cure="Take a revision whose adapter is in safetensors.",
-        )
+    beside = [
+        place + adapter.WEIGHTS for place in ADAPTERS if (folder / place / adapter.CONFIG).is_file()
+    ]
+    for name in beside:
+        if name not in known:
+            raise ModelError(
+                f"{what} lacks {name}, which its {adapter.CONFIG} is of.",
+                cure="Take a revision whose adapter is in safetensors.",
+            )
     if not (folder / INDEX).is_file():
         return [SINGLE, *beside]
     places = read_json(folder / INDEX).get("weight_map")

@@ -71,8 +71,8 @@ def read(checkpoint: Checkpoint) -> Plan:
     if language.adapter is None:
         raise ModelError(
             f"{checkpoint.folder} lacks {_ADAPTER}, its adapter for sound.",
-            cure="Fetch the whole repository, in the form of transformers: hf download"
-            " microsoft/Phi-4-multimodal-instruct --revision refs/pr/70 --local-dir FOLDER",
+            cure="Take it whole, in the form of transformers:"
+            " microsoft/Phi-4-multimodal-instruct@refs/pr/70",
         )
 
     def tower() -> nn.Module:
