@@ -116,6 +116,8 @@ class Checkpoint:
 
 
 def _copy(source: Tensor, target: Tensor, name: str) -> None:
+    if source.shape == (*target.shape, 1):  # a convolution over one frame is a matrix
+        source = source[..., 0]
     if source.shape != target.shape:
         raise ModelError(
             f"{name} has the shape {list(source.shape)} instead of {list(target.shape)}.",

@@ -64,7 +64,7 @@ def entry_text(
         "[llm]",
         f"architecture = {_text(architecture)}",
         f"d_model = {int(config['hidden_size'])}",
-        f"context_length_tokens = {int(config['max_position_embeddings'])}",
+        f"context_length_tokens = {plan.language.context_tokens}",
         "",
         "[prompt]",
         f"template = {_text(wording.template)}",

@@ -7,14 +7,19 @@ plain RoPE: with one stream the results are nearer to the reference than with fo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from edge_audiokv.errors import ModelError
+from edge_audiokv.families.adapter import Adapter, read_adapter
 from edge_audiokv.families.checkpoint import Checkpoint
 from edge_audiokv.families.plan import Language
+from edge_audiokv.families.split import renamed
 
 PLAIN = {
+    "granite": "GraniteForCausalLM",
     "llama": "LlamaForCausalLM",
+    "phi3": "Phi3ForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "qwen2_5_omni_text": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
@@ -41,8 +46,15 @@ def plain(
     checkpoint: Checkpoint,
     config: Mapping[str, Any],
     prefixes: tuple[tuple[str, str], ...] = INSIDE,
+    *,
+    adapter: Path | None = None,
+    most_tokens: int | None = None,
 ) -> Language:
-    """The language model that `config` describes. Raises ModelError if it cannot be served."""
+    """The language model that `config` describes, with the adapter that lies beside its weights, or
+    in the folder `adapter`.
+
+    Raises ModelError if it cannot be served, or if the adapter is not one of its.
+    """
     kind = str(config.get("model_type"))
     if kind not in PLAIN:
         raise ModelError(
@@ -70,7 +82,37 @@ def plain(
             f"{checkpoint.folder} holds no language model.",
             cure="Take a whole checkpoint; an Ultravox names its LLM apart: --llm.",
         )
-    return Language(checkpoint, PLAIN[kind], {**kept, "architectures": [PLAIN[kind]]}, prefixes)
+    beside = read_adapter(adapter or checkpoint.folder)
+    return Language(
+        checkpoint,
+        PLAIN[kind],
+        {**kept, "architectures": [PLAIN[kind]]},
+        prefixes,
+        adapter=beside and _fitting(checkpoint, beside, prefixes),
+        most_tokens=most_tokens,
+    )
+
+
+def _fitting(
+    checkpoint: Checkpoint, adapter: Adapter, prefixes: tuple[tuple[str, str], ...]
+) -> Adapter:
+    """The adapter under the names of the plain architecture."""
+    stored = {
+        plain_name: checkpoint.tensors[name].shape
+        for name in checkpoint.tensors
+        if (plain_name := renamed(name, prefixes)) is not None
+    }
+    names = {}
+    for name, shape in adapter.shapes.items():
+        plain_name = renamed(name, prefixes)
+        if plain_name is None or stored.get(plain_name) != shape:
+            raise ModelError(
+                f"The adapter in {checkpoint.folder} is for a {name} that its language model has"
+                f" not in the shape {list(shape)}.",
+                cure="Download the checkpoint and its adapter again, of one revision.",
+            )
+        names[name] = plain_name
+    return adapter.under(names)
 
 
 def _slides(config: Mapping[str, Any]) -> bool:

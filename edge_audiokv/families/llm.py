@@ -79,9 +79,10 @@ def write_llm(
     if type_name in DIRECT:
         _step(steps, "llm", target, lambda: write(target, type_name))
         return
-    # bfloat16 keeps every weight of a bfloat16 checkpoint as it is.
+    # bfloat16 keeps every weight of a bfloat16 checkpoint as it is; float16 has three bits more for
+    # what an adapter has changed.
     dtypes = {stored.dtype for stored in language.checkpoint.tensors.values()}
-    middle_type = "BF16" if "BF16" in dtypes else "F16"
+    middle_type = "BF16" if "BF16" in dtypes and language.adapter is None else "F16"
     middle = target.with_name("middle.gguf")
 
     def make() -> None:
@@ -124,8 +125,16 @@ def make_job(language: Language, target: Path, ftype: str, converter: Path) -> d
         "architecture": language.architecture,
         "config": language.config,
         "prefixes": language.prefixes,
+        "adapter": _adapter_job(language),
         "ftype": ftype,
     }
+
+
+def _adapter_job(language: Language) -> dict[str, Any] | None:
+    adapter = language.adapter
+    if adapter is None:
+        return None
+    return {"file": str(adapter.file.resolve()), "scale": adapter.scale, "pairs": adapter.pairs}
 
 
 def _convert(

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from edge_audiokv.families.adapter import Adapter
 from edge_audiokv.families.checkpoint import Checkpoint
 
 
@@ -40,7 +41,9 @@ class Language:
 
     `architecture` is the plain one of llama.cpp's converter, `config` its configuration, and
     `prefixes` what names of tensors begin with -> begin with there. `own_tokenizer` is the folder
-    of a tokenizer.json that was made for a checkpoint without one.
+    of a tokenizer.json that was made for a checkpoint without one; `adapter` is merged into it, and
+    has the names of the plain architecture. `most_tokens` are the positions that are served, where
+    they are fewer than `config` has.
     """
 
     checkpoint: Checkpoint
@@ -48,6 +51,13 @@ class Language:
     config: dict[str, Any]
     prefixes: tuple[tuple[str, str], ...]
     own_tokenizer: Path | None = None
+    adapter: Adapter | None = None
+    most_tokens: int | None = None
+
+    @property
+    def context_tokens(self) -> int:
+        """How many positions there are."""
+        return self.most_tokens or int(self.config["max_position_embeddings"])
 
     @property
     def tokenizer(self) -> Path:

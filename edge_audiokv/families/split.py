@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +42,30 @@ def find_pattern(tokenizer: dict[str, Any]) -> str | None:
     return None
 
 
-def renamed(name: str, prefixes: list[list[str]]) -> str | None:
+def renamed(name: str, prefixes: Sequence[Sequence[str]]) -> str | None:
     """A tensor's name in the plain architecture, or None if it is not the language model's."""
     for old, new in prefixes:
         if name.startswith(old):
             return new + name[len(old) :]
     return None
+
+
+def _adapter(job: dict[str, Any] | None) -> dict[str, list[Any]]:
+    """What makes A and B of an adapter, by the weight that they are for; nothing is read yet."""
+    if job is None:
+        return {}
+    gguf: Any = importlib.import_module("gguf")
+    lazy: Any = importlib.import_module("conversion.base").LazyTorchTensor
+    with gguf.utility.SafetensorsLocal(Path(job["file"])) as file:
+        return {
+            name: [partial(lazy.from_local_tensor, file[part]) for part in pair]
+            for name, pair in job["pairs"].items()
+        }
+
+
+def _merged(make: Any, down: Any, up: Any, scale: float) -> Any:
+    """A weight with its part of an adapter in it, computed when it is written."""
+    return make().float() + (up().float() @ down().float()) * scale
 
 
 def _convert(job: dict[str, Any]) -> None:
@@ -62,6 +82,7 @@ def _convert(job: dict[str, Any]) -> None:
         byte_level = model.get("type") == "BPE" and not model.get("byte_fallback")
         pattern = find_pattern(tokenizer)
     base: Any = conversion.get_model_class(job["architecture"], mmproj=False)
+    pairs = _adapter(job["adapter"])
 
     class Split(base):
         model_arch = base.model_arch
@@ -69,7 +90,13 @@ def _convert(job: dict[str, Any]) -> None:
         @classmethod
         def filter_tensors(cls, item: tuple[str, Any]) -> Any:
             name = renamed(item[0], job["prefixes"])
-            return None if name is None else super().filter_tensors((name, item[1]))
+            if name is None:
+                return None
+            make = item[1]
+            if name in pairs:
+                down, up = pairs[name]
+                make = partial(_merged, make, down, up, job["adapter"]["scale"])
+            return super().filter_tensors((name, make))
 
         def set_vocab(self) -> None:
             if not byte_level:

@@ -10,6 +10,8 @@ from edge_audiokv.families.plan import Plan
 from edge_audiokv.families.towers import (
     audio_flamingo,
     glm_asr,
+    granite_speech,
+    phi4_multimodal,
     qwen2_5_omni,
     qwen2_audio,
     qwen3_asr,
@@ -22,6 +24,9 @@ from edge_audiokv.families.towers import (
 FAMILIES = {
     "audioflamingo3": audio_flamingo.read,
     "glmasr": glm_asr.read,
+    "granite_speech": granite_speech.read,
+    "granite_speech_plus": granite_speech.read,
+    "phi4_multimodal": phi4_multimodal.read,
     "qwen2_audio": qwen2_audio.read,
     "qwen2_5_omni": qwen2_5_omni.read,
     "qwen2_5_omni_thinker": qwen2_5_omni.read,
@@ -38,11 +43,12 @@ REASONS = {
     "gemma4": "its language model attends through sliding windows, which the cache does not serve",
     "lfm2_audio": "it mixes recurrent layers with attention, which the cache does not serve",
     "musicflamingo": "its tower is not written here yet",
-    "granite_speech": "its tower is not written here yet",
-    "granite_speech_plus": "its tower is not written here yet",
-    "moss_transcribe_diarize": "it has times as text between its rows, which no prompt here has",
+    "moss_transcribe_diarize": "every two seconds of its rows are followed by the time as text,"
+    " counted from the start of the whole recording, and its answers name times and speakers in"
+    " brackets: no prompt here puts text between rows, and no answer is read so",
+    "phi4mm": "it is Phi-4-multimodal in the layout of its makers' own program; its revision"
+    " refs/pr/70 has that of transformers",
     "fun_asr_nano": "its tower is not written here yet",
-    "phi4_multimodal": "its adapter for speech would have to be merged into its language model",
 }
 _CURE = f"Take one of {', '.join(sorted((*FAMILIES, ULTRAVOX)))}."
 

@@ -12,8 +12,15 @@ from edge_audiokv.families.tensors import read_json
 AUDIO, QUESTION = "{audio}", "{question}"
 _OLDER = "chat_template.json"  # where processors of transformers 4 have it
 _ANSWER = "What was said."
-# Llama's template writes today's date; what is written down for good says its own default.
-_DATE = "26 Jul 2024"
+# Templates of Llama and Granite write today's date; what is written down for good says the default
+# of Llama's.
+_DAY = {"%d": "26", "%m": "07", "%b": "Jul", "%B": "July", "%y": "24", "%Y": "2024"}
+_DATE = f"{_DAY['%d']} {_DAY['%b']} {_DAY['%Y']}"
+# In place of what transformers has under this name.
+_NO_CLOCK = "{%- macro strftime_now(format) -%}{{ format" + "".join(
+    f" | replace('{code}', '{text}')" for code, text in _DAY.items()
+)
+_NO_CLOCK += " }}{%- endmacro -%}"
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -80,11 +87,13 @@ def _as_like(user: str | list[dict[str, str]], text: str) -> str | list[dict[str
 
 
 def _render(tokenizer: Any, turns: list[dict[str, Any]], opening: bool) -> str:
+    own = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else None
     return str(
         tokenizer.apply_chat_template(
             turns,
             tokenize=False,
             add_generation_prompt=opening,
+            chat_template=own and _NO_CLOCK + own,
             date_string=_DATE,
             enable_thinking=False,
         )

@@ -43,6 +43,7 @@ def _model(
 _QWEN3_ASR = TokenRule(tokens_per_second=13, kind="blocks", block_s=1, chunk_s=8)
 _EVERY_40_MS, _EVERY_80_MS = TokenRule(tokens_per_second=25), TokenRule(tokens_per_second=12.5)
 _ULTRAVOX = TokenRule(tokens_per_second=6.25)
+_GRANITE = TokenRule(tokens_per_second=10, kind="blocks", block_s=0.3)
 _VOXTRAL = TokenRule(tokens_per_second=12.5, kind="windows", block_s=30)
 
 PUBLIC_MODELS = (
@@ -50,8 +51,10 @@ PUBLIC_MODELS = (
     _model("Qwen3-ASR 1.7B", 1.11, 0.33, (28, 8, 2, 128), _QWEN3_ASR, 65_536),
     _model("Ultravox Llama-3.2-1B", 0.81, 0.68, (16, 8, 4, 64), _ULTRAVOX, 131_072),
     _model("GLM-ASR Nano", 0.92, 0.68, (28, 4, 4, 128), _EVERY_80_MS, 8_192),
+    _model("Granite-Speech 3.3-2b", 1.56, 0.48, (40, 8, 4, 64), _GRANITE, 131_072),
     _model("Qwen2.5-Omni 3B", 1.94, 0.66, (36, 2, 8, 128), _EVERY_40_MS, 32_768),
     _model("Voxtral Mini 3B", 2.50, 0.68, (30, 8, 4, 128), _VOXTRAL, 131_072),
+    _model("Phi-4-multimodal", 2.46, 0.46, (32, 8, 3, 128), _EVERY_80_MS, 4_096),
     _model("Qwen2.5-Omni 7B", 4.71, 0.66, (28, 4, 7, 128), _EVERY_40_MS, 32_768),
     _model("Audio Flamingo 3", 4.71, 0.68, (28, 4, 7, 128), _EVERY_40_MS, 32_768),
     _model("Qwen2-Audio 7B", 4.81, 0.66, (32, 32, 1, 128), _EVERY_40_MS, 8_192),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .chunked import Qwen3ASR, Qwen3Omni, Qwen25Omni, Ultravox
+from .conformers import GraniteSpeech, GraniteSpeechPlus, Phi4
 from .tiny import Tiny
 from .windowed import AudioFlamingo, GlmAsr, Qwen2Audio, Voxtral
 
@@ -15,4 +16,7 @@ ALL: tuple[type[Tiny], ...] = (
     Voxtral,
     AudioFlamingo,
     GlmAsr,
+    GraniteSpeech,
+    GraniteSpeechPlus,
+    Phi4,
 )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FAMILIES = (
     *("ultravox", "qwen3_asr", "qwen2_audio", "qwen2_5_omni", "voxtral"),
     *("qwen3_omni", "audio_flamingo", "glm_asr"),
+    *("granite_speech", "granite_speech_plus", "phi4_multimodal"),
 )
 
 

@@ -73,7 +73,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 return
             self._body(_info(hub))
         elif path.startswith(f"/{NAME}/resolve/{COMMIT}/"):
-            self._resolve(path.rpartition("/")[2])
+            self._resolve(path.removeprefix(f"/{NAME}/resolve/{COMMIT}/"))
         else:
             _send(self, 404, X_Error_Code="RepoNotFound", Content_Length="0")
 

@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 
-from edge_audiokv.errors import DownloadError
+from edge_audiokv.errors import DownloadError, ModelError
 from edge_audiokv.families.hub import repository
+from edge_audiokv.families.hub.cached import cached
 from edge_audiokv.families.hub.name import HubName, parse
 from edge_audiokv.models import download, http
 
 from . import hub_server
+from .conformers import Phi4
 from .hub_server import COMMIT, NAME, Hub
 from .test_refusals import change, shard
 from .windowed import Qwen2Audio
@@ -114,6 +116,47 @@ from edge_audiokv.families.hub.name import parse
 found = repository.look(parse(sys.argv[1]))
 repository.fetch_weights(found, repository.fetch_small(found), lambda *step: None)
 """
+
+
+@pytest.mark.parametrize("place", ["", "speech-lora/"])
+def test_an_adapter_is_fetched_with_its_weights(
+    checkpoint: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    weights = f"{place}adapter_model.safetensors"
+    files = {f"{place}adapter_config.json": b'{"r": 4}', weights: b"12345678"}
+    with hub_server.serve(checkpoint, **files) as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.address)
+        folder = fetch()
+        assert all((folder / name).read_bytes() == data for name, data in files.items())
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        assert cached(HubName(NAME)) == (folder, COMMIT)
+        (folder / weights).unlink()
+        with pytest.raises(DownloadError, match="Only a part of"):
+            cached(HubName(NAME))
+    del files[weights]
+    with hub_server.serve(checkpoint, **files) as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.address)
+        shutil.rmtree(cache)
+        with pytest.raises(ModelError, match=rf"lacks {place}adapter_model\.safetensors"):
+            fetch()
+
+
+def test_a_phi4_and_its_adapter_are_told_before_they_are_fetched(
+    cache: Path, tmp_path: Path, dry: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Phi4(tmp_path / "checkpoint").folder
+    inner = {f"speech-lora/{path.name}": path.read_bytes() for path in folder.glob("speech-lora/*")}
+    flat = Path(
+        shutil.copytree(folder, tmp_path / "flat", ignore=shutil.ignore_patterns("speech-lora"))
+    )
+    with hub_server.serve(flat, **inner) as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.address)
+        told = dry(NAME, "--json")
+    assert told.code == 0, told.err
+    weights = (folder / "model.safetensors").stat().st_size
+    adapter = len(inner["speech-lora/adapter_model.safetensors"])
+    assert json.loads(told.out)["fetch_bytes"] == weights + adapter
+    assert json.loads(told.out)["family"] == "Phi-4-multimodal"
 
 
 def test_a_fetch_goes_on_where_it_was_killed(hub: Hub, cache: Path) -> None:

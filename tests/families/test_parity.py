@@ -106,7 +106,8 @@ def follow(decode: Callable[[list[int]], tiny.Array], logits: tiny.Array) -> lis
 
 
 def test_logits_and_greedy_tokens_from_the_wave_are_those_of_transformers(case: Case) -> None:
-    audio = tiny.sound(5.44 if case.tiny.name == "glm_asr" else 5.4, seed=5)
+    unit_s = 0.08 if case.tiny.name in ("glm_asr", "phi4_multimodal") else 0.1
+    audio = tiny.sound(unit_s * round(5.4 / unit_s + 0.5), seed=5)
     rows = rows_of(case, audio)
     before, after = prompt_ids(case, Theirs(case))
     expected_rows = case.tiny.rows(audio).numpy()
@@ -134,9 +135,36 @@ def test_logits_and_greedy_tokens_from_the_wave_are_those_of_transformers(case: 
             logits = ours.decode_tokens([token])
 
 
+@pytest.mark.parametrize("family", ["granite_speech", "phi4_multimodal"])
+def test_tokens_of_the_prompt_are_those_of_the_processor(
+    all_made: dict[str, Case], family: str
+) -> None:
+    """Which writes its placeholder as often as there are rows; Granite's template, today's date."""
+    case = all_made[family]
+    tokenizer, question = case.tiny.tokenizer, case.plan.wording.question
+    turn = [{"role": "user", "content": f"<|audio|>{question}"}]
+    text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    dated = re.sub(r"Today is \w+ \d\d, \d{4}\.", "Today is July 26, 2024.", text)
+    expected = tokenizer(dated.replace("<|audio|>", 54 * "<|audio|>"), add_special_tokens=False)
+    with Model(case.llm) as model:
+        before, after = prompt_ids(case, model)
+    rows = 54 * [tokenizer.convert_tokens_to_ids("<|audio|>")]
+    assert [*before, *rows, *after] == expected["input_ids"]
+
+
+def far_bias(tower: Any) -> Any:
+    """Numbers [distances, heads] that are added to scores, or None."""
+    layer = getattr(tower.audio_tower, "relative_attention_bias_layer", None)
+    return layer["bias_values"].weight if layer is not None else None
+
+
 def heads_merged(tower: Any, patch: pytest.MonkeyPatch) -> None:
+    if (bias := far_bias(tower)) is not None:  # a head takes the distances of another
+        bias.data = bias.data.flip(1)
+        return
     for part in tower.modules():
-        if hasattr(part, "heads"):
+        # Where distances have vectors of a head's size, merged heads would not even run.
+        if hasattr(part, "heads") and not hasattr(part, "distances"):
             part.heads, part.size = 1, part.heads * part.size
 
 
@@ -153,6 +181,14 @@ def norm_of_another_epsilon(tower: Any, patch: pytest.MonkeyPatch) -> None:
 
 def places_wrong(tower: Any, patch: pytest.MonkeyPatch) -> None:
     encoder = tower.audio_tower
+    if (bias := far_bias(tower)) is not None:
+        bias.data = bias.data.roll(1, 0)
+        return
+    near = [part for part in tower.modules() if hasattr(part, "distances")]
+    if near:  # an earlier frame is taken for a later one
+        for part in near:
+            part.distances.copy_(part.distances.T.clone())
+        return
     if hasattr(encoder, "sin"):  # positions relative to each other: turned the other way
         encoder.sin.neg_()
         return
@@ -235,6 +271,35 @@ def test_the_entry_says_what_lies_beside_it(case: Case) -> None:
         assert file.size_bytes == len(data)
         assert file.sha256 == hashlib.sha256(data).hexdigest()
         assert file.licence == "not stated in the checkpoint"
+
+
+def test_moved_rows_of_phi4_stay_as_long_as_they_were(all_made: dict[str, Case]) -> None:
+    """Its positions make rows longer, which must not be done again when they are moved."""
+    case = all_made["phi4_multimodal"]
+    tokens = [5, 6, 7, 8, 9, 10, 11, 12]
+    logits = []
+    for moves in (False, True):
+        with Model(case.llm) as model, HeadwiseContext(model, 64, n_threads=1) as context:
+            context.decode_tokens(tokens)
+            if moves:
+                context.shift(20)
+            logits.append(context.decode_tokens([13]))
+    assert np.abs(logits[1] - logits[0]).max() < OURS_CLOSE * logits[0].std()
+
+
+def test_without_its_adapter_an_llm_says_other_things(all_made: dict[str, Case]) -> None:
+    """Or the merging would be proven by nothing."""
+    from safetensors.torch import load_file
+
+    tiny_made = all_made["granite_speech"].tiny
+    stored = load_file(str(tiny_made.folder / "model.safetensors"))
+    name = "model.layers.1.self_attn.q_proj.weight"
+    merged = tiny_made.model.model.language_model.get_parameter(name.removeprefix("model."))
+    adapter = all_made["granite_speech"].plan.language.adapter
+    assert adapter is not None and adapter.scale == 1.5
+    delta = dict(adapter.deltas())[name]
+    assert (merged - stored[f"language_model.{name}"] - delta).abs().max() < 1e-6
+    assert delta.std() > 0.02
 
 
 def test_names_of_the_hub_are_read_too(tmp_path: Path, all_made: dict[str, Case]) -> None:

@@ -26,6 +26,7 @@ from edge_audiokv.families.tensors import find_tensors
 
 from . import tiny
 from .chunked import Ultravox
+from .conformers import GraniteSpeech, Phi4
 from .conftest import Case
 from .windowed import Qwen2Audio
 
@@ -94,6 +95,7 @@ def test_folders_that_are_no_checkpoint(tmp_path: Path, folder: Path) -> None:
         ({"model_type": "other", "auto_map": {"AutoModel": "m.M"}}, "own code, which is never run"),
         ({"model_type": "voxtral_realtime"}, "another way of decoding"),
         ({"model_type": "gemma3n"}, "sliding windows"),
+        ({"model_type": "moss_transcribe_diarize"}, "no prompt here puts text between rows"),
         ({"text_config__model_type": "gemma2"}, "which the cache does not serve"),
         ({"text_config__use_sliding_window": True, "text_config__sliding_window": 64}, "sliding"),
         ({"text_config__quantization_config": {"quant_method": "fp8"}}, "quantised already"),
@@ -200,6 +202,108 @@ def test_an_ultravox_without_its_llm_or_its_encoder(tmp_path: Path) -> None:
 
 def test_parts_are_for_an_ultravox_alone(folder: Path) -> None:
     assert "are for an Ultravox" in refused(folder, InputError, llm=folder)
+
+
+@pytest.fixture(scope="module")
+def granite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return GraniteSpeech(tmp_path_factory.mktemp("granite") / "checkpoint").folder
+
+
+@pytest.fixture(scope="module")
+def phi4(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Phi4(tmp_path_factory.mktemp("phi4") / "checkpoint").folder
+
+
+def change_adapter(folder: Path, **fields: Any) -> None:
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def change_matrix(folder: Path, name: str, make: Callable[[Any], dict[str, Any]]) -> None:
+    """Put what `make` gives in the place of the first tensor of the adapter that ends so."""
+    from safetensors.torch import load_file, save_file
+
+    path = str(folder / "adapter_model.safetensors")
+    weights = load_file(path)
+    found = next(key for key in weights if key.endswith(name))
+    matrix = weights.pop(found)
+    save_file({**weights, **make((found, matrix))}, path)
+
+
+def other(name: str) -> Callable[[Any], dict[str, Any]]:
+    return lambda found: {found[0].replace("layers.0", name): found[1]}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda f: (f / "adapter_model.safetensors").unlink(), "half an adapter: there is no adap"),
+        (lambda f: (f / "adapter_config.json").unlink(), "there is no adapter_config.json"),
+        (lambda f: change_adapter(f, use_dora=True), "use_dora = True, which cannot be merged"),
+        (lambda f: change_adapter(f, rank_pattern={"q_proj": 8}), "rank_pattern = "),
+        (lambda f: change_adapter(f, peft_type="IA3"), "peft_type = 'IA3'"),
+        (lambda f: change_adapter(f, r=0), "r = 0 and"),
+        (lambda f: change_adapter(f, r=8), "[4, 256] for a rank of 8"),
+        (lambda f: change_matrix(f, "q_proj.lora_A.weight", lambda _: {}), "has a tensor base_"),
+        (lambda f: change_matrix(f, "q_proj.lora_A.weight", other("layers.9")), "has a tensor ba"),
+        (lambda f: pointer(f / "adapter_model.safetensors"), "is a Git LFS pointer"),
+        (lambda f: change(f, text_config__hidden_size=128, window_size=16), "another window_size"),
+        (lambda f: change(f, encoder_config__input_dim=128), "another encoder_config.input_dim"),
+        (lambda f: change(f, projector_config__hidden_act="relu"), "another projector_config.hidd"),
+        (lambda f: change(f, projector_config__intermediate_size=64), "has the shape"),
+        (lambda f: change(f, encoder_config__num_layers=4), "has no tensor model.encoder.layers.2"),
+    ],
+)
+def test_a_granite_that_is_not_its_makers(
+    granite: Path, tmp_path: Path, spoil: Callable[[Path], None], why: str
+) -> None:
+    folder = Path(shutil.copytree(granite, tmp_path / "checkpoint"))
+    spoil(folder)
+    assert why in refused(folder)
+
+
+def test_a_granite_without_its_adapter(granite: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(granite, tmp_path / "checkpoint"))
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (folder / name).unlink()
+    assert "lacks its adapter for sound, which its config.json names" in refused(folder)
+    change(folder, has_lora_adapter=False)
+    assert read(folder).language.adapter is None
+
+
+def test_an_adapter_of_another_model(granite: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(granite, tmp_path / "checkpoint"))
+    for name in ("q_proj.lora_A.weight", "q_proj.lora_B.weight"):
+        change_matrix(folder, f"layers.0.self_attn.{name}", other("layers.9"))
+    assert "layers.9.self_attn.q_proj.weight that its language model has not" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda f: shutil.rmtree(f / "speech-lora"), "lacks speech-lora, its adapter for sound"),
+        (lambda f: (f / "speech-lora" / "adapter_config.json").unlink(), "half an adapter"),
+        (lambda f: change(f, audio_config__bias_symmetric=True), "bias_symmetric = True instead"),
+        (lambda f: change(f, audio_config__chunk_size=18), "chunk_size = 18 instead of -1"),
+        (lambda f: change(f, rope_parameters__factor=2.0), "positions of another factor"),
+        (lambda f: change(f, sliding_window=64), "attends through sliding windows"),
+        (lambda f: change(f, audio_config__num_blocks=3), "has no tensor model.embed_tokens_ext"),
+        (lambda f: change(f, model_type="phi4mm"), "in the layout of its makers' own program"),
+    ],
+)
+def test_a_phi4_that_is_not_its_makers(
+    phi4: Path, tmp_path: Path, spoil: Callable[[Path], Any], why: str
+) -> None:
+    folder = Path(shutil.copytree(phi4, tmp_path / "checkpoint"))
+    spoil(folder)
+    assert why in refused(folder)
+
+
+def test_a_phi4_has_the_positions_of_its_first_table(phi4: Path) -> None:
+    language = read(phi4).language
+    rope = language.config["rope_parameters"]
+    assert language.context_tokens == 1024 and language.config["max_position_embeddings"] == 8192
+    assert rope["long_factor"] == rope["short_factor"] == [1.0 + 0.1 * n for n in range(12)]
 
 
 def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,6 +130,8 @@ class Tiny:
     pattern: ClassVar[str] = "qwen2"
     lengths_s: ClassVar[tuple[float, ...]]
     """The shortest, a boundary of chunks, an ordinary one, and the longest window."""
+    logits_scaling: ClassVar[float] = 1.0
+    """What the logits of the class that hears are divided by where it only reads."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -166,7 +168,7 @@ class Tiny:
             for _ in range(count):
                 out = self.model(inputs_embeds=embeds, use_cache=True, **_given(cache))
                 cache = out.get("cache", out.get("past_key_values"))
-                steps.append(out.logits[0, -1].numpy())
+                steps.append(out.logits[0, -1].numpy() / self.logits_scaling)
                 tokens.append(int(steps[-1].argmax()))
                 embeds = table(torch.tensor([tokens[-1:]]))
         return tokens, steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edge_audiokv.families import adapter
 from edge_audiokv.families.hub import choice
 from edge_audiokv.families.hub.faults import Unreachable
 from edge_audiokv.families.hub.name import HubName
@@ -37,8 +38,9 @@ def cached(name: HubName) -> tuple[Path, str]:
     if INDEX not in sizes and SINGLE not in sizes:
         raise half
     choice.small_files(sizes, str(name))
-    names = choice.weight_files(folder, {*sizes, *_named(folder)}, str(name))
-    if any(weights not in sizes for weights in names):
+    adapters = [place + adapter.WEIGHTS for place in choice.ADAPTERS]
+    names = choice.weight_files(folder, {*sizes, *_named(folder), *adapters}, str(name))
+    if not all((folder / weights).is_file() for weights in names):
         raise half
     return folder, folder.name
 

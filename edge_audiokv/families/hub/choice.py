@@ -7,12 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edge_audiokv.errors import ModelError
+from edge_audiokv.families import adapter
 from edge_audiokv.families.tensors import INDEX, SINGLE, read_json
 
 CONFIG = "config.json"
+# Where adapters lie: beside the weights, or that of Phi-4-multimodal for sound.
+ADAPTERS = ("", "speech-lora/")
 _SMALL = {
     CONFIG,
     INDEX,
+    *(place + adapter.CONFIG for place in ADAPTERS),
     "README.md",
     "added_tokens.json",
     "chat_template.jinja",
@@ -67,18 +71,27 @@ def small_files(sizes: dict[str, int], what: str) -> list[str]:
 def weight_files(folder: Path, there: Iterable[str], what: str) -> list[str]:
     """Names of the files with the weights, by the index in `folder` if there is one.
 
-    Raises ModelError if the index names what is not `there`.
+    An adapter's belong to them. Raises ModelError if the index names what is not `there`.
     """
+    known = set(there)
+    beside = [
+        place + adapter.WEIGHTS for place in ADAPTERS if (folder / place / adapter.CONFIG).is_file()
+    ]
+    for name in beside:
+        if name not in known:
+            raise ModelError(
+                f"{what} lacks {name}, which its {adapter.CONFIG} is of.",
+                cure="Take a revision whose adapter is in safetensors.",
+            )
     if not (folder / INDEX).is_file():
-        return [SINGLE]
+        return [SINGLE, *beside]
     places = read_json(folder / INDEX).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(x, str) for x in places.values()):
         raise ModelError(f"{INDEX} of {what} has no weight_map.", cure="Take another revision.")
     names = sorted({*places.values()})
-    known = set(there)
     for name in names:
         if name not in known or Path(name).name != name or not name.endswith(".safetensors"):
             raise ModelError(
                 f"{what} lacks {name}, which its index names.", cure="Take another revision."
             )
-    return names
+    return names + beside

@@ -28,9 +28,13 @@ def outline(repository: Repository, folder: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="edge-audiokv-") as scratch:
         made = Path(scratch) / repository.name.repository.rpartition("/")[2]
         made.mkdir()
-        for file in folder.iterdir():
-            if not file.name.endswith(".safetensors"):
-                (made / file.name).symlink_to(file.resolve())
+        for file in folder.rglob("*"):
+            place = made / file.relative_to(folder)
+            if file.is_dir():
+                place.mkdir(parents=True, exist_ok=True)
+            elif not file.name.endswith(".safetensors"):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.symlink_to(file.resolve())
         for name in names:
             if (folder / name).exists():
                 (made / name).symlink_to((folder / name).resolve())

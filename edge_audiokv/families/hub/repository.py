@@ -106,7 +106,7 @@ def fetch_small(repository: Repository) -> Path:
     names = choice.small_files(repository.sizes, str(repository.name))
     _check_room(sum(repository.sizes[name] for name in names))
     for name in names:
-        folder = _by_client(repository, name).parent
+        folder = _by_client(repository, name).parents[name.count("/")]
     _remember(repository, folder)
     return folder
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from edge_audiokv.errors import ModelError
+from edge_audiokv.families.adapter import Adapter
 from edge_audiokv.families.checkpoint import Checkpoint
 from edge_audiokv.families.plan import Plan
 
@@ -23,6 +24,9 @@ _SPARE_BYTES = 1 << 30
 _CLASSES = {
     "audioflamingo3": ("AudioFlamingo3ForConditionalGeneration", "masked"),
     "glmasr": ("GlmAsrForConditionalGeneration", "masked"),
+    "granite_speech": ("GraniteSpeechForConditionalGeneration", "stacked"),
+    "granite_speech_plus": ("GraniteSpeechPlusForConditionalGeneration", "stacked"),
+    "phi4_multimodal": ("Phi4MultimodalForCausalLM", "framed"),
     "qwen2_audio": ("Qwen2AudioForConditionalGeneration", "cut"),
     "qwen2_5_omni": ("Qwen2_5OmniThinkerForConditionalGeneration", "omni"),
     "qwen2_5_omni_thinker": ("Qwen2_5OmniThinkerForConditionalGeneration", "omni"),
@@ -68,6 +72,10 @@ class Reference:
                 cure="Update transformers, or download the checkpoint again.",
             ) from None
         self._model.eval()
+        adapter = plan.language.adapter
+        # transformers reads it where peft is installed.
+        if adapter is not None and not getattr(self._model, "_hf_peft_config_loaded", False):
+            self._merge(adapter)
 
     @property
     def hears(self) -> bool:
@@ -88,7 +96,17 @@ class Reference:
         parts.append(table(torch.tensor([[*after, *said]], dtype=torch.long)))
         out = self._model(inputs_embeds=torch.cat(parts, dim=1), use_cache=False)
         logits: Array = out.logits[0, -1 - len(said) :].float().numpy()
+        if self._hearing == "stacked":
+            # Granite's own head divides by that, as llama.cpp does; the one that hears does not.
+            logits = logits / np.float32(self._model.config.text_config.logits_scaling)
         return logits
+
+    @torch.no_grad()
+    def _merge(self, adapter: Adapter) -> None:
+        language = self._model.model
+        language = getattr(language, "language_model", language)
+        for name, delta in adapter.deltas():
+            language.get_parameter(name.removeprefix("model.")).add_(delta)
 
     def _mel(self, audio: Array, seconds: int | None = _WHISPER_S) -> Any:
         from transformers import WhisperFeatureExtractor
@@ -132,6 +150,34 @@ class Reference:
         )
         heard = self._model.model.get_audio_features(made["input_features"], made["attention_mask"])
         return _last(heard.pooler_output)
+
+    def _stacked(self, audio: Array) -> Tensor:
+        from transformers.audio_utils import mel_filter_bank
+
+        # What torchaudio's MelSpectrogram computes, which is not always there.
+        spectrum = torch.stft(
+            torch.from_numpy(audio),
+            n_fft=512,
+            hop_length=160,
+            win_length=400,
+            window=torch.hann_window(400),
+            return_complex=True,
+        )
+        bank = mel_filter_bank(257, 80, 0, _RATE_HZ / 2, _RATE_HZ, mel_scale="htk")
+        mel = (spectrum.abs() ** 2).T @ torch.from_numpy(bank).float()
+        mel = mel.clamp(min=1e-10).log10()
+        mel = torch.maximum(mel, mel.max() - 8) / 4 + 1
+        heard = self._model.get_audio_features(mel[: len(mel) // 2 * 2].reshape(1, -1, 160))
+        return _last(heard.pooler_output)
+
+    def _framed(self, audio: Array) -> Tensor:
+        from transformers import Phi4MultimodalFeatureExtractor
+
+        made = Phi4MultimodalFeatureExtractor()(audio, sampling_rate=_RATE_HZ)
+        embed = self._model.model.embed_tokens_extend.audio_embed
+        frames = embed.encoder(made["audio_input_features"], None)
+        raised = torch.nn.functional.gelu(embed.up_proj_for_speech(frames))
+        return _last(embed.down_proj_for_speech(raised))
 
     def _cut(self, audio: Array) -> Tensor:
         from transformers.masking_utils import create_bidirectional_mask
