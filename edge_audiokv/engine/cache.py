@@ -327,12 +327,15 @@ def clip_capacity(
     and what stays of it leaves room for the text.
     """
     shape, share = shape_of(runtime.find()), runtime.settings.kv_share
+    multiple = runtime.offload.row_multiple
     if share >= 1 or not policy.evicts:
-        return np.full((shape.n_layer, shape.n_kv_head), prompt_tokens + text_tokens, np.int32)
+        rows = -(-(prompt_tokens + text_tokens) // multiple) * multiple
+        return np.full((shape.n_layer, shape.n_kv_head), rows, np.int32)
     kept_rows = max(shape.n_head, int(share * prompt_tokens * shape.n_head))
     kept = policy.budgets(kept_rows, shape, prompt_tokens)
     # Heads that are to be cut to different counts must not share a lockstep level.
-    return apart(kept, np.maximum(prompt_tokens, kept + text_tokens))
+    least = np.maximum(prompt_tokens, kept + text_tokens)
+    return apart(kept, least, row_multiple=multiple)
 
 
 def open_cache(

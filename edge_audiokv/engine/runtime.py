@@ -15,6 +15,7 @@ from edge_audiokv.engine.decoding.choose import Trust, WordsHeard
 from edge_audiokv.engine.finals.language import check_language
 from edge_audiokv.engine.memory.estimate import context_bytes, model_parts, reader_bytes
 from edge_audiokv.engine.memory.heap import bound_heap
+from edge_audiokv.engine.offload import Offload, offload_of
 from edge_audiokv.engine.prompt import PromptTemplate
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.engine.trial import try_files
@@ -60,6 +61,7 @@ class Runtime(Loadable):
         self._reader: WhisperReader | None = None
         self._ordered: OrderedWords | None = None
         self._words_heard: WordsHeard | None = None
+        self._offload: Offload | None = None
         self.holding = Holding(owner)
         self.ledger = Ledger(0, self.holding)
         self.plan: MemoryPlan | None = None
@@ -83,6 +85,13 @@ class Runtime(Loadable):
             self._local = local
         return self._local
 
+    @property
+    def offload(self) -> Offload:
+        """What of the LLM lies on a device. Raises as `find` does, or NativeError."""
+        if self._offload is None:
+            self._offload = offload_of(self.settings, self.find().gguf.block_count)
+        return self._offload
+
     def load(
         self,
         *,
@@ -102,6 +111,8 @@ class Runtime(Loadable):
         bound_heap()
         local = self.find()
         entry = local.entry
+        # What a driver takes for being asked counts as the interpreter's, too.
+        offload = self.offload
         _import_all()
         # In a process of its own, before this one is full.
         try_files(local)
@@ -155,7 +166,11 @@ class Runtime(Loadable):
             with self.ledger.measured("weights"):
                 gguf_path, lora_path = local.llm_paths
                 self._model = model = Model(
-                    gguf_path, lora=lora_path, answer_after=entry.prompt.answer_after
+                    gguf_path,
+                    lora=lora_path,
+                    n_gpu_layers=offload.n_layers,
+                    device=offload.device,
+                    answer_after=entry.prompt.answer_after,
                 ).load()
                 self._template.check_length(model)
                 own, words = settings.word_weight, self._ordered
@@ -261,7 +276,7 @@ class Runtime(Loadable):
         if self._reader is not None:
             self._reader.close()
         self._model = self._encoder = self._local = self._words_heard = None
-        self._reader = self._ordered = None
+        self._reader = self._ordered = self._offload = None
 
     @property
     def local(self) -> LocalModel:

@@ -72,6 +72,8 @@ class EngineOptions(TypedDict, total=False):
     branches: int | str
     threads: int | str | None
     provider: str
+    compute: str | None
+    gpu_layers: int | str | None
     language: str | None
     hotwords: str | Sequence[str]
     word_timestamps: bool

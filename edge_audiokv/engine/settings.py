@@ -20,6 +20,7 @@ LEAST_CAP_BYTES = 1_000_000
 # More are a vocabulary, which no reader can expect at once.
 _MOST_HOTWORDS, _MOST_HOTWORD_CHARS = 100, 60
 _ROW_TYPES = ("f16", "q8_0", "q4_0")
+LAYER_WORDS = ("all", "auto")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class EngineSettings:
                 likely; 0 decodes greedily
     threads     threads for encoder and LLM; None takes `default_threads`: physical cores, at most 4
     provider    where onnxruntime runs the encoder: cpu, cuda, tensorrt, coreml
+    compute     what the LLM computes on: "cpu", "auto" (a device, if there is one), or a name that
+                `edge-audiokv devices --compute` lists; None: the CPU unless gpu_layers asks
+    gpu_layers  layers of the LLM that go to that device, the last first: a number, "all", or "auto"
+                for those that fit; None: auto if compute names a device
     language    what is spoken, such as "en" or "German": refused if the model does not list it;
                 None leaves it to the model, with a warning where the speech sounds like another
     hotwords    words that are expected, such as names, spelt as they should be written: a sequence,
@@ -60,6 +65,8 @@ class EngineSettings:
     branches: int = 0
     threads: int | None = None
     provider: str = "cpu"
+    compute: str | None = None
+    gpu_layers: int | str | None = None
     language: str | None = None
     hotwords: str | Sequence[str] = ()
     word_timestamps: bool = False
@@ -90,6 +97,7 @@ class EngineSettings:
         threads = self.threads
         if threads is not None and not (_is_whole(threads) and 1 <= threads <= 64):
             raise _wrong("threads", threads, "Use 1 to 64, or None.")
+        self._check_compute()
         if not (self.language is None or isinstance(self.language, str)):
             raise _wrong("language", self.language, 'Write a code such as "en", or None.')
         self._read_hotwords()
@@ -102,6 +110,17 @@ class EngineSettings:
         for name in ("type_k", "type_v"):
             if getattr(self, name) not in _ROW_TYPES:
                 raise _wrong(name, getattr(self, name), f"Use one of {', '.join(_ROW_TYPES)}.")
+
+    def _check_compute(self) -> None:
+        if not (self.compute is None or (isinstance(self.compute, str) and self.compute.strip())):
+            raise _wrong("compute", self.compute, "Use cpu, auto or the name of a device.")
+        layers = self.gpu_layers
+        if not (
+            layers is None or layers in LAYER_WORDS or (_is_whole(layers) and 0 <= layers <= 1000)
+        ):
+            raise _wrong("gpu_layers", layers, "Use a number from 0 on, all or auto.")
+        if layers not in (None, 0, "auto") and self.compute == "cpu":
+            raise _wrong("gpu_layers", layers, "compute is cpu: name a device, or leave one out.")
 
     def _read_texts(self) -> None:
         """Texts to numbers, and bytes to the text that they are; what is neither stays."""
@@ -117,6 +136,7 @@ class EngineSettings:
             "word_weight": float,
             "branches": int,
             "threads": int,
+            "gpu_layers": int,
         }
         for name, convert in numbers.items():
             value = getattr(self, name)

@@ -30,10 +30,10 @@ class HeadwiseContext(CacheRows, Loadable):
     """One sequence over a head-wise cache of fixed size.
 
     `capacity` is rows per head, int32 [L, H] or one number for all. Capacities are rounded up to a
-    multiple of 64 rows (256 on a GPU) and to at most `max_levels` different ones; `plan` tells the
-    result before anything is allocated. `n_batch` is the micro-batch in tokens. `score_window` is
-    the most query positions that a scored batch averages over, 0 to go without scores. `n_outputs`
-    is the most logit rows one micro-batch can give (memory: n_outputs * V * 8 bytes).
+    multiple of 64 rows (256 on a device) and to at most `max_levels` different ones; `plan` tells
+    the result before anything is allocated. `n_batch` is the micro-batch in tokens. `score_window`
+    is the most query positions that a scored batch averages over, 0 to go without scores.
+    `n_outputs` is the most logit rows one micro-batch can give (memory: n_outputs * V * 8 bytes).
     Without `n_threads` it takes `default_threads`.
     Everything is allocated by `load`; nothing grows later.
     """
@@ -319,7 +319,8 @@ class HeadwiseContext(CacheRows, Loadable):
         params.n_outputs_max = self.n_outputs
         params.n_threads = params.n_threads_batch = self.n_threads
         params.type_k, params.type_v = _ROW_TYPES[self.type_k], _ROW_TYPES[self.type_v]
-        params.offload_kqv = self.model.n_gpu_layers > 0
+        # A cache lies in one place: with the layers if all of them are on a device.
+        params.offload_kqv = self.model.holds_cache_on_device
         params.no_perf = True
         return params
 

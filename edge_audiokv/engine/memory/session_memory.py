@@ -25,11 +25,10 @@ from edge_audiokv.kv.memory import rss_bytes
 from edge_audiokv.kv.placements import DEFAULT_PLACEMENT, DROP
 from edge_audiokv.kv.places import Places
 from edge_audiokv.kv.policy import Policy
-from edge_audiokv.kv.shape import IntArray, KVShape
+from edge_audiokv.kv.shape import KVShape
 from edge_audiokv.kv.statistics import RowStatistics
 
 TEXT_TOKENS_PER_S = 8.0
-_ROW_MULTIPLE = 64
 # Tokens of an earlier draft that are checked at once.
 _DRAFT_TOKENS = 12
 # Rows of older turns that even the smallest cache keeps beside the turn in progress.
@@ -50,8 +49,9 @@ class SessionNeeds:
     """Sizes of a session's caches that follow from its settings and the model's files alone.
 
     `least_rows` and `most_rows` bound each head of the memory. A head of the segment's cache has
-    `scratch_rows`: it loses none, so that the memory can take them over. `squeezes` tells that old
-    time closes up when positions run out, `recalls` that turns are brought back for a question.
+    `scratch_rows`: it loses none, so that the memory can take them over. All are multiples of
+    `row_multiple`. `squeezes` tells that old time closes up when positions run out, `recalls` that
+    turns are brought back for a question.
     """
 
     shape: KVShape
@@ -62,6 +62,7 @@ class SessionNeeds:
     most_rows: int
     squeezes: bool = DEFAULT_PLACEMENT != DROP
     recalls: bool = False
+    row_multiple: int = 64
 
     @classmethod
     def of(
@@ -85,6 +86,7 @@ class SessionNeeds:
             context_tokens=local.gguf.context_length,
             placement=placement,
             recalls=recalls,
+            row_multiple=runtime.offload.row_multiple,
         )
 
     @classmethod
@@ -99,6 +101,7 @@ class SessionNeeds:
         context_tokens: int,
         placement: str = DEFAULT_PLACEMENT,
         recalls: bool = False,
+        row_multiple: int = 64,
     ) -> SessionNeeds:
         """For the longest segment's tokens and the positions that the model was trained for."""
         turn_tokens = audio_tokens + prompt_tokens + text_tokens
@@ -108,11 +111,12 @@ class SessionNeeds:
             shape,
             policy,
             turn_tokens,
-            int(_rounded(np.array(turn_tokens))),
-            int(_rounded(np.array(least))),
-            int(_rounded(np.array(context_tokens))),
+            _rounded(turn_tokens, row_multiple),
+            _rounded(least, row_multiple),
+            _rounded(context_tokens, row_multiple),
             placement != DROP,
             recalls,
+            row_multiple,
         )
 
     @property
@@ -216,7 +220,7 @@ def open_session_caches(runtime: Runtime, needs: SessionNeeds) -> SessionCaches:
             plan.kv_bytes // shape.row_bytes,
             shape,
             needs.most_rows,
-            row_multiple=_ROW_MULTIPLE,
+            row_multiple=needs.row_multiple,
             least_rows=needs.least_rows,
         )
         before_bytes = rss_bytes()
@@ -235,5 +239,5 @@ def open_session_caches(runtime: Runtime, needs: SessionNeeds) -> SessionCaches:
     return SessionCaches(scratch, memory, needs.turn_tokens)
 
 
-def _rounded(rows: IntArray) -> IntArray:
-    return (-(-rows // _ROW_MULTIPLE) * _ROW_MULTIPLE).astype(np.int32)
+def _rounded(rows: int, multiple: int) -> int:
+    return -(-rows // multiple) * multiple
