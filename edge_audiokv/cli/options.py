@@ -212,6 +212,11 @@ def _engine_options() -> dict[str, Callable[[Command], Command]]:
             type=Layers(),
             help="Layers of the LLM on a device: a number, all, or auto, as many as fit.",
         ),
+        "gpu_mem": _option(
+            "--gpu-mem",
+            type=Size(),
+            help="Cap on a device's own memory; default: what is free there, less a margin.",
+        ),
     }
 
 
@@ -335,7 +340,7 @@ def settings_from(values: dict[str, Any]) -> EngineSettings:
     """EngineSettings from a command's keyword arguments; takes its own out of `values`."""
     names = ["model", "mem", "kv_policy", "kv_share", "type_k", "type_v"]
     names += ["word_weight", "branches", "threads", "provider", "language", "hotwords"]
-    names += ["compute", "gpu_layers"]
+    names += ["compute", "gpu_layers", "gpu_mem"]
     options = dict(values.pop("kv_options"))
     threads, cores = values["threads"], usable_cores()
     if threads is not None and threads > cores:

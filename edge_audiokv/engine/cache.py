@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.errors import ModelError, NativeError
 from edge_audiokv.kv.budget import apart
 from edge_audiokv.kv.controller import Controller, Eviction
+from edge_audiokv.kv.memory import Ledger
 from edge_audiokv.kv.novelty import Novelty
 from edge_audiokv.kv.policy import Policy, make_policy
 from edge_audiokv.kv.profile import load_profile
@@ -86,6 +87,18 @@ class HeadCache:
     @property
     def next_position(self) -> int:
         return self.context.next_position
+
+    def count_in(self, ledger: Ledger, compute_bytes: Callable[[], int]) -> None:
+        """Put the pools and the rest into `ledger`, each where it lies; `compute_bytes` is what the
+        rest takes of the machine's memory.
+        """
+        context = self.context
+        if context.device_nbytes:
+            ledger.add_on_device("KV pools", lambda: context.pool_nbytes)
+            ledger.add_on_device("compute", lambda: context.device_nbytes - context.pool_nbytes)
+        else:
+            ledger.add("KV pools", lambda: context.pool_nbytes)
+        ledger.add("compute", compute_bytes)
 
     def close(self) -> None:
         self.context.close()

@@ -119,11 +119,7 @@ class Session(Loadable):
         recalls = settings.recall and runtime.find().entry.prompt.asks
         longest_s = settings.endpoint.max_segment_s
         needs = SessionNeeds.of(runtime, longest_s, settings.placement, recalls=recalls)
-        runtime.load(
-            others=needs.estimated_parts,
-            kv_min_bytes=needs.least_bytes,
-            table_share=needs.table_share,
-        )
+        runtime.load(**needs.for_loading)
         try:
             self._intake = Intake()
             if recalls or settings.archive is not None:

@@ -74,6 +74,7 @@ class EngineOptions(TypedDict, total=False):
     provider: str
     compute: str | None
     gpu_layers: int | str | None
+    gpu_mem: str | int | None
     language: str | None
     hotwords: str | Sequence[str]
     word_timestamps: bool

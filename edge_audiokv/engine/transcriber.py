@@ -103,8 +103,7 @@ class Transcriber(Loadable):
                 runtime, capacity, policy, max_tokens=prompt_tokens + text_tokens
             )
             runtime.ledger.add("voice detector", lambda: self._detector.nbytes)
-            runtime.ledger.add("KV pools", lambda: cache.context.pool_nbytes)
-            runtime.ledger.add("compute", lambda: cache.nbytes - cache.context.pool_nbytes)
+            cache.count_in(runtime.ledger, lambda: cache.nbytes - cache.context.host_pool_nbytes)
             self._recognizer = Recognizer(runtime, self._cache)
             runtime.ledger.settle()
         except BaseException:

@@ -161,15 +161,30 @@ class HeadwiseContext(CacheRows, Loadable):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of pools, scores, positions, compute buffers and logits."""
+        """Bytes of pools, scores, positions, compute and logits, but for `device_nbytes`."""
         size = self._bytes()
         logits = 4 * self.n_outputs * self.model.n_vocab
-        return int(size.pools + size.scores + size.positions + size.compute) + logits
+        whole = int(size.pools + size.scores + size.positions + size.compute) + logits
+        return whole - self.device_nbytes
+
+    @property
+    def device_nbytes(self) -> int:
+        """Those of them that lie in a device's own memory; 0 if it shares the machine's."""
+        device = self.model.device
+        if device is None or device.unified or not self.model.holds_cache_on_device:
+            return 0
+        size = self._bytes()
+        return int(size.pools + size.scores + size.compute)
 
     @property
     def pool_nbytes(self) -> int:
         """Bytes of the K and V rows alone, as allocated."""
         return int(self._bytes().pools)
+
+    @property
+    def host_pool_nbytes(self) -> int:
+        """Bytes of those rows in the machine's memory."""
+        return 0 if self.device_nbytes else self.pool_nbytes
 
     @property
     def compute_nbytes(self) -> int:

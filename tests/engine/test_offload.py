@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from edge_audiokv.engine.offload import Offload, offload_of
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import NativeError
+from edge_audiokv.models.gguf import GGUFHeader
 from edge_audiokv.native import compute
 from edge_audiokv.native.compute import ComputeDevice
 from edge_audiokv.native.model import ALL_LAYERS
 
-CARD = ComputeDevice("CUDA0", "A card", "gpu", 6 << 30, 8 << 30, unified=False, handle=1)
-CHIP = ComputeDevice("Vulkan1", "Part of a chip", "integrated", 0, 8 << 30, unified=True, handle=2)
-CPU = ComputeDevice("CPU", "A chip", "cpu", 0, 16 << 30, unified=True, handle=3)
+CARD = ComputeDevice("CUDA0", "A card", "gpu", 6 * 10**9, 8 * 10**9, unified=False, handle=1)
+CHIP = ComputeDevice("Vulkan1", "Part of a chip", "integrated", 0, 8 * 10**9, True, handle=2)
+CPU = ComputeDevice("CPU", "A chip", "cpu", 0, 16 * 10**9, unified=True, handle=3)
 N_LAYER = 30
+GB = 10**9
+
+
+def header(file_bytes: int = 4 * GB, block_bytes: int = 3 * GB) -> GGUFHeader:
+    keys = {"general.architecture": "llama", "llama.block_count": N_LAYER}
+    return GGUFHeader(Path("model.gguf"), 3, 300, keys, file_bytes, "", block_bytes=block_bytes)
 
 
 @pytest.fixture
@@ -27,8 +37,10 @@ def neither(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compute, "compute_devices", lambda: [CPU])
 
 
-def offload(name: str | None = None, layers: int | str | None = None) -> Offload:
-    return offload_of(EngineSettings(compute=name, gpu_layers=layers), N_LAYER)
+def offload(
+    name: str | None = None, layers: int | str | None = None, mem: str | None = None
+) -> Offload:
+    return offload_of(EngineSettings(compute=name, gpu_layers=layers, gpu_mem=mem), header())
 
 
 @pytest.mark.parametrize(
@@ -89,3 +101,51 @@ def test_a_wrong_name_is_told_with_the_right_ones(both: None) -> None:
     # The CPU's own entry is no place for layers.
     with pytest.raises(NativeError, match="no compute device 'CPU0'"):
         offload("CPU0")
+
+
+def test_what_is_free_is_the_cap_but_for_a_margin(both: None) -> None:
+    assert offload("CUDA0").cap_bytes == 6 * GB - 400_000_000
+    assert offload("CUDA0", mem="2GB").cap_bytes == 2 * GB
+    assert offload("CUDA0", mem="50%").cap_bytes == 4 * GB
+
+
+@pytest.mark.parametrize(
+    ("mem", "n_layers"),
+    [
+        # Four gigabytes and slack of them, beside a tenth for the cache.
+        ("8GB", ALL_LAYERS),
+        ("4.7GB", ALL_LAYERS),
+        ("4.6GB", 30),
+        ("2GB", 7),
+        ("1.4GB", 1),
+        ("1GB", 0),
+    ],
+)
+def test_auto_takes_what_fits(both: None, mem: str, n_layers: int) -> None:
+    found = offload("CUDA0", "auto", mem)
+    assert found.n_layers == n_layers
+    assert (found.device is None) == (n_layers == 0)
+    if n_layers:
+        taken = found.device_share * 4 * GB * 1.05
+        assert taken <= 0.9 * found.cap_bytes
+
+
+def test_what_lies_where(both: None) -> None:
+    whole = offload("CUDA0", "all")
+    # The embeddings are read here, and there they write.
+    assert (whole.host_share, whole.device_share) == (0.25, 1.0)
+    half = offload("CUDA0", 16)
+    assert (half.host_share, half.device_share) == pytest.approx((0.625, 0.625))
+    assert not half.takes_cache
+    share = whole.share({"weights": 1})
+    assert share is not None and share.takes_cache
+    one = offload("Vulkan1", "all")
+    assert one.share({"weights": 1}) is None and one.host_share == 1.0
+
+
+def test_one_memory_has_one_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Software devices, and those that have no memory of their own."""
+    for device in (CHIP, replace(CARD, unified=True)):
+        monkeypatch.setattr(compute, "compute_devices", lambda device=device: [device, CPU])
+        assert offload("auto", mem="1GB").n_layers == ALL_LAYERS
+        assert not offload("auto").is_apart

@@ -15,6 +15,7 @@ from edge_audiokv.errors import InputError
     ("name", "values"),
     [
         ("mem", ["abc", "", "0", "-1", 4, None, "1" * 400]),
+        ("gpu_mem", ["abc", "0", 4, "", 1.5]),
         ("kv_share", [math.nan, 0, -1, 2.0, "140%", "much", None, True]),
         ("word_weight", [math.nan, math.inf, -3, 11, "11", "nan"]),
         ("branches", [-1, 65, 1.5, None]),

@@ -121,8 +121,7 @@ def native(facts: dict[str, Any], engine: EngineSettings) -> None:
     """Our llama.cpp: where it is, what it was built from, what the CPU can do, and whether the
     device is there that the LLM shall run on.
     """
-    from edge_audiokv.engine.offload import offload_of
-    from edge_audiokv.models.gguf import MAX_LAYERS
+    from edge_audiokv.engine.offload import device_of
     from edge_audiokv.native import bindings, library
     from edge_audiokv.native.compute import compute_devices
 
@@ -136,7 +135,7 @@ def native(facts: dict[str, Any], engine: EngineSettings) -> None:
     facts["compute devices"] = [
         f"{device.name} ({device.description})" for device in compute_devices()
     ]
-    device = offload_of(engine, MAX_LAYERS).device
+    device = device_of(engine)
     facts["the LLM runs on"] = "CPU" if device is None else device.name
 
 

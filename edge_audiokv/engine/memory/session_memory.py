@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import numpy as np
 
@@ -44,6 +45,15 @@ _VOICE_BYTES = 9 << 20
 _ARCHIVE_BYTES = 4 << 20
 
 
+class Loading(TypedDict):
+    """Arguments of `Runtime.load`."""
+
+    others: dict[str, int]
+    device_others: dict[str, int]
+    kv_min_bytes: int
+    table_share: float
+
+
 @dataclass(frozen=True)
 class SessionNeeds:
     """Sizes of a session's caches that follow from its settings and the model's files alone.
@@ -51,7 +61,7 @@ class SessionNeeds:
     `least_rows` and `most_rows` bound each head of the memory. A head of the segment's cache has
     `scratch_rows`: it loses none, so that the memory can take them over. All are multiples of
     `row_multiple`. `squeezes` tells that old time closes up when positions run out, `recalls` that
-    turns are brought back for a question.
+    turns are brought back for a question, `caches_apart` that a device's own memory holds the rows.
     """
 
     shape: KVShape
@@ -63,6 +73,7 @@ class SessionNeeds:
     squeezes: bool = DEFAULT_PLACEMENT != DROP
     recalls: bool = False
     row_multiple: int = 64
+    caches_apart: bool = False
 
     @classmethod
     def of(
@@ -76,8 +87,8 @@ class SessionNeeds:
         """Needs nothing loaded. Raises PolicyError, ModelError or DownloadError."""
         local, settings = runtime.find(), runtime.settings
         shape = replace(shape_of(local), type_k=settings.type_k, type_v=settings.type_v)
-        entry = local.entry
-        return cls.sized(
+        entry, offload = local.entry, runtime.offload
+        needs = cls.sized(
             shape,
             policy_of(runtime),
             audio_tokens=entry.rule.rows_in(max_segment_s) + 1,
@@ -86,8 +97,9 @@ class SessionNeeds:
             context_tokens=local.gguf.context_length,
             placement=placement,
             recalls=recalls,
-            row_multiple=runtime.offload.row_multiple,
+            row_multiple=offload.row_multiple,
         )
+        return replace(needs, caches_apart=offload.is_apart and offload.takes_cache)
 
     @classmethod
     def sized(
@@ -151,9 +163,20 @@ class SessionNeeds:
         """What a session adds to a runtime, before anything is loaded."""
         return {
             "audio": _VOICE_BYTES,
-            "segment cache": context_bytes() + self.scratch_bytes,
+            "segment cache": context_bytes() + self.scratch_bytes * (not self.caches_apart),
             "compute": context_bytes() + WORK_BYTES,
             **({"archive": _ARCHIVE_BYTES} if self.recalls else {}),
+        }
+
+    @property
+    def for_loading(self) -> Loading:
+        """What the runtime is to leave room for."""
+        there = {"segment cache": context_bytes() + self.scratch_bytes}
+        return {
+            "others": self.estimated_parts,
+            "device_others": there if self.caches_apart else {},
+            "kv_min_bytes": self.least_bytes,
+            "table_share": self.table_share,
         }
 
 
@@ -207,14 +230,18 @@ def open_session_caches(runtime: Runtime, needs: SessionNeeds) -> SessionCaches:
         scratch.warm_up()
         taken_bytes = max(rss_bytes() - before_bytes, scratch.nbytes)
         ledger.add("segment cache", lambda: taken_bytes)
+        if scratch.context.device_nbytes:
+            ledger.add_on_device("segment cache", lambda: scratch.context.device_nbytes)
         most_bytes = needs.most_rows * shape.n_head * shape.row_bytes
         # The second context is like the first, but for the first one's pools.
-        second_bytes = max(0, taken_bytes - scratch.context.pool_nbytes)
+        second_bytes = max(0, taken_bytes - scratch.context.host_pool_nbytes)
+        second_there_bytes = max(0, scratch.context.device_nbytes - scratch.context.pool_nbytes)
         plan = runtime.make_plan(
             {"compute": second_bytes, "working space": WORK_BYTES},
             kv_min_bytes=needs.least_bytes,
             kv_max_bytes=int(most_bytes * min(1.0, runtime.settings.kv_share)),
             table_share=needs.table_share,
+            device_others={"compute": second_there_bytes},
         )
         capacity = needs.policy.budgets(
             plan.kv_bytes // shape.row_bytes,
@@ -233,9 +260,9 @@ def open_session_caches(runtime: Runtime, needs: SessionNeeds) -> SessionCaches:
     # The masks of a full cache are reserved and not yet touched: the segment's cache, which is
     # small, shows how much of the compute buffers an empty one has used.
     masks_bytes = max(0, memory.context.compute_nbytes - scratch.context.compute_nbytes)
-    grown_bytes = rss_bytes() - before_bytes - memory.context.pool_nbytes + masks_bytes
-    ledger.add("KV pools", lambda: memory.context.pool_nbytes)
-    ledger.add("compute", lambda: max(grown_bytes, memory.nbytes - memory.context.pool_nbytes))
+    pool_bytes = memory.context.host_pool_nbytes
+    grown_bytes = rss_bytes() - before_bytes - pool_bytes + masks_bytes
+    memory.count_in(ledger, lambda: max(grown_bytes, memory.nbytes - pool_bytes))
     return SessionCaches(scratch, memory, needs.turn_tokens)
 
 
