@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from edge_audiokv.cli import complete, voice
-from edge_audiokv.cli.values import NameAndValue, Number, Share, Size
+from edge_audiokv.cli.values import Layers, NameAndValue, Number, Share, Size
 from edge_audiokv.engine.settings import DEFAULT_MEM, EngineSettings
 from edge_audiokv.kv.placements import DEFAULT_PLACEMENT, PLACEMENTS
 from edge_audiokv.native.threads import usable_cores
@@ -201,6 +201,22 @@ def _engine_options() -> dict[str, Callable[[Command], Command]]:
             show_default=True,
             help="Where the encoder runs.",
         ),
+        "compute": _option(
+            "--compute",
+            metavar="cpu|auto|NAME",
+            help="What the LLM runs on; `edge-audiokv devices --compute` lists it; default: cpu.",
+        ),
+        "gpu_layers": _option(
+            "-ngl",
+            "--gpu-layers",
+            type=Layers(),
+            help="Layers of the LLM on a device: a number, all, or auto, as many as fit.",
+        ),
+        "gpu_mem": _option(
+            "--gpu-mem",
+            type=Size(),
+            help="Cap on a device's own memory; default: what is free there, less a margin.",
+        ),
     }
 
 
@@ -324,6 +340,7 @@ def settings_from(values: dict[str, Any]) -> EngineSettings:
     """EngineSettings from a command's keyword arguments; takes its own out of `values`."""
     names = ["model", "mem", "kv_policy", "kv_share", "type_k", "type_v"]
     names += ["word_weight", "branches", "threads", "provider", "language", "hotwords"]
+    names += ["compute", "gpu_layers", "gpu_mem"]
     options = dict(values.pop("kv_options"))
     threads, cores = values["threads"], usable_cores()
     if threads is not None and threads > cores:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edge_audiokv.engine.settings import LEAST_CAP_BYTES
+from edge_audiokv.engine.settings import LAYER_WORDS, LEAST_CAP_BYTES
 from edge_audiokv.units import parse_bytes, parse_share
 
 
@@ -62,6 +62,22 @@ class Size(click.ParamType[str]):
         except ValueError as error:
             self.fail(str(error), param, ctx)
         return str(value)
+
+
+class Layers(click.ParamType[int | str]):
+    """A number of layers, all or auto."""
+
+    name = "N|all|auto"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        text = str(value).strip().lower()
+        if text in LAYER_WORDS:
+            return text
+        if not (text.isascii() and text.isdigit() and len(text) <= 3):
+            self.fail(f"{value!r} is no number of layers, nor all or auto.", param, ctx)
+        return int(text)
 
 
 class NameAndValue(click.ParamType[tuple[str, Any]]):

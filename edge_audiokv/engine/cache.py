@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.errors import ModelError, NativeError
 from edge_audiokv.kv.budget import apart
 from edge_audiokv.kv.controller import Controller, Eviction
+from edge_audiokv.kv.memory import Ledger
 from edge_audiokv.kv.novelty import Novelty
 from edge_audiokv.kv.policy import Policy, make_policy
 from edge_audiokv.kv.profile import load_profile
@@ -327,12 +328,15 @@ def clip_capacity(
     and what stays of it leaves room for the text.
     """
     shape, share = shape_of(runtime.find()), runtime.settings.kv_share
+    multiple = runtime.offload.row_multiple
     if share >= 1 or not policy.evicts:
-        return np.full((shape.n_layer, shape.n_kv_head), prompt_tokens + text_tokens, np.int32)
+        rows = -(-(prompt_tokens + text_tokens) // multiple) * multiple
+        return np.full((shape.n_layer, shape.n_kv_head), rows, np.int32)
     kept_rows = max(shape.n_head, int(share * prompt_tokens * shape.n_head))
     kept = policy.budgets(kept_rows, shape, prompt_tokens)
     # Heads that are to be cut to different counts must not share a lockstep level.
-    return apart(kept, np.maximum(prompt_tokens, kept + text_tokens))
+    least = np.maximum(prompt_tokens, kept + text_tokens)
+    return apart(kept, least, row_multiple=multiple)
 
 
 def open_cache(
@@ -369,3 +373,24 @@ def open_cache(
         raise
     kept = settings.kv_share if share is None else share
     return HeadCache(context, controller, share=kept, max_tokens=max_tokens)
+
+
+def count_caches(
+    ledger: Ledger, caches: Sequence[HeadCache], compute_bytes: Callable[[], int]
+) -> None:
+    """Put pools and the rest into `ledger`, each where it lies; `compute_bytes` is what the rest
+    takes of the machine's memory. The caches lie in one place.
+    """
+    contexts = [cache.context for cache in caches]
+
+    def pool_bytes() -> int:
+        return sum(context.pool_nbytes for context in contexts)
+
+    if contexts[0].device_nbytes:
+        ledger.add_on_device("KV pools", pool_bytes)
+        ledger.add_on_device(
+            "compute", lambda: sum(context.device_nbytes for context in contexts) - pool_bytes()
+        )
+    else:
+        ledger.add("KV pools", pool_bytes)
+    ledger.add("compute", compute_bytes)

@@ -111,11 +111,7 @@ class Room(Loadable):
         recordings: list[Recording | None] = [None] * n
         try:
             with self._telling_how_many_fit(needs):
-                runtime.load(
-                    others=needs.estimated_parts(n),
-                    kv_min_bytes=n * needs.least_bytes,
-                    table_share=needs.table_share,
-                )
+                runtime.load(**needs.for_loading(n))
                 if recalls or settings.archive is not None:
                     recordings = [open_recording(settings.archive, runtime) for _ in range(n)]
                     opened = [recording for recording in recordings if recording is not None]

@@ -13,8 +13,14 @@ from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.encoder.weave import OrderedWords
 from edge_audiokv.engine.decoding.choose import Trust, WordsHeard
 from edge_audiokv.engine.finals.language import check_language
-from edge_audiokv.engine.memory.estimate import context_bytes, model_parts, reader_bytes
+from edge_audiokv.engine.memory.estimate import (
+    context_bytes,
+    llm_bytes,
+    model_parts,
+    reader_bytes,
+)
 from edge_audiokv.engine.memory.heap import bound_heap
+from edge_audiokv.engine.offload import Offload, offload_of
 from edge_audiokv.engine.prompt import PromptTemplate
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.engine.trial import try_files
@@ -60,6 +66,7 @@ class Runtime(Loadable):
         self._reader: WhisperReader | None = None
         self._ordered: OrderedWords | None = None
         self._words_heard: WordsHeard | None = None
+        self._offload: Offload | None = None
         self.holding = Holding(owner)
         self.ledger = Ledger(0, self.holding)
         self.plan: MemoryPlan | None = None
@@ -83,18 +90,27 @@ class Runtime(Loadable):
             self._local = local
         return self._local
 
+    @property
+    def offload(self) -> Offload:
+        """What of the LLM lies on a device. Raises as `find` does, or NativeError."""
+        if self._offload is None:
+            self._offload = offload_of(self.settings, self.find().gguf)
+        return self._offload
+
     def load(
         self,
         *,
         others: Mapping[str, int] | None = None,
+        device_others: Mapping[str, int] | None = None,
         kv_min_bytes: int = 0,
         table_share: float = 0.0,
     ) -> Self:
         """Find, verify and load everything.
 
-        `others` are parts that the caller will add, `kv_min_bytes` the smallest cache that it can
-        work with (see `plan_memory`). Raises ModelError, DownloadError, or MemoryBudgetError before
-        anything large is touched.
+        `others` are parts that the caller will add, `device_others` those in a device's own memory,
+        `kv_min_bytes` the smallest cache that it can work with (see `plan_memory`). Raises
+        ModelError, DownloadError, NativeError without the device that is asked for, or
+        MemoryBudgetError before anything large is touched.
         """
         if self._model is not None:
             return self
@@ -102,6 +118,8 @@ class Runtime(Loadable):
         bound_heap()
         local = self.find()
         entry = local.entry
+        # What a driver takes for being asked counts as the interpreter's, too.
+        offload = self.offload
         _import_all()
         # In a process of its own, before this one is full.
         try_files(local)
@@ -113,13 +131,18 @@ class Runtime(Loadable):
         parts = {
             INTERPRETER: base_bytes,
             **holding.others(),
-            **model_parts(local, min(self.max_window_s, entry.max_audio_s)),
+            **model_parts(local, min(self.max_window_s, entry.max_audio_s), offload.host_share),
             **(others if others is not None else {"compute": context_bytes()}),
         }
 
+        there_bytes = int(llm_bytes(local) * offload.device_share)
+        device_parts = {"weights": there_bytes, "compute": context_bytes(), **(device_others or {})}
+
         def plan(reader_bytes: int) -> MemoryPlan:
-            """As much as a reader takes must be left for the cache beside it."""
-            least_bytes = kv_min_bytes + reader_bytes
+            """As much as a reader takes must be left for a cache beside it."""
+            device = offload.share(device_parts)
+            beside = device is None or not device.takes_cache
+            least_bytes = kv_min_bytes + reader_bytes * beside
             return plan_memory(
                 settings.cap_bytes,
                 {**parts, "encoder": parts["encoder"] + reader_bytes},
@@ -127,6 +150,7 @@ class Runtime(Loadable):
                 kv_max_bytes=max(least_bytes, settings.cap_bytes),
                 table_share=table_share,
                 others=holding.other_engines(),
+                device=device,
             )
 
         self._reads = self._may_read(local)
@@ -155,8 +179,14 @@ class Runtime(Loadable):
             with self.ledger.measured("weights"):
                 gguf_path, lora_path = local.llm_paths
                 self._model = model = Model(
-                    gguf_path, lora=lora_path, answer_after=entry.prompt.answer_after
+                    gguf_path,
+                    lora=lora_path,
+                    n_gpu_layers=offload.n_layers,
+                    device=offload.device,
+                    answer_after=entry.prompt.answer_after,
                 ).load()
+                if offload.is_apart:
+                    self.ledger.add_on_device("weights", lambda: there_bytes)
                 self._template.check_length(model)
                 own, words = settings.word_weight, self._ordered
                 self._words_heard = WordsHeard(
@@ -226,8 +256,10 @@ class Runtime(Loadable):
         kv_min_bytes: int,
         kv_max_bytes: int,
         table_share: float = 0.0,
+        device_others: Mapping[str, int] | None = None,
     ) -> MemoryPlan:
-        """Give the cache what the cap leaves beside all that is loaded and `others`.
+        """Give the cache what the cap leaves beside all that is loaded and `others`; on a device
+        with memory of its own, beside `device_others`.
 
         Raises MemoryBudgetError with the sum and the smallest cap that works.
         """
@@ -238,6 +270,7 @@ class Runtime(Loadable):
             kv_max_bytes=max(kv_min_bytes, kv_max_bytes),
             table_share=table_share,
             others=self.holding.other_engines(),
+            device=self.offload.share({**self.ledger.device_parts(), **(device_others or {})}),
         )
         return self.plan
 
@@ -248,7 +281,10 @@ class Runtime(Loadable):
         """
         pool_bytes = int(capacity.sum()) * self.row_shape.row_bytes
         return self.make_plan(
-            {**others, "compute": context_bytes()}, kv_min_bytes=pool_bytes, kv_max_bytes=pool_bytes
+            {**others, "compute": context_bytes()},
+            kv_min_bytes=pool_bytes,
+            kv_max_bytes=pool_bytes,
+            device_others={"compute": context_bytes()},
         )
 
     def close(self) -> None:
@@ -261,7 +297,7 @@ class Runtime(Loadable):
         if self._reader is not None:
             self._reader.close()
         self._model = self._encoder = self._local = self._words_heard = None
-        self._reader = self._ordered = None
+        self._reader = self._ordered = self._offload = None
 
     @property
     def local(self) -> LocalModel:

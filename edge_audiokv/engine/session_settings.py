@@ -72,6 +72,9 @@ class EngineOptions(TypedDict, total=False):
     branches: int | str
     threads: int | str | None
     provider: str
+    compute: str | None
+    gpu_layers: int | str | None
+    gpu_mem: str | int | None
     language: str | None
     hotwords: str | Sequence[str]
     word_timestamps: bool

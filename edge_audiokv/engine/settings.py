@@ -20,6 +20,7 @@ LEAST_CAP_BYTES = 1_000_000
 # More are a vocabulary, which no reader can expect at once.
 _MOST_HOTWORDS, _MOST_HOTWORD_CHARS = 100, 60
 _ROW_TYPES = ("f16", "q8_0", "q4_0")
+LAYER_WORDS = ("all", "auto")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,12 @@ class EngineSettings:
                 likely; 0 decodes greedily
     threads     threads for encoder and LLM; None takes `default_threads`: physical cores, at most 4
     provider    where onnxruntime runs the encoder: cpu, cuda, tensorrt, coreml
+    compute     what the LLM computes on: "cpu", "auto" (a device, if there is one), or a name that
+                `edge-audiokv devices --compute` lists; None: the CPU unless gpu_layers asks
+    gpu_layers  layers of the LLM that go to that device, the last first: a number, "all", or "auto"
+                for those that fit; None: auto if compute names a device
+    gpu_mem     cap of the memory that is the device's own, written as mem is; None: what is free
+                there, less a margin. A device that shares the machine's memory is under mem alone
     language    what is spoken, such as "en" or "German": refused if the model does not list it;
                 None leaves it to the model, with a warning where the speech sounds like another
     hotwords    words that are expected, such as names, spelt as they should be written: a sequence,
@@ -60,6 +67,9 @@ class EngineSettings:
     branches: int = 0
     threads: int | None = None
     provider: str = "cpu"
+    compute: str | None = None
+    gpu_layers: int | str | None = None
+    gpu_mem: str | None = None
     language: str | None = None
     hotwords: str | Sequence[str] = ()
     word_timestamps: bool = False
@@ -76,10 +86,7 @@ class EngineSettings:
         for name in ("mem", "kv_policy", "type_k", "type_v", "provider"):
             if not isinstance(getattr(self, name), str):
                 raise _wrong(name, getattr(self, name), "Write it as a text.")
-        try:
-            parse_bytes(self.mem, total_bytes=1 << 40, least_bytes=LEAST_CAP_BYTES)
-        except ValueError as error:
-            raise _unread("mem", error) from None
+        _check_size("mem", self.mem)
         if not isinstance(self.kv_share, float):
             raise _wrong("kv_share", self.kv_share, "Use more than 0 and at most 1.")
         weight = self.word_weight
@@ -90,6 +97,7 @@ class EngineSettings:
         threads = self.threads
         if threads is not None and not (_is_whole(threads) and 1 <= threads <= 64):
             raise _wrong("threads", threads, "Use 1 to 64, or None.")
+        self._check_compute()
         if not (self.language is None or isinstance(self.language, str)):
             raise _wrong("language", self.language, 'Write a code such as "en", or None.')
         self._read_hotwords()
@@ -103,10 +111,27 @@ class EngineSettings:
             if getattr(self, name) not in _ROW_TYPES:
                 raise _wrong(name, getattr(self, name), f"Use one of {', '.join(_ROW_TYPES)}.")
 
+    def _check_compute(self) -> None:
+        name: object = self.compute
+        if name is not None and not (isinstance(name, str) and name.strip()):
+            raise _wrong("compute", name, "Use cpu, auto or the name of a device.")
+        layers: object = self.gpu_layers
+        counted = isinstance(layers, int) and _is_whole(layers) and 0 <= layers <= 1000
+        if not (layers is None or layers in LAYER_WORDS or counted):
+            raise _wrong("gpu_layers", layers, "Use a number from 0 on, all or auto.")
+        if layers not in (None, 0, "auto") and self.compute == "cpu":
+            raise _wrong("gpu_layers", layers, "compute is cpu: name a device, or leave one out.")
+        size: object = self.gpu_mem
+        if size is not None:
+            if not isinstance(size, str):
+                raise _wrong("gpu_mem", size, "Write it as a text, or None.")
+            _check_size("gpu_mem", size)
+
     def _read_texts(self) -> None:
         """Texts to numbers, and bytes to the text that they are; what is neither stays."""
-        if _is_whole(self.mem):
-            self._put("mem", str(self.mem))
+        for name in ("mem", "gpu_mem"):
+            if _is_whole(getattr(self, name)):
+                self._put(name, str(getattr(self, name)))
         share: object = self.kv_share
         if isinstance(share, str) or _is_number(share):
             try:
@@ -117,6 +142,7 @@ class EngineSettings:
             "word_weight": float,
             "branches": int,
             "threads": int,
+            "gpu_layers": int,
         }
         for name, convert in numbers.items():
             value = getattr(self, name)
@@ -160,6 +186,13 @@ def _is_number(value: object) -> bool:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_size(name: str, size: str) -> None:
+    try:
+        parse_bytes(size, total_bytes=1 << 40, least_bytes=LEAST_CAP_BYTES)
+    except ValueError as error:
+        raise _unread(name, error) from None
 
 
 def _unread(name: str, error: ValueError) -> InputError:

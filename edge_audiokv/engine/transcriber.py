@@ -11,7 +11,13 @@ from edge_audiokv.audio.endpoint import EndpointConfig, Segment, segments
 from edge_audiokv.audio.sound import Sound, as_source
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, AudioSource
 from edge_audiokv.audio.vad import VoiceDetector
-from edge_audiokv.engine.cache import HeadCache, clip_capacity, open_cache, policy_of
+from edge_audiokv.engine.cache import (
+    HeadCache,
+    clip_capacity,
+    count_caches,
+    open_cache,
+    policy_of,
+)
 from edge_audiokv.engine.finals.finals import Finals
 from edge_audiokv.engine.memory.estimate import context_bytes, shape_of
 from edge_audiokv.engine.recognizer import Recognizer, Stopwatch
@@ -103,8 +109,9 @@ class Transcriber(Loadable):
                 runtime, capacity, policy, max_tokens=prompt_tokens + text_tokens
             )
             runtime.ledger.add("voice detector", lambda: self._detector.nbytes)
-            runtime.ledger.add("KV pools", lambda: cache.context.pool_nbytes)
-            runtime.ledger.add("compute", lambda: cache.nbytes - cache.context.pool_nbytes)
+            count_caches(
+                runtime.ledger, [cache], lambda: cache.nbytes - cache.context.host_pool_nbytes
+            )
             self._recognizer = Recognizer(runtime, self._cache)
             runtime.ledger.settle()
         except BaseException:

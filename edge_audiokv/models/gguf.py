@@ -58,6 +58,7 @@ class GGUFHeader:
     vocabulary_length: int = 0
     missing_bytes: int = 0  # of those that UTF-8 holds, not in a vocabulary (with `check_tokens`)
     kinds: tuple[int, ...] = ()  # ggml's number of every tensor's type
+    block_bytes: int = 0  # of the layers' tensors; the others are embeddings and output
 
     @property
     def architecture(self) -> str:
@@ -318,7 +319,7 @@ def _parse(path: Path, data: bytes, file_bytes: int, check_tokens: bool = False)
         if value is not None:
             keys[name] = value
     _check_keys(path, keys)
-    last_offset = 0
+    places = []
     kinds = []
     for _ in range(tensor_count):
         name = cursor.string()
@@ -330,8 +331,9 @@ def _parse(path: Path, data: bytes, file_bytes: int, check_tokens: bool = False)
         if dims == 1 and kind != _F32:
             raise _damaged(path, f"{name} is a vector of type {kind}, not f32")
         kinds.append(kind)
-        last_offset = max(last_offset, cursor.count())
-    if tensor_count and cursor.at + last_offset >= file_bytes:
+        places.append((cursor.count(), name.startswith("blk.")))
+    places.sort()
+    if places and cursor.at + places[-1][0] >= file_bytes:
         raise ModelError(f"{path} is truncated: tensors are missing.", cure="Fetch it again.")
     return GGUFHeader(
         path=path,
@@ -343,4 +345,13 @@ def _parse(path: Path, data: bytes, file_bytes: int, check_tokens: bool = False)
         vocabulary_length=vocabulary_length,
         missing_bytes=missing_bytes,
         kinds=tuple(kinds),
+        block_bytes=_block_bytes(places, file_bytes - cursor.at),
+    )
+
+
+def _block_bytes(places: list[tuple[int, bool]], data_bytes: int) -> int:
+    """Of offsets in ascending order, and whether a layer's tensor begins there."""
+    ends = [*(offset for offset, _ in places[1:]), data_bytes]
+    return sum(
+        end - offset for (offset, in_layer), end in zip(places, ends, strict=True) if in_layer
     )

@@ -30,10 +30,10 @@ class HeadwiseContext(CacheRows, Loadable):
     """One sequence over a head-wise cache of fixed size.
 
     `capacity` is rows per head, int32 [L, H] or one number for all. Capacities are rounded up to a
-    multiple of 64 rows (256 on a GPU) and to at most `max_levels` different ones; `plan` tells the
-    result before anything is allocated. `n_batch` is the micro-batch in tokens. `score_window` is
-    the most query positions that a scored batch averages over, 0 to go without scores. `n_outputs`
-    is the most logit rows one micro-batch can give (memory: n_outputs * V * 8 bytes).
+    multiple of 64 rows (256 on a device) and to at most `max_levels` different ones; `plan` tells
+    the result before anything is allocated. `n_batch` is the micro-batch in tokens. `score_window`
+    is the most query positions that a scored batch averages over, 0 to go without scores.
+    `n_outputs` is the most logit rows one micro-batch can give (memory: n_outputs * V * 8 bytes).
     Without `n_threads` it takes `default_threads`.
     Everything is allocated by `load`; nothing grows later.
     """
@@ -161,15 +161,30 @@ class HeadwiseContext(CacheRows, Loadable):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of pools, scores, positions, compute buffers and logits."""
+        """Bytes of pools, scores, positions, compute and logits, but for `device_nbytes`."""
         size = self._bytes()
         logits = 4 * self.n_outputs * self.model.n_vocab
-        return int(size.pools + size.scores + size.positions + size.compute) + logits
+        whole = int(size.pools + size.scores + size.positions + size.compute) + logits
+        return whole - self.device_nbytes
+
+    @property
+    def device_nbytes(self) -> int:
+        """Those of them that lie in a device's own memory; 0 if it shares the machine's."""
+        device = self.model.device
+        if device is None or device.unified or not self.model.holds_cache_on_device:
+            return 0
+        size = self._bytes()
+        return int(size.pools + size.scores + size.compute)
 
     @property
     def pool_nbytes(self) -> int:
         """Bytes of the K and V rows alone, as allocated."""
         return int(self._bytes().pools)
+
+    @property
+    def host_pool_nbytes(self) -> int:
+        """Bytes of those rows in the machine's memory."""
+        return 0 if self.device_nbytes else self.pool_nbytes
 
     @property
     def compute_nbytes(self) -> int:
@@ -319,7 +334,8 @@ class HeadwiseContext(CacheRows, Loadable):
         params.n_outputs_max = self.n_outputs
         params.n_threads = params.n_threads_batch = self.n_threads
         params.type_k, params.type_v = _ROW_TYPES[self.type_k], _ROW_TYPES[self.type_v]
-        params.offload_kqv = self.model.n_gpu_layers > 0
+        # A cache lies in one place: with the layers if all of them are on a device.
+        params.offload_kqv = self.model.holds_cache_on_device
         params.no_perf = True
         return params
 

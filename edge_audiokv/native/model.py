@@ -18,6 +18,7 @@ from edge_audiokv.kv.shape import KVShape
 from edge_audiokv.lifetime import Loadable
 from edge_audiokv.models.gguf import GGUFHeader, read_header
 from edge_audiokv.native import bindings
+from edge_audiokv.native.compute import ComputeDevice, find_device, no_device
 from edge_audiokv.native.guarding import exclusive, int32
 from edge_audiokv.native.library import Library, load
 
@@ -27,13 +28,16 @@ _AS_IN_THE_FILE = {"f32", "f16", "bf16"}
 _AS_IN_THE_FILE_ON_X86 = {"q4_1", "q5_0", "q5_1", "q8_0"}
 _ROPE_SECTIONS = {8: 4, 24: 4, 40: 4}  # M-RoPE, vision and interleaved M-RoPE: ids per position
 
+ALL_LAYERS = -1
+
 
 class Model(Loadable):
     """Weights of a GGUF file, with an optional LoRA adapter that every context of it applies.
 
-    `n_gpu_layers` layers go to a GPU if the library was built for one. With `use_mmap` the weights
-    are pages of the file, which the kernel may drop and read again; else they are private memory.
-    By default that is so where it takes no more memory.
+    The last `n_gpu_layers` layers (the output counts as one more, ALL_LAYERS is all) go to
+    `device`, or to the first there is. With `use_mmap` the weights are pages of the file, which the
+    kernel may drop and read again; else they are private memory. By default that is so where it
+    takes no more memory.
     What it writes up to `answer_after` is not part of its answer. Any thread may call.
     """
 
@@ -43,12 +47,14 @@ class Model(Loadable):
         *,
         lora: Path | str | None = None,
         n_gpu_layers: int = 0,
+        device: ComputeDevice | None = None,
         use_mmap: bool | None = None,
         answer_after: str = "",
     ) -> None:
         self.path = Path(path)
         self.lora = Path(lora) if lora is not None else None
         self.n_gpu_layers = int32(n_gpu_layers, "n_gpu_layers")
+        self.device = device if self.n_gpu_layers else None
         self.use_mmap = use_mmap
         self.answer_after = answer_after
         self._library: Library | None = None
@@ -59,7 +65,9 @@ class Model(Loadable):
 
     @exclusive
     def load(self) -> Self:
-        """Read the weights. Raises ModelError for a missing, truncated or foreign file."""
+        """Read the weights. Raises ModelError for a missing, truncated or foreign file, and
+        NativeError if layers should go to a device and there is none.
+        """
         if self._model is not None:
             return self
         headers = []
@@ -72,10 +80,21 @@ class Model(Loadable):
                 headers.append(read_header(path, check_tokens=True))
         library = load()
         llama = library.llama
+        if self.n_gpu_layers and self.device is None:
+            self.device = find_device("auto")
+            if self.device is None:
+                raise no_device("There is no device for layers of the LLM", [])
 
         params = llama.llama_model_default_params()
         params.n_gpu_layers = self.n_gpu_layers
-        use_mmap = _takes_mmap(headers[0]) if self.use_mmap is None else self.use_mmap
+        # Without a list llama.cpp takes every device it sees, for large batches even of layers that
+        # stay on the CPU.
+        handles = (ctypes.c_void_p * 2)(self.device.handle if self.device else None, None)
+        params.devices = ctypes.cast(handles, ctypes.c_void_p)
+        use_mmap = self.use_mmap
+        if use_mmap is None:
+            # What a device holds is a copy.
+            use_mmap = self.device is None and _takes_mmap(headers[0])
         params.load_mode = llama.LLAMA_LOAD_MODE_MMAP if use_mmap else 0
         library.complaints.clear()
         model = llama.llama_model_load_from_file(str(self.path).encode(), params)
@@ -149,6 +168,11 @@ class Model(Loadable):
         if self._model is None:
             raise NativeError("The model is not loaded.", cure="Call load() first.")
         return self._model
+
+    @property
+    def holds_cache_on_device(self) -> bool:
+        """All layers are on a device, and the caches of this model's contexts with them."""
+        return self.device is not None and not 0 <= self.n_gpu_layers <= self.shape.n_layer
 
     @property
     def nbytes(self) -> int:

@@ -44,6 +44,7 @@ public:
 
     ggml_tensor * rows = nullptr;     // I32 [H*T, L] where each new row goes
     std::vector<ggml_tensor *> masks; // [level] F16 [n_kv, T]
+    std::vector<ggml_tensor *> score_masks; // [level] their last rows; every view a device reads is copied to it
 };
 
 void llm_graph_input_attn_headwise::set_input(const llama_ubatch * ubatch) {
@@ -116,6 +117,13 @@ llm_graph_input_attn_kv * llama_headwise_build_inp(const llm_graph_context & gra
         ggml_set_input(inp->masks.back());
         ggml_set_name(inp->masks.back(), "hw_mask");
     }
+    const int64_t n_query = std::min<int64_t>(hw->n_score, graph.n_tokens);
+    for (auto * mask : inp->masks) {
+        if (n_query > 0) {
+            inp->score_masks.push_back(ggml_view_2d(ctx, mask, mask->ne[0], n_query, mask->nb[1],
+                    (graph.n_tokens - n_query)*mask->nb[1]));
+        }
+    }
     inp->self_k_rot = new_rotation(ctx, hw->kv->k_rot, "attn_inp_k_rot");
     inp->self_v_rot = new_rotation(ctx, hw->kv->v_rot, "attn_inp_v_rot");
 
@@ -156,12 +164,9 @@ static void build_scores(
                 h*lay.n_group*q->nb[1] + (n_tokens - n_query)*q->nb[2]);
         ggml_tensor * kh = ggml_view_2d(ctx, layer.k, lay.head_dim, n_kv, layer.k->nb[1], lay.offset[i]*layer.k->nb[1]);
 
-        ggml_tensor * mask = inp.masks[level];
-        mask = ggml_view_2d(ctx, mask, n_kv, n_query, mask->nb[1], (n_tokens - n_query)*mask->nb[1]);
-
         ggml_tensor * p = ggml_mul_mat(ctx, kh, ggml_permute(ctx, qh, 0, 2, 1, 3)); // [n_kv, n_query, G]
         ggml_prec_set_acc(p, GGML_PREC_F32);
-        p = ggml_soft_max_ext(ctx, p, mask, kq_scale, 0.0f);
+        p = ggml_soft_max_ext(ctx, p, inp.score_masks[level], kq_scale, 0.0f);
         p = sum_rows_in_place(ctx, ggml_reshape_2d(ctx, p, n_kv, n_query*lay.n_group));
         p = ggml_scale(ctx, p, 1.0f/(n_query*lay.n_group));
 

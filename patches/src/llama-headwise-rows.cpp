@@ -61,6 +61,16 @@ static void compact(ggml_tensor * pool, size_t row_size, int64_t offset, const i
     }
 }
 
+// Vulkan fills whole words of four bytes, and not all quantised rows are some.
+static void zero_bytes(ggml_tensor * pool, size_t offset, size_t size) {
+    if (offset % 4 == 0 && size % 4 == 0) {
+        ggml_backend_tensor_memset(pool, 0, offset, size);
+    } else {
+        const std::vector<uint8_t> zeros(size, 0);
+        ggml_backend_tensor_set(pool, zeros.data(), offset, size);
+    }
+}
+
 // Masked rows are still multiplied, so one NaN behind the end would spoil every later token.
 void llama_kv_cache_headwise::zero_behind(const std::vector<int32_t> & old_count) {
     for (int32_t i = 0; i < layout.n_head(); ++i) {
@@ -68,7 +78,7 @@ void llama_kv_cache_headwise::zero_behind(const std::vector<int32_t> & old_count
         const int64_t n = old_count[layout.level[i]] - count(i);
         if (n > 0) {
             for (auto * pool : { layer.k, layer.v }) {
-                ggml_backend_tensor_memset(pool, 0, (layout.offset[i] + count(i))*pool->nb[1], n*pool->nb[1]);
+                zero_bytes(pool, (layout.offset[i] + count(i))*pool->nb[1], n*pool->nb[1]);
             }
         }
     }

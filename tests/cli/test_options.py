@@ -55,11 +55,28 @@ def test_every_engine_option_has_a_shared_variable() -> None:
         EDGE_AUDIOKV_CACHE_TYPE_V="q4_0",
         EDGE_AUDIOKV_THREADS="2",
         EDGE_AUDIOKV_PROVIDER="cuda",
+        EDGE_AUDIOKV_COMPUTE="Vulkan0",
+        EDGE_AUDIOKV_GPU_LAYERS="all",
     )
     assert (settings.model, settings.kv_policy, settings.kv_share) == ("tiny", "snapkv", 0.4)
     assert settings.kv_options == {"window": 16, "pooled": True}
     assert (settings.type_k, settings.type_v) == ("q8_0", "q4_0")
     assert (settings.threads, settings.provider) == (2, "cuda")
+    assert (settings.compute, settings.gpu_layers) == ("Vulkan0", "all")
+
+
+@pytest.mark.parametrize(
+    ("typed", "layers"), [("12", 12), ("0", 0), ("ALL", "all"), ("auto", "auto")]
+)
+def test_layers(typed: str, layers: int | str) -> None:
+    assert settings_of("-ngl", typed).gpu_layers == layers
+    assert settings_of().gpu_layers is None
+
+
+@pytest.mark.parametrize("typed", ["-1", "many", "1.5", "", "1000"])
+def test_what_is_no_number_of_layers(typed: str) -> None:
+    with pytest.raises(click.BadParameter, match="nor all or auto"):
+        settings_of("--gpu-layers", typed)
 
 
 def test_a_command_s_variable_has_the_name_of_the_option() -> None:

@@ -15,6 +15,7 @@ from edge_audiokv.errors import InputError
     ("name", "values"),
     [
         ("mem", ["abc", "", "0", "-1", 4, None, "1" * 400]),
+        ("gpu_mem", ["abc", "0", 4, "", 1.5]),
         ("kv_share", [math.nan, 0, -1, 2.0, "140%", "much", None, True]),
         ("word_weight", [math.nan, math.inf, -3, 11, "11", "nan"]),
         ("branches", [-1, 65, 1.5, None]),
@@ -29,6 +30,8 @@ from edge_audiokv.errors import InputError
             "hotwords",
             [None, 5, ["a", 5], {"a": 1}, "1, 2", "a" * 61, [*map("a{}".format, range(101))]],
         ),
+        ("compute", ["", "  ", 1]),
+        ("gpu_layers", [-1, "some", "-1", 1.5, True, 1001]),
         ("context", ["", None]),
         ("placement", ["", "turn", None]),
         ("wake_word", [None, 5]),
@@ -56,6 +59,15 @@ def test_what_was_probably_meant_is_said(name: str, value: object, told: str) ->
     with pytest.raises(InputError) as error:
         EngineSettings(**{name: value})
     assert str(error.value) == told
+
+
+def test_layers_on_the_cpu_are_a_contradiction() -> None:
+    for layers in ("all", 3):
+        with pytest.raises(InputError, match=r"gpu_layers .* compute is cpu"):
+            EngineSettings(compute="cpu", gpu_layers=layers)
+    for layers in (None, 0, "auto"):
+        EngineSettings(compute="cpu", gpu_layers=layers)
+    assert EngineSettings(gpu_layers="12").gpu_layers == 12
 
 
 def test_what_can_be() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from edge_audiokv.errors import MemoryBudgetError
 from edge_audiokv.kv.memory import (
+    DeviceShare,
     Ledger,
     anonymous_rss_bytes,
     peak_rss_bytes,
@@ -87,3 +89,54 @@ def test_memory_of_ones_own_and_mapped_files_are_told_apart(tmp_path: Path) -> N
         assert sum(mapped[:: mmap.PAGESIZE]) > 0
         assert rss_bytes() - total_bytes > 40_000_000
         assert anonymous_rss_bytes() - before_bytes < 5_000_000
+
+
+def card(cap_bytes: int, *, takes_cache: bool = True) -> DeviceShare:
+    return DeviceShare("CUDA0", cap_bytes, {"weights": 10**9, "compute": 10**8}, takes_cache)
+
+
+def test_a_cache_on_a_device_is_given_from_its_cap() -> None:
+    room = {"kv_min_bytes": 10**6, "kv_max_bytes": 10**9}
+    plan = plan_memory(300_000_000, PARTS, **room, device=card(2 * 10**9))
+    alone = plan_memory(300_000_000, PARTS, **room)
+    assert plan.kv_bytes == 2 * 10**9 - plan.device.fixed_bytes > alone.kv_bytes
+    assert plan.device_bytes == 2 * 10**9
+    assert plan.total_bytes == 300_000_000 - alone.kv_bytes
+    names = [line.split("  ")[0] for line in plan.lines()]
+    assert names[-5:] == ["cap", "weights", "compute", "KV cache", "CUDA0 cap"]
+    # Some layers there, and the cache here.
+    some = plan_memory(300_000_000, PARTS, **room, device=card(2 * 10**9, takes_cache=False))
+    assert (some.kv_bytes, some.total_bytes) == (alone.kv_bytes, alone.total_bytes)
+    assert some.device_bytes == some.device.fixed_bytes
+
+
+def test_the_tables_of_rows_on_a_device_lie_here() -> None:
+    """The machine's memory bounds a cache that is elsewhere, too."""
+    plan = plan_memory(
+        300_000_000,
+        PARTS,
+        kv_min_bytes=10**6,
+        kv_max_bytes=10**12,
+        table_share=0.25,
+        device=card(10**12),
+    )
+    assert plan.tables_bytes <= 300_000_000 - sum(PARTS.values()) - plan.slack_bytes
+    assert plan.total_bytes == pytest.approx(300_000_000, abs=4)
+    assert plan.kv_bytes == pytest.approx(4 * plan.tables_bytes, rel=1e-6)
+
+
+@pytest.mark.parametrize(("mem", "gpu_mem"), [(200, 2500), (2500, 900), (200, 900)])
+def test_a_refusal_tells_both_sums(mem: int, gpu_mem: int) -> None:
+    share = card(gpu_mem * 10**6)
+    room = {"kv_min_bytes": 10**8, "kv_max_bytes": 10**9, "table_share": 0.1}
+    with pytest.raises(MemoryBudgetError) as caught:
+        plan_memory(mem * 10**6, PARTS, **room, device=share)
+    error = caught.value
+    assert f'mem="{mem}MB' in error.what and "row tables at least 9.5 MiB" in error.what
+    assert f'gpu_mem="{gpu_mem}MB' in error.what and "of CUDA0 must hold" in error.what
+    assert "weights 953.7 MiB + compute 95.4 MiB" in error.what
+    assert "KV cache at least 95.4 MiB" in error.what
+    named = [int(n) for n in re.findall(r'mem="(\d+)MB"', error.cure)]
+    assert error.required_bytes == named[0] * 10**6
+    plan = plan_memory(named[0] * 10**6, PARTS, **room, device=card(named[1] * 10**6))
+    assert plan.kv_bytes >= 10**8

@@ -117,9 +117,13 @@ def onnxruntime(facts: dict[str, Any], provider: str) -> None:
     detector.close()
 
 
-def native(facts: dict[str, Any]) -> None:
-    """Our llama.cpp: where it is, what it was built from, what the CPU can do."""
+def native(facts: dict[str, Any], engine: EngineSettings) -> None:
+    """Our llama.cpp: where it is, what it was built from, what the CPU can do, and whether the
+    device is there that the LLM shall run on.
+    """
+    from edge_audiokv.engine.offload import device_of
     from edge_audiokv.native import bindings, library
+    from edge_audiokv.native.compute import compute_devices
 
     facts["folder"] = str(library.directory())
     loaded = library.load()
@@ -128,6 +132,11 @@ def native(facts: dict[str, Any]) -> None:
     facts["ABI"] = bindings.ABI
     info = loaded.llama.llama_print_system_info().decode("utf-8", "replace")
     facts["features"] = " ".join(info.replace("|", " ").split())
+    facts["compute devices"] = [
+        f"{device.name} ({device.description})" for device in compute_devices()
+    ]
+    device = device_of(engine)
+    facts["the LLM runs on"] = "CPU" if device is None else device.name
 
 
 def model(facts: dict[str, Any], name: str) -> None:

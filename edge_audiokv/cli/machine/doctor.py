@@ -48,7 +48,7 @@ def doctor(ctx: click.Context, /, no_mic: bool, as_json: bool, **values: Any) ->
         run_check("environment", lambda facts: checks.environment(facts, _variables(ctx))),
         Check("settings", settings),
         run_check("onnxruntime", lambda facts: checks.onnxruntime(facts, engine.provider)),
-        run_check("native library", checks.native),
+        run_check("native library", lambda facts: checks.native(facts, engine)),
         run_check("model", lambda facts: checks.model(facts, engine.model)),
     ]
     if all(check.problem is None for check in found[-2:]):

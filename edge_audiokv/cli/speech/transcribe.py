@@ -39,6 +39,7 @@ from edge_audiokv.cli.results import (
     tell_loaded,
 )
 from edge_audiokv.engine.facts import model_facts
+from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.transcriber import Transcriber
 from edge_audiokv.errors import InputError
 from edge_audiokv.events import Final, Warned
@@ -306,9 +307,12 @@ def report_lines(transcriber: Transcriber) -> list[str]:
     lines.append(f"  {'the rest':<16}{rest:>12}{untouched}")
     lines.append(f"  {'RSS':<16}{format_bytes(resident_bytes):>12}")
     full_bytes = cache.full_pool_nbytes
-    lines += [
+    lines.append(
         f"  {'peak RSS':<16}{format_bytes(peak_rss_bytes()):>12}"
-        f"  of --mem {format_cap(settings.cap_bytes)}",
+        f"  of --mem {format_cap(settings.cap_bytes)}"
+    )
+    lines += device_lines(transcriber.runtime)
+    lines += [
         "cache",
         f"  policy          {settings.kv_policy}, {settings.kv_share:.0%} of the rows kept",
         f"  pools           {format_bytes(cache.context.pool_nbytes)} allocated, "
@@ -328,4 +332,22 @@ def report_lines(transcriber: Transcriber) -> list[str]:
     if watch.flags:
         cuts = ", ".join(f"{count} {flag}" for flag, count in watch.flags.items())
         lines.append(f"  guard           {cuts}")
+    return lines
+
+
+def device_lines(runtime: Runtime) -> list[str]:
+    """Where the LLM lies, and what it takes of a device's own memory; nothing for the CPU."""
+    offload = runtime.offload
+    if offload.device is None:
+        return []
+    layers = "all layers" if offload.takes_cache else f"{offload.n_layers} layers"
+    lines = ["device", f"  {offload.device.name:<16}{layers}"]
+    parts = runtime.ledger.device_parts()
+    lines += [f"  {name:<16}{format_bytes(size):>12}" for name, size in parts.items()]
+    if offload.is_apart:
+        sum_bytes = sum(parts.values())
+        lines.append(
+            f"  {'sum':<16}{format_bytes(sum_bytes):>12}"
+            f"  of --gpu-mem {format_cap(offload.cap_bytes)}"
+        )
     return lines

@@ -29,8 +29,11 @@ MODEL_TABLE_BYTES = 17_500_000
 _CONTEXT_BYTES = 14_500_000
 
 
-def model_parts(local: LocalModel, window_s: float) -> dict[str, int]:
-    """Bytes of encoder (longest window `window_s`) and weights, to be added to what runs now."""
+def model_parts(local: LocalModel, window_s: float, host_share: float = 1.0) -> dict[str, int]:
+    """Bytes of encoder (longest window `window_s`) and weights, to be added to what runs now.
+
+    `host_share` of the weights stays in the machine's memory.
+    """
     measured = local.entry.encoder_bytes
     if measured:
         seconds, sizes = zip(*measured, strict=True)
@@ -42,8 +45,13 @@ def model_parts(local: LocalModel, window_s: float) -> dict[str, int]:
         encoder_bytes = int(max(unpacked_bytes, file_bytes * _ENCODER_OPENING))
     return {
         "encoder": encoder_bytes,
-        "weights": sum(_size_bytes(path) for path in local.llm_paths) + MODEL_TABLE_BYTES,
+        "weights": int(llm_bytes(local) * host_share) + MODEL_TABLE_BYTES,
     }
+
+
+def llm_bytes(local: LocalModel) -> int:
+    """Bytes of the LLM's file, and of its adapter's."""
+    return sum(_size_bytes(path) for path in local.llm_paths)
 
 
 def reader_bytes(local: LocalModel) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from edge_audiokv.audio.vad import FRAME_SAMPLES, VoiceDetector
 from edge_audiokv.engine.cache import (
     MAX_LEVELS,
     HeadCache,
+    count_caches,
     open_cache,
     policy_of,
 )
@@ -25,11 +27,10 @@ from edge_audiokv.kv.memory import SLACK_SHARE, rss_bytes
 from edge_audiokv.kv.placements import DEFAULT_PLACEMENT, DROP
 from edge_audiokv.kv.places import Places
 from edge_audiokv.kv.policy import Policy
-from edge_audiokv.kv.shape import IntArray, KVShape
+from edge_audiokv.kv.shape import KVShape
 from edge_audiokv.kv.statistics import RowStatistics
 
 TEXT_TOKENS_PER_S = 8.0
-_ROW_MULTIPLE = 64
 # Tokens of an earlier draft that are checked at once.
 _DRAFT_TOKENS = 12
 # Rows of older turns that even the smallest cache keeps beside the turn in progress.
@@ -46,13 +47,23 @@ _VOICE_BYTES, _SOUND_BYTES = 9 << 20, 2 << 20
 _ARCHIVE_BYTES = 4 << 20
 
 
+class Loading(TypedDict):
+    """Arguments of `Runtime.load`."""
+
+    others: dict[str, int]
+    device_others: dict[str, int]
+    kv_min_bytes: int
+    table_share: float
+
+
 @dataclass(frozen=True)
 class SessionNeeds:
     """Sizes of a session's caches that follow from its settings and the model's files alone.
 
     `least_rows` and `most_rows` bound each head of the memory. A head of the segment's cache has
-    `scratch_rows`: it loses none, so that the memory can take them over. `squeezes` tells that old
-    time closes up when positions run out, `recalls` that turns are brought back for a question.
+    `scratch_rows`: it loses none, so that the memory can take them over. All are multiples of
+    `row_multiple`. `squeezes` tells that old time closes up when positions run out, `recalls` that
+    turns are brought back for a question, `caches_apart` that a device's own memory holds the rows.
     """
 
     shape: KVShape
@@ -63,6 +74,8 @@ class SessionNeeds:
     most_rows: int
     squeezes: bool = DEFAULT_PLACEMENT != DROP
     recalls: bool = False
+    row_multiple: int = 64
+    caches_apart: bool = False
 
     @classmethod
     def of(
@@ -76,8 +89,8 @@ class SessionNeeds:
         """Needs nothing loaded. Raises PolicyError, ModelError or DownloadError."""
         local, settings = runtime.find(), runtime.settings
         shape = replace(shape_of(local), type_k=settings.type_k, type_v=settings.type_v)
-        entry = local.entry
-        return cls.sized(
+        entry, offload = local.entry, runtime.offload
+        needs = cls.sized(
             shape,
             policy_of(runtime),
             audio_tokens=entry.rule.rows_in(max_segment_s) + 1,
@@ -86,7 +99,9 @@ class SessionNeeds:
             context_tokens=local.gguf.context_length,
             placement=placement,
             recalls=recalls,
+            row_multiple=offload.row_multiple,
         )
+        return replace(needs, caches_apart=offload.is_apart and offload.takes_cache)
 
     @classmethod
     def sized(
@@ -100,6 +115,7 @@ class SessionNeeds:
         context_tokens: int,
         placement: str = DEFAULT_PLACEMENT,
         recalls: bool = False,
+        row_multiple: int = 64,
     ) -> SessionNeeds:
         """For the longest segment's tokens and the positions that the model was trained for."""
         turn_tokens = audio_tokens + prompt_tokens + text_tokens
@@ -109,11 +125,12 @@ class SessionNeeds:
             shape,
             policy,
             turn_tokens,
-            int(_rounded(np.array(turn_tokens))),
-            int(_rounded(np.array(least))),
-            int(_rounded(np.array(context_tokens))),
+            _rounded(turn_tokens, row_multiple),
+            _rounded(least, row_multiple),
+            _rounded(context_tokens, row_multiple),
             placement != DROP,
             recalls,
+            row_multiple,
         )
 
     @property
@@ -149,9 +166,23 @@ class SessionNeeds:
         """
         return {
             "audio": _VOICE_BYTES + (n_sessions - 1) * _SOUND_BYTES,
-            "segment cache": n_sessions * (context_bytes() + self.scratch_bytes),
+            "segment cache": n_sessions
+            * (context_bytes() + self.scratch_bytes * (not self.caches_apart)),
             "compute": n_sessions * context_bytes() + WORK_BYTES,
             **({"archive": n_sessions * _ARCHIVE_BYTES} if self.recalls else {}),
+        }
+
+    def for_loading(self, n_sessions: int = 1) -> Loading:
+        """What the runtime is to leave room for."""
+        there = {
+            "segment cache": n_sessions * (context_bytes() + self.scratch_bytes),
+            "compute of others": (n_sessions - 1) * context_bytes(),
+        }
+        return {
+            "others": self.estimated_parts(n_sessions),
+            "device_others": there if self.caches_apart else {},
+            "kv_min_bytes": n_sessions * self.least_bytes,
+            "table_share": self.table_share,
         }
 
     @property
@@ -159,7 +190,8 @@ class SessionNeeds:
         """What one session more takes of a cap, at least."""
         parts = self.estimated_parts(2), self.estimated_parts(1)
         more_bytes = sum(parts[0].values()) - sum(parts[1].values())
-        return int(more_bytes * (1 + SLACK_SHARE) + self.least_bytes * (1 + self.table_share))
+        least_bytes = self.least_bytes * ((not self.caches_apart) + self.table_share)
+        return int(more_bytes * (1 + SLACK_SHARE) + least_bytes)
 
 
 @dataclass
@@ -211,20 +243,26 @@ def open_session_caches(
         scratches = opened[:]
         taken_bytes = max(rss_bytes() - before_bytes, sum(cache.nbytes for cache in scratches))
         ledger.add("segment cache", lambda: taken_bytes)
+        there_bytes = sum(cache.context.device_nbytes for cache in scratches)
+        if there_bytes:
+            ledger.add_on_device("segment cache", lambda: there_bytes)
         most_bytes = needs.most_rows * shape.n_head * shape.row_bytes
         # The other contexts are like the first ones, but for those's pools.
-        others_bytes = max(0, taken_bytes - sum(cache.context.pool_nbytes for cache in scratches))
+        host_pool_bytes = sum(cache.context.host_pool_nbytes for cache in scratches)
+        others_bytes = max(0, taken_bytes - host_pool_bytes)
+        scratch_pool_bytes = sum(cache.context.pool_nbytes for cache in scratches)
         plan = runtime.make_plan(
             {"compute": others_bytes, "working space": WORK_BYTES},
             kv_min_bytes=n_sessions * needs.least_bytes,
             kv_max_bytes=n_sessions * int(most_bytes * min(1.0, runtime.settings.kv_share)),
             table_share=needs.table_share,
+            device_others={"compute": max(0, there_bytes - scratch_pool_bytes)},
         )
         capacity = needs.policy.budgets(
             plan.kv_bytes // n_sessions // shape.row_bytes,
             shape,
             needs.most_rows,
-            row_multiple=_ROW_MULTIPLE,
+            row_multiple=needs.row_multiple,
             least_rows=needs.least_rows,
         )
         before_bytes = rss_bytes()
@@ -237,7 +275,7 @@ def open_session_caches(
         raise
     memories = opened[n_sessions:]
     trim_heap()
-    pool_bytes = sum(cache.context.pool_nbytes for cache in memories)
+    pool_bytes = sum(cache.context.host_pool_nbytes for cache in memories)
     # The masks of a full cache are reserved and not yet touched: the segment's cache, which is
     # small, shows how much of the compute buffers an empty one has used.
     masks_bytes = sum(
@@ -249,8 +287,7 @@ def open_session_caches(
     def compute_bytes() -> int:
         return max(grown_bytes, sum(cache.nbytes for cache in memories) - pool_bytes)
 
-    ledger.add("KV pools", lambda: pool_bytes)
-    ledger.add("compute", compute_bytes)
+    count_caches(ledger, memories, compute_bytes)
     pairs = zip(scratches, memories, strict=True)
     return [SessionCaches(scratch, memory, needs.turn_tokens) for scratch, memory in pairs]
 
@@ -267,5 +304,5 @@ def _open_scratch(runtime: Runtime, needs: SessionNeeds) -> HeadCache:
     )
 
 
-def _rounded(rows: IntArray) -> IntArray:
-    return (-(-rows // _ROW_MULTIPLE) * _ROW_MULTIPLE).astype(np.int32)
+def _rounded(rows: int, multiple: int) -> int:
+    return -(-rows // multiple) * multiple

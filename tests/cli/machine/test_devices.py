@@ -11,6 +11,8 @@ from edge_audiokv.audio.live import portaudio
 from edge_audiokv.audio.live.portaudio import InputDevice
 from edge_audiokv.cli.machine.devices import devices
 from edge_audiokv.errors import DeviceError
+from edge_audiokv.native import compute
+from edge_audiokv.native.compute import ComputeDevice
 
 MICROPHONES = [
     InputDevice(0, "USB mic", "ALSA", 1, 48_000, is_default=True),
@@ -53,3 +55,27 @@ def test_a_device_that_does_not_open_is_told_in_its_row(plugged, monkeypatch):
     monkeypatch.setattr(portaudio.PortAudio, "start", refuse)
     rows = json.loads(CliRunner().invoke(devices, ["--json", "--level", "0.1"]).output)
     assert rows[0]["error"] == "USB mic is busy."
+
+
+GPU = ComputeDevice("Vulkan0", "A card", "gpu", 6 << 30, 8 << 30, unified=False, handle=1)
+CPU = ComputeDevice("CPU", "A chip", "cpu", 0, 16 << 30, unified=True, handle=2)
+
+
+def test_what_the_llm_can_compute_on(monkeypatch):
+    monkeypatch.setattr(compute, "compute_devices", lambda: [GPU, CPU])
+    lines = CliRunner().invoke(devices, ["--compute"]).output.splitlines()
+    assert lines[0].split() == ["name", "kind", "free", "total", "description"]
+    assert lines[1].split() == ["Vulkan0", "gpu", "6.00", "GiB", "8.00", "GiB", "A", "card"]
+    # What a driver does not say is not zero.
+    assert lines[2].split() == ["CPU", "cpu", "-", "16.00", "GiB", "A", "chip"]
+    rows = json.loads(CliRunner().invoke(devices, ["--compute", "--json"]).output)
+    assert rows[0] == {
+        "name": "Vulkan0",
+        "description": "A card",
+        "kind": "gpu",
+        "free_bytes": 6 << 30,
+        "total_bytes": 8 << 30,
+        "unified": False,
+    }
+    result = CliRunner().invoke(devices, ["--compute", "--level", "1"])
+    assert result.exit_code == 2 and "about microphones" in result.output
