@@ -230,8 +230,9 @@ class LiveView(PlainView):
 
     def progress(self, name: str, done_bytes: int, total_bytes: int) -> None:
         share = f"{done_bytes / total_bytes:.0%} of " if total_bytes else ""
-        name = printable(name)
-        self.status.loading_detail = f"{name}: {share}{format_bytes(total_bytes)}"
+        # Names are long: what moves comes first. What is done gives way to what comes after it.
+        told = f"{share}{format_bytes(total_bytes)}  {printable(name)}"
+        self.status.loading_detail = told if done_bytes < total_bytes else ""
         self.refresh()
 
     def listening(self) -> None:
@@ -306,12 +307,13 @@ class LiveView(PlainView):
 
 class WholeLines(io.TextIOBase):
     """Hands on whole lines while `view` makes way: what stands above a panel is never half a line.
-    `close` gives the rest, and leaves `stream` open.
+    `close` gives the rest, and leaves `stream` open. With `folds` lines are broken between words.
     """
 
-    def __init__(self, stream: TextIO, view: View) -> None:
+    def __init__(self, stream: TextIO, view: View, *, folds: bool = False) -> None:
         self._stream = stream
         self._view = view
+        self._folds = folds
         self._rest = ""
 
     def write(self, text: str, /) -> int:
@@ -322,7 +324,7 @@ class WholeLines(io.TextIOBase):
 
     def _put(self, text: str) -> None:
         with self._view.aside(), suppress(OSError):  # the window may have been closed
-            self._stream.write(text)
+            self._stream.write(fitted(text, self._stream) if self._folds else text)
             self._stream.flush()
 
     def close(self) -> None:
@@ -341,7 +343,8 @@ def beside(view: View) -> Iterator[None]:
         for name, redirect in (("stdout", redirect_stdout), ("stderr", redirect_stderr)):
             stream = getattr(sys, name)
             if stream is not None and stream.isatty():
-                lines = stack.enter_context(closing(WholeLines(stream, view)))
+                folds = name == "stderr"
+                lines = stack.enter_context(closing(WholeLines(stream, view, folds=folds)))
                 stack.enter_context(redirect(lines))
         yield
 

@@ -168,8 +168,9 @@ def _loading(status: Status, width: int, glyphs: Glyphs) -> Text:
     detail = f"  {status.loading_detail}" if status.loading_detail else ""
     row = Text.assemble(
         (f"{glyphs.idle} ", "bold yellow"),
-        f"loading {status.loading}{detail}",
+        f"loading {status.loading}",
         (f"  {status.loading_s:.0f} s", "dim"),
+        detail,
     )
     # Sound is kept already: whoever speaks sees that.
     meter = Text("  ") + level_meter(status.level_dbfs, _METER_CELLS // 2, glyphs)

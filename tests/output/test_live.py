@@ -153,6 +153,21 @@ def test_half_a_line_waits_for_its_end() -> None:
     assert file.text == ["[", "1,", "2", "]"]
 
 
+def test_what_is_said_beside_a_panel_is_broken_between_words(monkeypatch) -> None:
+    file, console = make_screen(80)
+    file.isatty = lambda: True
+    monkeypatch.setattr(sys, "stdout", file)
+    monkeypatch.setattr(sys, "stderr", file)
+    said = "--mem 541MB leaves no room for the model's reader, and words will be less exact; so."
+    with LiveView(console, typing=True) as view, beside(view):
+        print(said, file=sys.stderr)
+        first, second = file.text[:2]
+        assert f"{first} {second}" == said and len(first) < 80
+        # A result is as it is.
+        print(said)
+        assert said[:80] in "".join(file.text)
+
+
 def test_what_is_written_meanwhile_goes_above_the_panel(monkeypatch) -> None:
     file, console = make_screen()
     file.isatty = lambda: True
@@ -197,9 +212,12 @@ def test_loading_is_told_first_and_then_gone() -> None:
     view.loading("smollm2-audio")
     with view:
         assert "loading smollm2-audio" in file.text[1]
-        view.progress("fetch it", 50, 200)
+        view.progress("fetch it" + 80 * "-", 50, 200)
         view.redraw()
-        assert "fetch it: 25% of 200 B" in file.text[1]
+        assert "25% of 200 B  fetch it--" in file.text[1]
+        view.progress("fetch it", 200, 200)
+        view.redraw()
+        assert "fetch" not in "".join(file.text) and "loading" in file.text[1]
         view.listening()
         assert "loading" not in "".join(file.text) and "listening" in file.text[1]
     assert file.text == []

@@ -413,6 +413,8 @@ def test_the_end_waits_for_who_is_being_answered(served, house, spoken) -> None:
     assert close_to(found[0], spoken["letter"].text)
     assert (code, out) == (143, "")
     assert "Traceback" not in err and spoken["letter"].text not in err
+    # What a small cap costs is told here, too.
+    assert "leaves no room for the model's reader" in err
     assert not served.uds.exists() and not served.events.exists()
     house[1].wait_for("removed", f"{STUDY}.{KIND}")
 

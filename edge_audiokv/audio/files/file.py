@@ -191,9 +191,7 @@ class FileSource(AudioSource):
         if decoder.missing_s > 0:
             promised_s = self._read_s + decoder.missing_s
             why = f" ({decoder.damage})" if decoder.damage else ""
-            self._warn(
-                f"is cut short{why}: {self._read_s:.1f} s of {promised_s:.1f} s could be read"
-            )
+            self._warn(f"cut short{why}, {self._read_s:.1f} s of {promised_s:.1f} s could be read")
 
     def _warn(self, message: str) -> None:
         self._events.append(Warned(self._read_s, f"{self.name}: {message}."))

@@ -17,8 +17,7 @@ def find_input(spec: str | int | None, devices: list[InputDevice]) -> InputDevic
     if not devices:
         raise DeviceError(
             "No microphone was found.",
-            cure="Plug one in, and check that this user may record (group audio on Linux). "
-            "Recordings need none: name a file.",
+            cure="Plug one in, and check that this user may record (group audio on Linux).",
         )
     if spec is None:
         return next((device for device in devices if device.is_default), devices[0])

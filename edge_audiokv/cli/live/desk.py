@@ -44,6 +44,7 @@ class Desk:
         """Called for every event, by the thread that caused it."""
         if isinstance(event, SessionEnded):
             self.answer()  # what was asked before the sound was over
+            self._tell_unanswered()
         with self._lock:
             if self.writer is not None:
                 self.writer.write(event)
@@ -115,6 +116,14 @@ class Desk:
                 self.handle(Warned(self.session.clock_s, str(error)))
             finally:
                 status.question = status.answer = ""
+
+    def _tell_unanswered(self) -> None:
+        """Who broke off is told which questions have no answer."""
+        while not self._questions.empty():
+            question = printable(self._questions.get())
+            told = f'broken off before it was answered: "{question}"'
+            self.handle(Warned(self.session.clock_s, told))
+        self.view.status.question = ""
 
     def _grow(self, text: str) -> None:
         self.view.status.answer = printable(text)

@@ -86,10 +86,10 @@ def show_command(name: str, as_json: bool) -> None:
     for file in facts["files"]:
         here = "here" if file["present"] else "not here"
         size = format_bytes(file["size_bytes"]) if file["size_bytes"] else "any size"
-        voice.tell(f"{file['role']:<10} {size:>10}  {here:<9} {file['path']}")
+        voice.tell(f"{file['role']:<14} {size:>10}  {here:<9} {file['path']}")
         for label in ("source", "sha256", "licence"):
             if file[label]:
-                voice.tell(f"{'':<10} {label:>10}: {file[label]}")
+                voice.tell(f"{'':<14} {label:>10}: {file[label]}")
 
 
 def _pull(name: str, as_json: bool) -> None:

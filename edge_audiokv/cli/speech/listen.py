@@ -33,6 +33,7 @@ from edge_audiokv.cli.options import (
 from edge_audiokv.cli.results import check_unwritten, format_of, tell_loaded
 from edge_audiokv.engine.facts import model_facts
 from edge_audiokv.engine.session import Session, SessionSettings
+from edge_audiokv.errors import DeviceError
 from edge_audiokv.events import SessionEnded
 from edge_audiokv.kv.memory import peak_rss_bytes
 from edge_audiokv.output import keep_apart, open_output
@@ -221,7 +222,12 @@ def _source(name: str | None, device: str | None, raw: str | None, realtime: boo
     microphone = import_module("edge_audiokv.audio.live.microphone")
     number = int(device) if device is not None and device.isdigit() else device
     opened = microphone.MicrophoneSource(number)
-    opened.check()
+    try:
+        opened.check()
+    except DeviceError as error:
+        raise DeviceError(
+            error.what, cure=f"{error.cure} A recording needs none: name it."
+        ) from None
     source: AudioSource = opened
     return source
 

@@ -166,6 +166,7 @@ def serve(
     for name in (*_EXTRA, *(name for name, value in asked.items() if value is not None)):
         _require(name)
     # They need the extra.
+    from edge_audiokv.cli.results import tell_loaded
     from edge_audiokv.server.engines import Engines
     from edge_audiokv.server.guard import Guard
     from edge_audiokv.server.limits import MICROPHONE_BYTES, REQUESTS_BYTES, Limits
@@ -239,6 +240,7 @@ def serve(
         voice.note(f"serving {service.engine.name} at {where}")
         if service.page and browsers:
             voice.note(f"in a browser: {printable(browsers)}/")
+        tell_loaded(engines.runtime)
         run(
             service,
             sockets,
