@@ -351,7 +351,7 @@ def _parse(path: Path, data: bytes, file_bytes: int, check_tokens: bool = False)
 
 def _block_bytes(places: list[tuple[int, bool]], data_bytes: int) -> int:
     """Of offsets in ascending order, and whether a layer's tensor begins there."""
-    ends = [*(offset for offset, _ in places[1:]), data_bytes]
+    ends = [*(offset for offset, _ in places), data_bytes][1:]
     return sum(
         end - offset for (offset, in_layer), end in zip(places, ends, strict=True) if in_layer
     )
