@@ -122,7 +122,7 @@ def test_a_session_goes_on_when_its_archive_fails(spoken: dict[str, Clip], tmp_p
         assert session.memory().parts["archive"] > 0
         # Somebody else holds the file for longer than a session waits.
         holder = Archive(path).load()
-        session._recording.archive._db.execute("PRAGMA busy_timeout = 50")  # type: ignore[union-attr]
+        session._place.recording.archive._db.execute("PRAGMA busy_timeout = 50")  # type: ignore[union-attr]
         with holder.together():
             events = list(session.listen(spoken["two_sentences"].path))
         holder.close()
