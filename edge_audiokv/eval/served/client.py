@@ -6,6 +6,7 @@ import base64
 import json
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -49,6 +50,7 @@ class LiveClient:
         self.told: list[Told] = []
         self.sent_s = 0.0
         self._socket: Any = None
+        self._opened = ExitStack()
         self._reader: threading.Thread | None = None
         self._resampler: Any = None
         self._starts: dict[str, float] = {}
@@ -68,8 +70,10 @@ class LiveClient:
             ) from None
         try:
             # Pings would stand behind the sound.
-            socket = connect(
-                self.url, compression=None, proxy=None, ping_interval=None, max_size=1 << 20
+            socket = self._opened.enter_context(
+                connect(
+                    self.url, compression=None, proxy=None, ping_interval=None, max_size=1 << 20
+                )
             )
         except InvalidStatus as refusal:
             response = refusal.response
@@ -99,12 +103,13 @@ class LiveClient:
         # nothing open, and says so.
         for _ in range(2):
             self._put("input_audio_buffer.commit")
+        if self._ended.is_set():
+            self._heard.set()
         if not self._heard.wait(_ANSWER_S) or self._ended.is_set():
             raise self._gone()
 
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
+        self._opened.close()
         if self._reader is not None:
             self._reader.join()
 
