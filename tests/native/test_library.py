@@ -49,6 +49,12 @@ def test_handshake() -> None:
     )
 
 
+def test_weights_stay_where_the_plan_counts_them() -> None:
+    """With AMX they would be copied into tiles; some g++ make code of it that ends the process."""
+    features = library.load().llama.llama_print_system_info().decode()
+    assert "AMX_INT8 = 1" not in features and "CPU" in features
+
+
 def test_a_home_that_nobody_has_is_a_folder_like_any_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
