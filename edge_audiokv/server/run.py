@@ -52,17 +52,21 @@ def serve(
     `on_interrupt` is called when a SIGINT begins the end: a second one breaks off what is answered.
     """
     service.worker.start()
+    server = make_server(service, on_interrupt, doors)
     try:
-        make_server(service, on_interrupt, doors).run(list(sockets))
+        server.run(list(sockets))
     finally:
         service.worker.close()
+    if server.is_interrupted:
+        # Uvicorn lets it take its course, which is none where a shell had it ignored.
+        raise KeyboardInterrupt
 
 
 def make_server(
     service: Service,
     on_interrupt: Callable[[], None] = lambda: None,
     doors: Sequence[Door] = (),
-) -> uvicorn.Server:
+) -> _Server:
     """What answers until its `should_exit`: then nobody new gets in, and who is being answered has
     `limits.stop_s` more, until jobs are broken off and told so.
     """
@@ -103,6 +107,7 @@ class _Server(uvicorn.Server):
         self._doors = doors
         self._loop: asyncio.AbstractEventLoop | None = None
         self._broken_off = False
+        self.is_interrupted = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -138,6 +143,7 @@ class _Server(uvicorn.Server):
         worker = self._service.worker
         worker.refuse_new()
         if signal.SIGINT in self._captured_signals:
+            self.is_interrupted = True
             self._on_interrupt()
         end = asyncio.get_running_loop().call_later(self._service.limits.stop_s, worker.stop_jobs)
         within_s = self._service.limits.stop_s + _TELL_S

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +23,28 @@ class Served:
     def __init__(self, folder: Path, *arguments: str) -> None:
         folder.chmod(0o700)
         self.uds, self.wyoming, self.events = folder / "s", folder / "w", folder / "e"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "edge_audiokv", "serve", "--port", "0", "--uds", str(self.uds),
-             "--wyoming", f"unix://{self.wyoming}", "--events", str(self.events),
-             "--mem", MEM, "-t", "1",
-             "--queue", str(QUEUE), *arguments],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )  # fmt: skip
+        # A file: what stands in a pipe behind a line that was read is lost to `communicate`.
+        self._told = folder / "stderr"
+        with self._told.open("w") as told:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "edge_audiokv", "serve", "--port", "0", "--uds", str(self.uds),
+                 "--wyoming", f"unix://{self.wyoming}", "--events", str(self.events),
+                 "--mem", MEM, "-t", "1",
+                 "--queue", str(QUEUE), *arguments],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=told,
+                text=True,
+            )  # fmt: skip
 
     def wait(self) -> None:
         """Until it serves; it says where."""
-        assert self.process.stderr is not None
-        line = self.process.stderr.readline()
+        while "\n" not in (told := self._told.read_text()) and self.process.poll() is None:
+            time.sleep(0.005)
+        line = told.partition("\n")[0]
         found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
-        assert found is not None, line + self.process.stderr.read()
+        assert found is not None, told
         on_tcp = re.search(r"tcp://127\.0\.0\.1:(\d+)", line)
         self.wyoming_port = int(on_tcp[1]) if on_tcp else 0
         assert str(self.uds) in line and (on_tcp or f"unix://{self.wyoming}" in line)
@@ -51,8 +56,8 @@ class Served:
 
     def end(self, number: int) -> tuple[int, str, str]:
         self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=60)
-        return self.process.returncode, out, err
+        out, _ = self.process.communicate(timeout=60)
+        return self.process.returncode, out, self._told.read_text()
 
     @property
     def url(self) -> str:

@@ -18,6 +18,7 @@ import pytest
 
 from edge_audiokv.server.limits import MAX_HEADER_BYTES, Limits
 from edge_audiokv.server.listening import open_unix
+from edge_audiokv.server.run import serve
 from tests.server import house
 from tests.server.house import starting
 from tests.server.scripted import FINALS
@@ -252,6 +253,26 @@ def test_a_second_interrupt_breaks_off_what_is_answered(start, engine) -> None:
     engine.go.set()
     running.thread.join(10)
     assert not running.thread.is_alive()
+
+
+def test_an_interrupt_tells_so_by_its_code_where_a_shell_had_it_ignored(engine, tmp_path) -> None:
+    """As one without job control starts what runs behind."""
+    running = Running(engine, tmp_path, Limits())
+
+    def interrupt() -> None:
+        with running.client() as client:
+            assert client.get("/health").status_code == 200
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        running.sockets[0].listen()
+        thread, _ = in_thread(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            serve(running.service, running.sockets)
+        thread.join(10)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Unix sockets")

@@ -6,7 +6,7 @@ import sys
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
@@ -39,6 +39,9 @@ from edge_audiokv.kv.memory import peak_rss_bytes
 from edge_audiokv.output import keep_apart, open_output
 from edge_audiokv.output.live import LiveView, PlainView, beside, is_live
 from edge_audiokv.units import format_bytes, format_cap, format_clock, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @click.command(cls=Command)
@@ -179,8 +182,16 @@ def listen(
             desk.writer.close(complete=False)
     # Only now: a result on the same terminal is whole.
     _summary(session, desk.ended)
+    _tell_where(console, source, [None if shown or output == "-" else output, save_audio])
     if code:
         sys.exit(code)
+
+
+def _tell_where(console: Console, source: str | None, targets: list[str | Path | None]) -> None:
+    """Where the results are, to who watches: what runs in a script has the exit code."""
+    written = ", ".join(str(target) for target in targets if target is not None)
+    if written and console.is_interactive:
+        voice.note(f"{printable(source or 'microphone')} -> {printable(written)}")
 
 
 class _Start:
