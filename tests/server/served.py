@@ -27,9 +27,9 @@ class Served:
         self._told = folder / "stderr"
         with self._told.open("w") as told:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "edge_audiokv", "serve", "--port", "0", "--uds", str(self.uds),
-                 "--wyoming", f"unix://{self.wyoming}", "--events", str(self.events),
-                 "--mem", MEM, "-t", "1",
+                [sys.executable, "-m", "edge_audiokv", "serve", "--port", "0",
+                 "--uds", str(self.uds), "--wyoming", f"unix://{self.wyoming}",
+                 "--events", str(self.events), "--mem", MEM, "-t", "1",
                  "--queue", str(QUEUE), *arguments],
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
