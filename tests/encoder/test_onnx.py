@@ -129,8 +129,11 @@ def test_default_model_gives_its_golden_embeddings() -> None:
     with OnnxEncoder(DEFAULT, d_model=576, warm_up=False) as encoder:
         rows = encoder.encode(audio)
     assert rate == 16000
-    # f16 storage of the golden and other instruction sets move single values this much.
-    np.testing.assert_allclose(rows, golden["embeddings"].astype(np.float32), atol=0.02)
+    off = rows - golden["embeddings"].astype(np.float32)
+    # Int8 rounds otherwise with other instruction sets: one CPU's rows are 1.03 % off another's. A
+    # sound that is late by a sample makes 1.36 %, one that is louder by a hundredth 1.27 %.
+    assert np.sqrt(np.mean(off**2)) < 0.012 * np.sqrt(np.mean(rows**2))
+    assert np.abs(off).max() < 0.04
     assert np.abs(rows).mean() > 0.05
 
 
