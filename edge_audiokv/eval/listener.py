@@ -8,7 +8,7 @@ from typing import Protocol
 
 from edge_audiokv.audio.source import Samples
 from edge_audiokv.engine.session import Session
-from edge_audiokv.events import Event, Final
+from edge_audiokv.events import Answer, Event, Final
 from edge_audiokv.kv.memory import anonymous_rss_bytes, peak_rss_bytes, rss_bytes
 
 
@@ -45,6 +45,9 @@ class Listener(Protocol):
     def finish(self) -> Sequence[Final]:
         """The sound is over: the last texts."""
 
+    def ask(self, question: str) -> Answer:
+        """What is answered from what was heard."""
+
     def books(self) -> Books: ...
 
     def totals(self) -> Totals: ...
@@ -64,6 +67,9 @@ class SessionListener:
 
     def finish(self) -> Sequence[Final]:
         return self._finals(self.session.finish())
+
+    def ask(self, question: str) -> Answer:
+        return self.session.ask(question)
 
     def _finals(self, events: Sequence[Event]) -> list[Final]:
         finals = [event for event in events if isinstance(event, Final)]

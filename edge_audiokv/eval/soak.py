@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -24,6 +24,7 @@ from edge_audiokv.audio.source import SAMPLE_RATE_HZ
 from edge_audiokv.errors import OutputError
 from edge_audiokv.eval.listener import Listener
 from edge_audiokv.eval.programme import Piece, Programme
+from edge_audiokv.eval.reminder import REMINDER_TURN, Reminded, Reminder
 from edge_audiokv.eval.wer import Hypothesis, Utterance, normalise, score_clip
 from edge_audiokv.events import Final
 from edge_audiokv.files import write_whole
@@ -61,6 +62,7 @@ class SoakReport:
     """What a soak shows. Rates are shares; `slope_mb_per_h` leaves out the first ten minutes.
 
     `wer_last` is of the last block that was heard in full and sounds like the first; None before.
+    `answers` are those about what was said once, at `asked_about_s` (None: nothing was).
     """
 
     cap_bytes: int
@@ -88,6 +90,8 @@ class SoakReport:
     realtime_factor: float
     guarded: int
     settings: dict[str, Any]
+    asked_about_s: float | None
+    answers: tuple[Reminded, ...] = field(repr=False)
     minutes: tuple[Minute, ...] = field(repr=False)
 
     @property
@@ -118,7 +122,18 @@ class SoakReport:
             f"{self.longest_step_s:.2f} s, {self.stalls} stalls over {STALL_S:.0f} s",
             f"live microphone   {self.furthest_behind_s:.1f} s behind at most, "
             f"{self.dropped_samples} samples dropped",
+            *self._answer_lines(),
         ]
+
+    def _answer_lines(self) -> list[str]:
+        if self.asked_about_s is None:
+            return []
+        right = sum(answer.right for answer in self.answers)
+        said = f"{right} of {len(self.answers)} right about minute {self.asked_about_s / 60:.0f}"
+        if self.answers:
+            last = self.answers[-1]
+            said += f', the last at minute {last.time_s / 60:.0f}: "{last.text}"'
+        return [f"answers           {said}"]
 
 
 def rehearse(programme: Programme) -> None:
@@ -134,15 +149,21 @@ class Soak:
     """Plays `programme` to a `listener` that is loaded. `report()` answers at any time."""
 
     def __init__(
-        self, listener: Listener, programme: Programme, *, settings: dict[str, Any] | None = None
+        self,
+        listener: Listener,
+        programme: Programme,
+        *,
+        reminder: Reminder | None = None,
+        settings: dict[str, Any] | None = None,
     ) -> None:
-        self.listener, self.programme = listener, programme
+        self.listener, self.programme, self.reminder = listener, programme, reminder
         self.minutes: list[Minute] = []
         self._settings = settings or {}
         self._wait_s = listener.longest_s + 2.0
         self._over = False
         self._started = time.perf_counter()
-        self._heard_s = self._compute_s = self._minute_compute_s = 0.0
+        self._heard_samples = 0
+        self._compute_s = self._minute_compute_s = 0.0
         self._behind_s = self._furthest_s = self._longest_s = 0.0
         self._dropped = self._stalls = self._outside = 0
         self._segments = 0
@@ -153,12 +174,13 @@ class Soak:
 
     def run(self, on_minute: Callable[[SoakReport], None] | None = None) -> SoakReport:
         """Everything, to the end. KeyboardInterrupt leaves `report()` with what there is."""
-        for piece in self.programme.pieces():
+        for piece in self._pieces():
             self._expect(piece)
             for start in range(0, len(piece.samples), SAMPLE_RATE_HZ):
                 self._feed(piece.samples[start : start + SAMPLE_RATE_HZ])
                 if self._heard_s >= 60.0 * (len(self.minutes) + 1):
                     self._keep_books()
+                    self._ask()
                     if on_minute is not None:
                         on_minute(self.report())
         self._take(self.listener.finish())
@@ -202,8 +224,30 @@ class Soak:
             realtime_factor=self._compute_s / max(self._heard_s, 1e-9),
             guarded=totals.guarded,
             settings=self._settings,
+            asked_about_s=None if self.reminder is None else self.reminder.said_s,
+            answers=() if self.reminder is None else tuple(self.reminder.answers),
             minutes=tuple(self.minutes),
         )
+
+    @property
+    def _heard_s(self) -> float:
+        # Sums of seconds would drift off the ends of blocks.
+        return self._heard_samples / SAMPLE_RATE_HZ
+
+    def _pieces(self) -> Iterator[Piece]:
+        for piece in self.programme.pieces():
+            yield piece
+            if self.reminder is not None and piece.last:
+                said = self.reminder.piece(self._heard_s)
+                if said is not None:
+                    yield said
+
+    def _ask(self) -> None:
+        if self.reminder is None or not self.reminder.is_due(self._heard_s):
+            return
+        started = time.perf_counter()
+        answer = self.listener.ask(self.reminder.question)
+        self.reminder.take(answer, self._heard_s, time.perf_counter() - started)
 
     def _expect(self, piece: Piece) -> None:
         if piece.turn < 0:
@@ -220,7 +264,7 @@ class Soak:
         finals = self.listener.feed(samples)
         took_s = time.perf_counter() - started
         length_s = len(samples) / SAMPLE_RATE_HZ
-        self._heard_s += length_s
+        self._heard_samples += len(samples)
         self._compute_s += took_s
         self._minute_compute_s += took_s
         self._longest_s = max(self._longest_s, took_s)
@@ -251,11 +295,15 @@ class Soak:
         """Score the turns that can get no more text: longest segment and silence have passed."""
         while self._turns and self._turns[0].end_s + self._wait_s < now_s:
             turn = self._turns.popleft()
+            if turn.turn == REMINDER_TURN:  # no part of the programme: no block is judged by it
+                continue
             clip = Utterance(str(turn.turn), Path(), turn.reference, "")
             score = score_clip(clip, Hypothesis(" ".join(turn.heard)))
             self._count(turn.start_s, score.words, score.edits)
 
     def _count(self, time_s: float, words: int, edits: int) -> None:
+        if self.reminder is not None:
+            time_s -= self.reminder.beside_s(time_s)
         block = min(int(time_s / self.programme.block_s), self.programme.n_blocks - 1)
         self._books[block] += (words, edits)
         self._score = (self._score[0] + words, self._score[1] + edits)

@@ -12,12 +12,16 @@ from typing import Any
 
 import pytest
 
+from edge_audiokv.errors import InputError
 from edge_audiokv.eval.plots.soak import plot_soak
+from edge_audiokv.eval.reminder import Reminder
 from edge_audiokv.eval.soak import Minute, slope_mb_per_h
+from edge_audiokv.eval.wer import read_manifest
 
 pytestmark = pytest.mark.alone
 
 MANIFEST = Path(__file__).parents[1] / "data" / "manifest.jsonl"
+CODES = MANIFEST.parent / "codes" / "manifest.jsonl"
 MEM_MB = 560
 
 
@@ -52,7 +56,11 @@ def ten_minutes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     plot = tmp_path_factory.mktemp("soak") / "soak.png"
     minutes = ["--hours", str(1 / 6), "--speech-share", "0.2", "--json", "--plot", str(plot)]
     done = subprocess.run(
-        command(*minutes), capture_output=True, text=True, timeout=1500, check=False
+        command(*minutes, "--codes", str(CODES), "--ask-every", "2"),
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert plot.read_bytes().startswith(b"\x89PNG")
@@ -62,7 +70,8 @@ def ten_minutes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_ten_minutes_are_heard_to_the_end(ten_minutes: dict[str, Any]) -> None:
     assert ten_minutes["complete"]
-    assert ten_minutes["simulated_s"] == pytest.approx(600, abs=0.2)
+    # The code is said beside the ten minutes, in eight seconds.
+    assert ten_minutes["simulated_s"] == pytest.approx(608, abs=0.2)
     assert len(ten_minutes["minutes"]) >= 9
     assert ten_minutes["segments"] >= 15
     assert ten_minutes["words"] > 150
@@ -78,6 +87,19 @@ def test_the_cap_is_kept_and_memory_is_level(ten_minutes: dict[str, Any]) -> Non
 def test_age_does_not_cost_words(ten_minutes: dict[str, Any]) -> None:
     assert ten_minutes["wer_first"] < 0.2
     assert ten_minutes["wer_last"] == pytest.approx(ten_minutes["wer_first"], abs=0.01)
+
+
+def test_what_was_said_once_is_asked_for_again(ten_minutes: dict[str, Any]) -> None:
+    assert 300 <= ten_minutes["asked_about_s"] < 360
+    answers = ten_minutes["answers"]
+    assert [round(answer["time_s"] / 60) for answer in answers] == [8, 10]
+    assert all(answer["right"] and answer["took_s"] > 0 for answer in answers), answers
+
+
+def test_a_clip_without_a_code_is_refused() -> None:
+    clip = read_manifest(MANIFEST)[0]
+    with pytest.raises(InputError, match="says no code"):
+        Reminder(clip, every_s=60, duration_s=600)
 
 
 def test_interrupt_tells_what_there_is(tmp_path: Path) -> None:

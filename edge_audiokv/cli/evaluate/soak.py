@@ -19,6 +19,7 @@ from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.eval.listener import Listener, SessionListener
 from edge_audiokv.eval.programme import Programme, noise_files
+from edge_audiokv.eval.reminder import Reminder
 from edge_audiokv.eval.served.listener import ServedListener
 from edge_audiokv.eval.served.process import ServerProcess
 from edge_audiokv.eval.soak import Soak, SoakReport, rehearse, write_report
@@ -70,6 +71,19 @@ _TOLD_EVERY = 10  # simulated minutes
     is_flag=True,
     help="Let `serve` have the session, and send it the sound as a live client does.",
 )
+@click.option(
+    "--codes",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help='Say the first clip of this manifest, such as "the code is nine one four", once near the'
+    " beginning, and ask for it again and again.",
+)
+@click.option(
+    "--ask-every",
+    type=Number(0.1, 1000),
+    default=10.0,
+    show_default=True,
+    help="Simulated minutes between two such questions.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The whole report as JSON on stdout.")
 @click.option(
     "--report", type=click.Path(path_type=Path), help="JSON, anew every ten simulated minutes."
@@ -85,6 +99,8 @@ def soak(
     context: str,
     placement: str,
     through_server: bool,
+    codes: Path | None,
+    ask_every: float,
     as_json: bool,
     report: Path | None,
     plot: Path | None,
@@ -114,6 +130,10 @@ def soak(
         speech_share=speech_share,
         seed=seed,
     )
+    reminder = None
+    if codes is not None:
+        clip = read_manifest(codes)[0]
+        reminder = Reminder(clip, every_s=60 * ask_every, duration_s=programme.duration_s)
     rehearse(programme)
     session = SessionSettings(context=context, placement=placement, report_interval_s=0)
     told = {
@@ -125,13 +145,14 @@ def soak(
         "seed": seed,
         "noise": noise is not None,
         "through_server": through_server,
+        "ask_every_s": 60 * ask_every if reminder is not None else None,
         "threads": engine.n_threads,
         "model": engine.model,
         "kv_policy": engine.kv_policy,
     }
     interrupted = False
     with _listener(engine, session, through_server) as listener:
-        run = Soak(listener, programme, settings=told)
+        run = Soak(listener, programme, reminder=reminder, settings=told)
         try:
             result = run.run(lambda now: _on_minute(now, report))
         except KeyboardInterrupt:

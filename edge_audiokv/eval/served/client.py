@@ -57,6 +57,8 @@ class LiveClient:
         self._ends: dict[str, float] = {}
         # Whatever was sent before the last commit has been heard.
         self._heard = threading.Event()
+        self._answered = threading.Event()
+        self._answer = ""
         self._ended = threading.Event()
 
     def open(self) -> Self:
@@ -108,12 +110,22 @@ class LiveClient:
         if not self._heard.wait(_ANSWER_S) or self._ended.is_set():
             raise self._gone()
 
+    def ask(self, question: str) -> str:
+        """The answer to a question about what was heard so far."""
+        self._answered.clear()
+        self._put("response.create", response={"instructions": question})
+        if self._ended.is_set():
+            self._answered.set()
+        if not self._answered.wait(_ANSWER_S) or self._ended.is_set():
+            raise self._gone()
+        return self._answer
+
     def close(self) -> None:
         self._opened.close()
         if self._reader is not None:
             self._reader.join()
 
-    def _put(self, kind: str, **fields: str) -> None:
+    def _put(self, kind: str, **fields: Any) -> None:
         from websockets.exceptions import ConnectionClosed
 
         try:
@@ -135,6 +147,7 @@ class LiveClient:
         finally:
             self._ended.set()
             self._heard.set()
+            self._answered.set()
 
     def _take(self, event: dict[str, Any]) -> None:
         match event["type"]:
@@ -144,6 +157,10 @@ class LiveClient:
                 self._ends[event["item_id"]] = event["audio_end_ms"] / 1000
             case "error" if event["error"]["code"] == "input_audio_buffer_commit_empty":
                 self._heard.set()
+            case "response.done":
+                said = [part for item in event["response"]["output"] for part in item["content"]]
+                self._answer = "".join(part["text"] for part in said)
+                self._answered.set()
             case kind if kind == _COMPLETED:
                 item = event["item_id"]
                 start_s, end_s = self._starts.pop(item, 0.0), self._ends.pop(item, 0.0)

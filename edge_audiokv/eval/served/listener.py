@@ -10,7 +10,7 @@ from edge_audiokv.errors import EdgeAudioKVError
 from edge_audiokv.eval.listener import Books, Totals
 from edge_audiokv.eval.served.client import LiveClient
 from edge_audiokv.eval.served.process import ServerProcess
-from edge_audiokv.events import Final
+from edge_audiokv.events import Answer, Final
 
 # So much more is sent than was heard: the model never waits for its client, and texts that may
 # change are left out, as where no client asks for them.
@@ -38,6 +38,11 @@ class ServedListener:
         client = self._open()
         client.hear_out()
         return self._finals(client)
+
+    def ask(self, question: str) -> Answer:
+        """Where an answer comes from is not told to live clients."""
+        client = self._open()
+        return Answer(question, client.ask(question), client.sent_s)
 
     def close(self) -> None:
         if self._client is not None:

@@ -31,6 +31,7 @@ pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="counts resident memory as Linux does"),
 ]
 MANIFEST = Path(__file__).parents[2] / "data" / "manifest.jsonl"
+CODES = MANIFEST.parent / "codes" / "manifest.jsonl"
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +117,13 @@ def test_a_short_soak_through_a_server(server, call, monkeypatch) -> None:
     ran = call(
         *("soak", "--manifest", MANIFEST, "--hours", "0.02", "--speech-share", "0.1"),
         *("--mem", "6GB", "--threads", "1", "--through-server", "--json"),
+        *("--codes", CODES, "--ask-every", "0.1"),
     )
     assert ran.code == 0, ran.err
     report = json.loads(ran.out)
     assert report["complete"] and report["settings"]["through_server"]
     assert report["segments"] >= 1 and report["words"] > 0 and report["wer"] < 0.3
+    assert report["answers"][-1]["right"], report["answers"]
     (minute,) = report["minutes"]
     assert minute["rows"] > 0 and minute["ledger_bytes"] > 100_000_000
 
