@@ -138,6 +138,13 @@ def test_the_picture_is_what_the_first_command_prints(command, tmp_path) -> None
     assert len(set(ran.out.split()) & set(text.split())) >= 8
 
 
+def test_what_fits_where_is_what_the_command_prints(command) -> None:
+    (block,) = (block for block in blocks("text") if block.startswith("$ edge-audiokv models plan"))
+    asked, _, printed = block.partition("\n")
+    ran = command(*asked.split()[2:])
+    assert ran.out.strip() == printed.strip()
+
+
 def test_exit_codes_are_those_of_the_errors() -> None:
     told = {int(code) for code in re.findall(r"(?m)^\| (\d+) \|", README)}
     kinds = EdgeAudioKVError.__subclasses__()
