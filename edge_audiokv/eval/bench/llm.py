@@ -32,7 +32,6 @@ from edge_audiokv.eval.bench.caches import (
 from edge_audiokv.eval.bench.limit import share_of_limit, token_bytes, weight_bytes
 from edge_audiokv.eval.bench.plan import Plan
 from edge_audiokv.eval.bench.rows import OURS, STOCK, Row, compared, timed
-from edge_audiokv.eval.bench.statistics import ratios
 from edge_audiokv.kv.policy import Policy
 from edge_audiokv.kv.shape import KVShape
 from edge_audiokv.models.gguf import read_header
@@ -125,12 +124,12 @@ class _Context:
                 for name, seconds in self._read_once(ours, stock, index).items():
                     took.setdefault(name, []).append(seconds)
             read = Read.of(ours)
-        ratio = ratios(took[STOCK], took[OURS]) if stock is not None else None
+        beside = compared(took[OURS], took.get(STOCK), self.n_prompt)
         return read, [
             Row(
                 "prefill", name, n_prompt=self.n_prompt, type_k=self.shape.type_k,
                 type_v=self.shape.type_v, kv_share=1.0,
-                **timed(times, self.n_prompt), **compared(ratio if name == OURS else None),
+                **timed(times, self.n_prompt), **(beside if name == OURS else {}),
             )
             for name, times in took.items()
         ]  # fmt: skip
@@ -183,8 +182,7 @@ class _Context:
             f"memory at {share:.0%}",
         )
         row = self._decoded(OURS, share, took[OURS], held, footprint)
-        ratio = ratios(took[STOCK], took[OURS]) if stock is not None else None
-        yield replace(row, **compared(ratio))
+        yield replace(row, **compared(took[OURS], took.get(STOCK), self.plan.n_gen))
 
     def _decode(
         self, cache: HeadCache, stock: StockContext | None, share: float

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 from edge_audiokv.eval.bench.rows import OURS, STOCK, Facts, Row
 from edge_audiokv.eval.bench.statistics import MOST_SPREAD
@@ -45,7 +45,8 @@ def warnings(facts: Facts, rows: Sequence[Row]) -> list[str]:
 
 def _csv(facts: Facts, rows: Sequence[Row]) -> str:
     flat = [asdict(facts) | asdict(row) for row in rows]
-    names = [name for name in (flat[0] if flat else ()) if name not in _SAMPLES]
+    every = [*fields(Facts), *fields(Row)]
+    names = [field.name for field in every if field.name not in _SAMPLES]
     out = io.StringIO()
     writer = csv.DictWriter(out, names, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
@@ -54,7 +55,7 @@ def _csv(facts: Facts, rows: Sequence[Row]) -> str:
 
 
 def _markdown(facts: Facts, rows: Sequence[Row], notes: Sequence[str]) -> str:
-    reps = max((len(row.samples_ns) for row in rows), default=0)
+    reps = min((len(row.samples_ns) for row in rows if row.samples_ns), default=0)
     head = (
         f"{facts.model_filename} ({facts.model_type}, {format_bytes(facts.model_size)}),"
         f" {facts.n_threads} threads of {facts.cpu_info}, {facts.build_commit};"
@@ -100,15 +101,13 @@ def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) ->
 
 def _prefill(rows: Sequence[Row]) -> Iterable[Sequence[str]]:
     for row in _of(rows, "prefill"):
-        stock = _stock(rows, row)
-        yield f"{row.n_prompt}", _kv(row), _rate(stock), _rate(row), _ratio(row)
+        yield f"{row.n_prompt}", _kv(row), _beside(row), _rate(row), _ratio(row)
 
 
 def _decode(rows: Sequence[Row]) -> Iterable[Sequence[str]]:
     for row in _of(rows, "decode"):
-        stock = _stock(rows, row)
         yield (
-            f"{row.n_depth}", _kv(row), f"{row.kv_share or 0:.0%}", _rate(stock), _rate(row),
+            f"{row.n_depth}", _kv(row), f"{row.kv_share or 0:.0%}", _beside(row), _rate(row),
             _ratio(row), format_bytes(row.bytes_per_token or 0), f"{row.limit_share or 0:.0%}",
             format_bytes(row.kv_bytes or 0), format_bytes(row.peak_rss_bytes or 0),
         )  # fmt: skip
@@ -156,22 +155,16 @@ def _of(rows: Sequence[Row], test: str, implementation: str = OURS) -> list[Row]
     return [row for row in rows if (row.test, row.implementation) == (test, implementation)]
 
 
-def _stock(rows: Sequence[Row], mine: Row) -> Row | None:
-    """Stock llama.cpp's row beside one of ours: it keeps all rows."""
-    for row in _of(rows, mine.test, STOCK):
-        if (row.n_prompt, row.n_depth, _kv(row)) == (mine.n_prompt, mine.n_depth, _kv(mine)):
-            return row
-    return None
-
-
 def _kv(row: Row) -> str:
     return f"{row.type_k}" if row.type_k == row.type_v else f"{row.type_k}/{row.type_v}"
 
 
-def _rate(row: Row | None) -> str:
-    if row is None or row.median_ts is None:
-        return "-"
-    return f"{row.median_ts:.1f} [{row.low_ts:.1f}, {row.high_ts:.1f}]"
+def _rate(row: Row) -> str:
+    return f"{row.median_ts or 0:.1f} [{row.low_ts or 0:.1f}, {row.high_ts or 0:.1f}]"
+
+
+def _beside(row: Row) -> str:
+    return "-" if row.stock_ts is None else f"{row.stock_ts:.1f}"
 
 
 def _ratio(row: Row) -> str:

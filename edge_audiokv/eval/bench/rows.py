@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edge_audiokv.eval.bench.statistics import Middle, middle
+from edge_audiokv.eval.bench.statistics import middle, ratios
 
 STOCK, OURS = "llama.cpp", "edge-audiokv"
 
@@ -44,8 +44,9 @@ class Row:
     no use for are None.
 
     `median_*`, `low_*` and `high_*` are of the repetitions; `ratio` is ours to stock, pair by pair,
-    in tokens a second. `kv_rows` are the rows of all heads, `kv_bytes` the pools that hold them,
-    `peak_rss_bytes` the peak of a process with weights and cache alone, or of a whole session.
+    in tokens a second, `stock_ts` the median of stock's in the same turns. `kv_rows` are the rows
+    of all heads, `kv_bytes` the pools that hold them, `peak_rss_bytes` the peak of a process with
+    weights and cache alone, or of a whole session.
     """
 
     test: str
@@ -69,6 +70,7 @@ class Row:
     low_ts: float | None = None
     high_ts: float | None = None
     spread: float | None = None
+    stock_ts: float | None = None
     ratio: float | None = None
     ratio_low: float | None = None
     ratio_high: float | None = None
@@ -99,11 +101,21 @@ def timed(seconds: Sequence[float], n_tokens: int = 0) -> dict[str, Any]:
     return found
 
 
-def compared(found: Middle | None) -> dict[str, Any]:
-    """The fields of a row for a ratio, if there was something to compare with."""
-    if found is None:
+def compared(
+    ours_s: Sequence[float], stock_s: Sequence[float] | None, n_tokens: int
+) -> dict[str, Any]:
+    """The fields of a row for a comparison with stock llama.cpp in the same turns, if it was
+    there: seconds of each repetition.
+    """
+    if stock_s is None:
         return {}
-    return {"ratio": found.value, "ratio_low": found.low, "ratio_high": found.high}
+    found = ratios(stock_s, ours_s)
+    return {
+        "stock_ts": n_tokens / middle(stock_s).value,
+        "ratio": found.value,
+        "ratio_low": found.low,
+        "ratio_high": found.high,
+    }
 
 
 def _fields(values: Sequence[float], unit: str) -> dict[str, float]:

@@ -25,6 +25,7 @@ def plot_bench(rows: Sequence[Row], path: Path) -> None:
     axes[1].set_ylabel("ours to stock llama.cpp")
     axes[1].axhline(1, color="grey", lw=0.8)
     for axis in axes:
+        axis.set_xticks(sorted({row.n_depth for row in decoded}))
         axis.set_xlabel("tokens before")
         axis.grid(alpha=0.3)
     if decoded:

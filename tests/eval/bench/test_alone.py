@@ -1,0 +1,54 @@
+"""Functions in processes of their own: what they find, tell and raise."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from edge_audiokv.errors import MemoryBudgetError, NativeError
+from edge_audiokv.eval.bench.alone import Tell, alone
+
+
+def find(number: int, tell: Tell) -> tuple[int, int]:
+    tell("one")
+    tell("two")
+    return number + 1, os.getpid()
+
+
+def refuse(tell: Tell) -> None:
+    raise MemoryBudgetError("It does not fit.", cure="Use less.")
+
+
+def die(tell: Tell) -> None:
+    os._exit(7)
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child imports this file by its name."""
+    import sys
+    from pathlib import Path
+
+    for function in (find, refuse, die):
+        monkeypatch.setattr(function, "__module__", Path(__file__).stem)
+    monkeypatch.setitem(sys.modules, Path(__file__).stem, sys.modules[__name__])
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+
+
+def test_what_it_finds_and_tells_comes_back_from_elsewhere() -> None:
+    told: list[str] = []
+    number, process = alone(find, 41, tell=told.append)
+    assert number == 42 and told == ["one", "two"]
+    assert process != os.getpid()
+
+
+def test_what_it_raises_is_raised() -> None:
+    with pytest.raises(MemoryBudgetError, match="does not fit") as raised:
+        alone(refuse)
+    assert raised.value.cure == "Use less."
+
+
+def test_a_process_that_dies_is_told() -> None:
+    with pytest.raises(NativeError, match="code 7"):
+        alone(die)
