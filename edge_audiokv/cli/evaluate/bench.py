@@ -10,6 +10,7 @@ import click
 
 from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Command
+from edge_audiokv.cli.ending import Terminated
 from edge_audiokv.cli.evaluate.common import counted
 from edge_audiokv.cli.loading import loading
 from edge_audiokv.cli.options import some_engine_options
@@ -59,6 +60,11 @@ T = TypeVar("T")
     help="How often everything is done.  [default: 5]",
 )
 @click.option(
+    "--cpu-time",
+    is_flag=True,
+    help="Count CPU time of one thread: ratios, and no speeds, of a machine that is busy.",
+)
+@click.option(
     "-f",
     "--format",
     "format_name",
@@ -84,6 +90,7 @@ def bench(
     kv_types: str | None,
     n_gen: int | None,
     repetitions: int | None,
+    cpu_time: bool,
     format_name: str | None,
     output: Path | None,
     plot: Path | None,
@@ -114,20 +121,22 @@ def bench(
     if format_name is None:
         ending = output.suffix.removeprefix(".") if output is not None else ""
         format_name = ending if ending in FORMATS else "md"
-    given = (contexts, budgets, kv_types, n_gen, repetitions)
-    plan = _plan(quick, *given)
+    plan = _plan(quick, contexts, budgets, kv_types, n_gen, repetitions, cpu_time)
+    if cpu_time:
+        values["threads"] = 1
     settings = EngineSettings(
         kv_options=dict(values.pop("kv_options")),
         **values,
     )
     with loading(voice.console(), settings.model, missed="measured") as progress:
         run = Bench(plan, settings, recordings, progress=progress)
-    interrupted = False
+    end: BaseException | None = None
     try:
+        voice.detail(f"a copy moves {run.run.facts.bandwidth_bytes_per_s / 1e9:.1f} GB/s")
         with counted(run.n_steps, "sound") as advance:
             run.measure(advance)
-    except KeyboardInterrupt:
-        interrupted = True
+    except (KeyboardInterrupt, Terminated) as broken_off:
+        end = broken_off
     found = run.run
     for text in warnings(found.facts, found.rows):
         voice.warn(f"{text}: other programs were at work.")
@@ -141,8 +150,8 @@ def bench(
         from edge_audiokv.eval.plots.bench import plot_bench
 
         plot_bench(found.rows, plot)
-    if interrupted:
-        raise KeyboardInterrupt
+    if end is not None:
+        raise end
 
 
 def _plan(
@@ -152,6 +161,7 @@ def _plan(
     kv_types: str | None,
     n_gen: int | None,
     repetitions: int | None,
+    cpu_time: bool,
 ) -> Plan:
     """What was asked for over the defaults. Raises BadParameter."""
     from edge_audiokv.eval.bench.plan import QUICK, Plan, read_contexts, read_rows, read_shares
@@ -163,6 +173,7 @@ def _plan(
         rows=_read("--kv-types", kv_types, read_rows, usual.rows),
         n_gen=n_gen or usual.n_gen,
         repetitions=repetitions or usual.repetitions,
+        cpu_time=cpu_time,
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
@@ -22,7 +24,8 @@ def alone(function: Callable[..., Any], *args: Any, tell: Tell = lambda text: No
     spawn = get_context("spawn")
     ours, theirs = spawn.Pipe(duplex=False)
     process = spawn.Process(target=_answer, args=(theirs, function, args), daemon=True)
-    process.start()
+    with _safe_path():
+        process.start()
     theirs.close()
     try:
         while True:
@@ -44,6 +47,20 @@ def alone(function: Callable[..., Any], *args: Any, tell: Tell = lambda text: No
         process.kill()
         process.join()
         ours.close()
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """What lies where we stand is nobody's module, for processes that begin inside."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def _answer(pipe: Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> None:

@@ -7,7 +7,6 @@ makes room, scores every 16th token, and knows what each row is.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -30,7 +29,7 @@ from edge_audiokv.eval.bench.caches import (
     whole_capacity,
 )
 from edge_audiokv.eval.bench.limit import share_of_limit, token_bytes, weight_bytes
-from edge_audiokv.eval.bench.plan import Plan
+from edge_audiokv.eval.bench.plan import Plan, seconds
 from edge_audiokv.eval.bench.rows import OURS, STOCK, Row, compared, timed
 from edge_audiokv.kv.policy import Policy
 from edge_audiokv.kv.shape import KVShape
@@ -121,8 +120,8 @@ class _Context:
                 ours.clear()
                 if stock is not None:
                     stock.truncate(0)
-                for name, seconds in self._read_once(ours, stock, index).items():
-                    took.setdefault(name, []).append(seconds)
+                for name, took_s in self._read_once(ours, stock, index).items():
+                    took.setdefault(name, []).append(took_s)
             read = Read.of(ours)
         beside = compared(took[OURS], took.get(STOCK), self.n_prompt)
         return read, [
@@ -149,8 +148,8 @@ class _Context:
         if stock is not None:
             turns[-1][STOCK] = lambda: stock.decode(question)
         for turn in turns:
-            for name, seconds in _in_turns(turn, index).items():
-                total[name] = total.get(name, 0.0) + seconds
+            for name, took_s in _in_turns(turn, index, self.plan.now).items():
+                total[name] = total.get(name, 0.0) + took_s
             self.tell(f"{self.name}, prefill")
         return total
 
@@ -167,7 +166,7 @@ class _Context:
                 for index in range(plan.repetitions):
                     if index:
                         cache = read.put_into(opened, self.prompt)
-                    cuts.append(_seconds(lambda c=cache: c.evict(c.targets(share))))  # type: ignore[misc]
+                    cuts.append(seconds(lambda c=cache: c.evict(c.targets(share)), plan.now))  # type: ignore[misc]
                     self.tell(f"{self.name}, compaction to {share:.0%}")
                 yield Row(
                     "eviction", n_prompt=self.n_prompt, type_k=self.shape.type_k,
@@ -198,8 +197,8 @@ class _Context:
         cache.truncate(self.n_prompt)
         took: dict[str, list[float]] = {}
         for index in range(self.plan.repetitions):
-            for name, seconds in _in_turns(turns, index).items():
-                took.setdefault(name, []).append(seconds)
+            for name, took_s in _in_turns(turns, index, self.plan.now).items():
+                took.setdefault(name, []).append(took_s)
             cache.truncate(self.n_prompt)
             if stock is not None:
                 stock.truncate(self.n_prompt)
@@ -227,16 +226,10 @@ class _Context:
         return footprint
 
 
-def _in_turns(turns: Turns, index: int) -> dict[str, float]:
+def _in_turns(turns: Turns, index: int, now: Callable[[], float]) -> dict[str, float]:
     """Seconds of each call; the order changes with `index`."""
     names = list(turns) if index % 2 else list(reversed(turns))
-    return {name: _seconds(turns[name]) for name in names}
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
+    return {name: seconds(turns[name], now) for name in names}
 
 
 def _check_room(plan: Plan, setting: Setting, shape: KVShape, n_models: int) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edge_audiokv.eval.quants.grid import ROW_TYPES
@@ -19,7 +20,9 @@ MOST_CONTEXT_TOKENS = 1 << 20
 class Plan:
     """Prompts of `contexts` tokens, cut to each of `shares`, for each pair of row types in `rows`.
 
-    Of every prompt `n_gen` tokens are decoded; everything is done `repetitions` times.
+    Of every prompt `n_gen` tokens are decoded; everything is done `repetitions` times. With
+    `cpu_time` the process's own time stands for the wall clock, as if nobody else used the machine:
+    for one thread only.
     """
 
     contexts: tuple[int, ...] = (512, 2048, 4096, 8192)
@@ -27,6 +30,12 @@ class Plan:
     rows: tuple[tuple[str, str], ...] = (("f16", "f16"),)
     n_gen: int = 32
     repetitions: int = 5
+    cpu_time: bool = False
+
+    @property
+    def now(self) -> Callable[[], float]:
+        """The clock, in seconds."""
+        return time.process_time if self.cpu_time else time.perf_counter
 
     @property
     def n_room(self) -> int:
@@ -40,6 +49,13 @@ class Plan:
         cells = len(self.contexts) * (len(self.shares) + cut)
         processes = len(self.contexts) * (len(self.shares) + stock)
         return len(self.rows) * (self.repetitions * (each + cells) + processes)
+
+
+def seconds(call: Callable[[], object], now: Callable[[], float]) -> float:
+    """How long `call` takes."""
+    started = now()
+    call()
+    return now() - started
 
 
 QUICK = Plan(contexts=(512, 2048), shares=(1.0, 0.4), n_gen=16, repetitions=3)

@@ -70,7 +70,7 @@ class Bench:
                 kv_policy=settings.kv_policy,
                 test_time=datetime.now(UTC).isoformat(timespec="seconds"),
                 load_average=load_average,
-                bandwidth_bytes_per_s=copy_bandwidth(settings.n_threads),
+                bandwidth_bytes_per_s=copy_bandwidth(settings.n_threads, now=plan.now),
             ),
             [],
             [],
@@ -80,6 +80,8 @@ class Bench:
             notes.append(
                 "Stock llama.cpp is left out: build with EDGE_AUDIOKV_BUILD_STOCK=ON to compare."
             )
+        if plan.cpu_time:
+            notes.append("Times are CPU time: what they would be if nobody else used the machine.")
         if lora is not None:
             notes.append("The LLM was measured without its adapter, which stock cannot share.")
         if not self.paths:
@@ -98,9 +100,7 @@ class Bench:
         """All of it; what is known stays in `run` if it is broken off."""
         run, settings = self.run, self.settings
         setting = Setting(self._path, "f16", "f16", settings.n_threads)
-        spoken: Spoken = alone(
-            measure_speech, settings, self.paths, self.plan.repetitions, tell=tell
-        )
+        spoken: Spoken = alone(measure_speech, settings, self.paths, self.plan, tell=tell)
         run.rows += spoken.rows
         if self.paths and not spoken.reads:
             run.notes.append("The model has no reader, or --mem leaves no room for it.")

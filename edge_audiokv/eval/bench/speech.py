@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from edge_audiokv.audio.source import SAMPLE_RATE_HZ
 from edge_audiokv.engine.session import Session
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.eval.bench.alone import Tell
+from edge_audiokv.eval.bench.plan import Plan, seconds
 from edge_audiokv.eval.bench.rows import Row, timed
 from edge_audiokv.eval.bench.statistics import middle
 from edge_audiokv.eval.latency import measure_latency
@@ -40,7 +40,7 @@ def n_speech_steps(repetitions: int, paths: Sequence[Path]) -> int:
 
 
 def measure_speech(
-    settings: EngineSettings, paths: Sequence[Path], repetitions: int, tell: Tell
+    settings: EngineSettings, paths: Sequence[Path], plan: Plan, tell: Tell
 ) -> Spoken:
     """Realtime factors of encoder and reader over the first recording, latency over all of them,
     and the peak of this process, which does nothing else. For `alone`.
@@ -52,16 +52,16 @@ def measure_speech(
         reader = runtime.reader if clips else None
         encode_s: list[float] = []
         read_s: list[float] = []
-        for _ in range(repetitions):
-            encode_s.append(_seconds(lambda: runtime.encoder.hear(window)))
+        for _ in range(plan.repetitions):
+            encode_s.append(seconds(lambda: runtime.encoder.hear(window), plan.now))
             if reader is not None:
-                read_s.append(_seconds(lambda: reader.read(window)))
+                read_s.append(seconds(lambda: reader.read(window), plan.now))
             tell("encoder and reader")
         rows = [_paced("encoder", encode_s, window)]
         if read_s:
             rows.append(_paced("reader", read_s, window))
         if clips:
-            report = measure_latency(session, _told(clips, tell))
+            report = measure_latency(session, _told(clips, tell), now=plan.now)
             rows.append(
                 Row(
                     "latency",
@@ -91,9 +91,3 @@ def _told(clips: Sequence[FloatArray], tell: Tell) -> Iterator[FloatArray]:
 def _noise() -> FloatArray:
     rng = np.random.default_rng(0)
     return (0.05 * rng.standard_normal(_NOISE_S * SAMPLE_RATE_HZ)).astype(np.float32)
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,9 +29,6 @@ def die(tell: Tell) -> None:
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """The child imports this file by its name."""
-    import sys
-    from pathlib import Path
-
     for function in (find, refuse, die):
         monkeypatch.setattr(function, "__module__", Path(__file__).stem)
     monkeypatch.setitem(sys.modules, Path(__file__).stem, sys.modules[__name__])
@@ -52,3 +51,16 @@ def test_what_it_raises_is_raised() -> None:
 def test_a_process_that_dies_is_told() -> None:
     with pytest.raises(NativeError, match="code 7"):
         alone(die)
+
+
+def test_nothing_from_where_we_stand_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("multiprocessing", "signal", "numpy"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    # Set for all tests, and by hardly anybody else.
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    number, _ = alone(find, 1)
+    assert number == 2 and not (tmp_path / "ran").exists()
+    assert "PYTHONSAFEPATH" not in os.environ

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from edge_audiokv.eval.bench.plan import Plan, read_contexts, read_rows, read_shares
+from edge_audiokv.eval.bench.plan import Plan, read_contexts, read_rows, read_shares, seconds
 
 
 def test_lists_are_read() -> None:
@@ -31,3 +33,11 @@ def test_steps_are_counted() -> None:
     # cut; then a process for each share.
     assert plan.n_steps(stock=False) == 3 * (2 + 3) + 3 * 2 * (2 + 1) + 2 * 2
     assert plan.n_steps(stock=True) == plan.n_steps(stock=False) + 2
+
+
+def test_cpu_time_does_not_count_waiting() -> None:
+    def wait() -> None:
+        time.sleep(0.05)
+
+    assert seconds(wait, Plan().now) >= 0.05
+    assert seconds(wait, Plan(cpu_time=True).now) < 0.04
