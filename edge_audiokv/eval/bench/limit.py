@@ -17,7 +17,7 @@ from edge_audiokv.kv.shape import KVShape
 from edge_audiokv.models.gguf import GGUFHeader
 
 # Well above the caches of most processors, for all threads together.
-_COPY_BYTES = 256 << 20
+_COPY_BYTES = 128 << 20
 _TABLE = "token_embd.weight"
 
 

@@ -58,7 +58,7 @@ def seconds(call: Callable[[], object], now: Callable[[], float]) -> float:
     return now() - started
 
 
-QUICK = Plan(contexts=(512, 2048), shares=(1.0, 0.4), n_gen=16, repetitions=3)
+QUICK = Plan(contexts=(512, 1024), shares=(1.0, 0.4), n_gen=16, repetitions=3)
 
 
 def read_contexts(text: str) -> tuple[int, ...]:

@@ -58,7 +58,7 @@ def _markdown(facts: Facts, rows: Sequence[Row], notes: Sequence[str]) -> str:
     reps = min((len(row.samples_ns) for row in rows if row.samples_ns), default=0)
     head = (
         f"{facts.model_filename} ({facts.model_type}, {format_bytes(facts.model_size)}),"
-        f" {facts.n_threads} threads of {facts.cpu_info}, {facts.build_commit};"
+        f" {facts.n_threads} thread{'s' * (facts.n_threads > 1)} of {facts.cpu_info}, {facts.build_commit};"
         f" a copy moves {facts.bandwidth_bytes_per_s / 1e9:.1f} GB/s, load"
         f" {facts.load_average:.1f} before."
     )
