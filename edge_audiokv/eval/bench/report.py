@@ -56,11 +56,11 @@ def _csv(facts: Facts, rows: Sequence[Row]) -> str:
 
 def _markdown(facts: Facts, rows: Sequence[Row], notes: Sequence[str]) -> str:
     reps = min((len(row.samples_ns) for row in rows if row.samples_ns), default=0)
+    threads = f"{facts.n_threads} thread{'s' * (facts.n_threads > 1)}"
     head = (
         f"{facts.model_filename} ({facts.model_type}, {format_bytes(facts.model_size)}),"
-        f" {facts.n_threads} thread{'s' * (facts.n_threads > 1)} of {facts.cpu_info}, {facts.build_commit};"
-        f" a copy moves {facts.bandwidth_bytes_per_s / 1e9:.1f} GB/s, load"
-        f" {facts.load_average:.1f} before."
+        f" {threads} of {facts.cpu_info}, {facts.build_commit}; a copy moves"
+        f" {facts.bandwidth_bytes_per_s / 1e9:.1f} GB/s, load {facts.load_average:.1f} before."
     )
     tables = [
         _table("Prefill", _PREFILL, _prefill(rows)),
@@ -69,7 +69,7 @@ def _markdown(facts: Facts, rows: Sequence[Row], notes: Sequence[str]) -> str:
         _table("Sound", _SOUND, _sound(rows)),
     ]
     said = (
-        f"Medians of {reps} repetitions in turns, with what holds the median with 95 %"
+        f"Medians of {reps} repetition{'s' * (reps != 1)} in turns, with what holds the median with 95 %"
         f"{' (of so few: all of them)' if reps < 6 else ''}. Ratio: ours to stock llama.cpp,"
         " tokens a second, pair by pair. Limit: bandwidth over the bytes of weights and rows that a"
         " token moves; peak RSS: a process with weights and cache alone."
@@ -105,18 +105,22 @@ def _prefill(rows: Sequence[Row]) -> Iterable[Sequence[str]]:
 
 
 def _decode(rows: Sequence[Row]) -> Iterable[Sequence[str]]:
-    for row in _of(rows, "decode"):
+    for row in rows:
+        if row.test != "decode":
+            continue
+        ours = row.implementation == OURS
         yield (
-            f"{row.n_depth}", _kv(row), f"{row.kv_share or 0:.0%}", _beside(row), _rate(row),
-            _ratio(row), format_bytes(row.bytes_per_token or 0), f"{row.limit_share or 0:.0%}",
-            format_bytes(row.kv_bytes or 0), format_bytes(row.peak_rss_bytes or 0),
-        )  # fmt: skip
-    for row in _of(rows, "decode", STOCK):
-        yield (
-            f"{row.n_depth}", _kv(row), "llama.cpp", _rate(row), "", "",
-            format_bytes(row.bytes_per_token or 0), f"{row.limit_share or 0:.0%}",
-            format_bytes(row.kv_bytes or 0), format_bytes(row.peak_rss_bytes or 0),
-        )  # fmt: skip
+            f"{row.n_depth}",
+            _kv(row),
+            f"{row.kv_share or 0:.0%}" if ours else STOCK,
+            _beside(row) if ours else _rate(row),
+            _rate(row) if ours else "",
+            _ratio(row) if ours else "",
+            format_bytes(row.bytes_per_token or 0),
+            f"{row.limit_share or 0:.0%}",
+            format_bytes(row.kv_bytes or 0),
+            format_bytes(row.peak_rss_bytes or 0),
+        )
 
 
 def _eviction(rows: Sequence[Row]) -> Iterable[Sequence[str]]:
@@ -151,8 +155,8 @@ def _sound(rows: Sequence[Row]) -> Iterable[Sequence[str]]:
         )
 
 
-def _of(rows: Sequence[Row], test: str, implementation: str = OURS) -> list[Row]:
-    return [row for row in rows if (row.test, row.implementation) == (test, implementation)]
+def _of(rows: Sequence[Row], test: str) -> list[Row]:
+    return [row for row in rows if (row.test, row.implementation) == (test, OURS)]
 
 
 def _kv(row: Row) -> str:

@@ -80,6 +80,8 @@ class Bench:
             notes.append(
                 "Stock llama.cpp is left out: build with EDGE_AUDIOKV_BUILD_STOCK=ON to compare."
             )
+        if self.plan != plan:
+            notes.append(f"Policy {settings.kv_policy} evicts nothing: all rows were kept.")
         if plan.cpu_time:
             notes.append("Times are CPU time: what they would be if nobody else used the machine.")
         if lora is not None:
