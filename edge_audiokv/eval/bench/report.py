@@ -69,8 +69,8 @@ def _markdown(facts: Facts, rows: Sequence[Row], notes: Sequence[str]) -> str:
         _table("Sound", _SOUND, _sound(rows)),
     ]
     said = (
-        f"Medians of {reps} repetition{'s' * (reps != 1)} in turns, with what holds the median with 95 %"
-        f"{' (of so few: all of them)' if reps < 6 else ''}. Ratio: ours to stock llama.cpp,"
+        f"Medians of {reps} repetition{'s' * (reps != 1)} in turns, with what holds the median with"
+        f" 95 %{' (of so few: all of them)' if reps < 6 else ''}. Ratio: ours to stock llama.cpp,"
         " tokens a second, pair by pair. Limit: bandwidth over the bytes of weights and rows that a"
         " token moves; peak RSS: a process with weights and cache alone."
     )
