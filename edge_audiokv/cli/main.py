@@ -45,6 +45,7 @@ COMMANDS = {
         "Measure which KV heads a model's hearing rests on.",
     ),
     "eval": ("evaluate.group", "evaluate", "Measure a model on recordings whose text is known."),
+    "bench": ("evaluate.bench", "bench", "Measure speed and memory on this machine."),
     "completion": ("completion", "completion", "Print what makes SHELL complete commands."),
     "soak": (
         "evaluate.soak",

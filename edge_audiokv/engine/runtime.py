@@ -239,6 +239,11 @@ class Runtime(Loadable):
         return self._ordered.amend(samples, sound)
 
     @property
+    def reader(self) -> WhisperReader | None:
+        """What reads a final text once more, if the model has one and `mem` left room for it."""
+        return self._reader
+
+    @property
     def words(self) -> tuple[str, ...]:
         """The vocabulary that the words of `hear` point into."""
         return self.encoder.words if self._ordered is None else self._ordered.words

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -58,7 +58,12 @@ class GGUFHeader:
     vocabulary_length: int = 0
     missing_bytes: int = 0  # of those that UTF-8 holds, not in a vocabulary (with `check_tokens`)
     kinds: tuple[int, ...] = ()  # ggml's number of every tensor's type
-    block_bytes: int = 0  # of the layers' tensors; the others are embeddings and output
+    tensor_bytes: dict[str, int] = field(default_factory=dict)  # by name, padding included
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of the layers' tensors; the others are embeddings and output."""
+        return sum(size for name, size in self.tensor_bytes.items() if name.startswith("blk."))
 
     @property
     def architecture(self) -> str:
@@ -331,7 +336,7 @@ def _parse(path: Path, data: bytes, file_bytes: int, check_tokens: bool = False)
         if dims == 1 and kind != _F32:
             raise _damaged(path, f"{name} is a vector of type {kind}, not f32")
         kinds.append(kind)
-        places.append((cursor.count(), name.startswith("blk.")))
+        places.append((cursor.count(), name))
     places.sort()
     if places and cursor.at + places[-1][0] >= file_bytes:
         raise ModelError(f"{path} is truncated: tensors are missing.", cure="Fetch it again.")
@@ -345,13 +350,11 @@ def _parse(path: Path, data: bytes, file_bytes: int, check_tokens: bool = False)
         vocabulary_length=vocabulary_length,
         missing_bytes=missing_bytes,
         kinds=tuple(kinds),
-        block_bytes=_block_bytes(places, file_bytes - cursor.at),
+        tensor_bytes=_tensor_bytes(places, file_bytes - cursor.at),
     )
 
 
-def _block_bytes(places: list[tuple[int, bool]], data_bytes: int) -> int:
-    """Of offsets in ascending order, and whether a layer's tensor begins there."""
+def _tensor_bytes(places: list[tuple[int, str]], data_bytes: int) -> dict[str, int]:
+    """Of offsets in ascending order, and the tensor that begins there."""
     ends = [*(offset for offset, _ in places), data_bytes][1:]
-    return sum(
-        end - offset for (offset, in_layer), end in zip(places, ends, strict=True) if in_layer
-    )
+    return {name: end - offset for (offset, name), end in zip(places, ends, strict=True)}

@@ -64,6 +64,8 @@ COMMANDS = {
         *("eval", "codes", "--manifest", "WORK/words.jsonl"),
         *("--codes", "WORK/words.jsonl", "--plot", "PLACE"),
     ],
+    "bench": ["bench", "-o", "PLACE"],
+    "bench-plot": ["bench", "--plot", "PLACE"],
     "soak-report": ["soak", "--manifest", "WORK/words.jsonl", "--report", "PLACE"],
     "soak-plot": ["soak", "--manifest", "WORK/words.jsonl", "--plot", "PLACE"],
     "archive": ["transcribe", "SOUND", "--archive", "PLACE"],

@@ -24,7 +24,9 @@ GB = 10**9
 
 def header(file_bytes: int = 4 * GB, block_bytes: int = 3 * GB) -> GGUFHeader:
     keys = {"general.architecture": "llama", "llama.block_count": N_LAYER}
-    return GGUFHeader(Path("model.gguf"), 3, 300, keys, file_bytes, "", block_bytes=block_bytes)
+    return GGUFHeader(
+        Path("model.gguf"), 3, 300, keys, file_bytes, "", tensor_bytes={"blk.0": block_bytes}
+    )
 
 
 @pytest.fixture
