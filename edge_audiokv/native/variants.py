@@ -32,7 +32,8 @@ def load_best(folder: Path, llama: Any, cure: str) -> str | None:
     best = max(scores, key=lambda path: scores[path], default=None)
     if best is None or scores[best] <= 0:
         raise NativeError(
-            f"The native library in {folder} has no code for this CPU among its {len(scores)} kinds.",
+            f"The native library in {folder} has no code for this CPU "
+            f"among its {len(scores)} kinds.",
             cure=cure,
         )
     lib.ggml_backend_load.restype = ctypes.c_void_p
