@@ -28,7 +28,9 @@ def load_best(folder: Path, llama: Any, cure: str) -> str | None:
     lib.ggml_backend_dev_by_type.restype = ctypes.c_void_p
     if lib.ggml_backend_dev_by_type(_CPU):
         return None
-    scores = {path: _score(path, cure) for path in sorted(folder.glob(f"{_PREFIX}*.so"))}
+    # Of a bare name the linker would search its own folders.
+    paths = sorted(folder.resolve().glob(f"{_PREFIX}*.so"))
+    scores = {path: _score(path, cure) for path in paths}
     best = max(scores, key=lambda path: scores[path], default=None)
     if best is None or scores[best] <= 0:
         raise NativeError(

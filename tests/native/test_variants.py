@@ -34,6 +34,7 @@ def fake(*, cpu: int | None = None, loads: int | None = 1) -> Any:
 
 def plug_ins(folder: Path, **scores: int) -> dict[Path, int]:
     """Files of plug-ins with what they say of this CPU."""
+    folder = folder.resolve()
     found = {folder / f"libeakv-ggml-cpu-{name}.so": score for name, score in scores.items()}
     for path in found:
         path.touch()
@@ -47,7 +48,7 @@ def test_the_best_is_loaded_and_no_other(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(variants, "_score", lambda path, cure: scores[path])
     llama = fake()
     assert variants.load_best(tmp_path, llama, "Mend it.") == "haswell"
-    best = str(tmp_path / "libeakv-ggml-cpu-haswell.so").encode()
+    best = str(tmp_path.resolve() / "libeakv-ggml-cpu-haswell.so").encode()
     assert llama._lib.ggml_backend_load.given == [(best,)]
 
 
