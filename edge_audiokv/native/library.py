@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import Any
 
 from edge_audiokv.errors import NativeError
-from edge_audiokv.native import bindings
+from edge_audiokv.native import bindings, variants
 from edge_audiokv.version import __version__
 
 log = logging.getLogger("edge_audiokv.native")
@@ -47,6 +47,8 @@ class Library:
     hw: bindings.Headwise
     patch_level: int
     upstream: str
+    cpu: str | None
+    """The kind of CPU whose code was chosen; None if the library was built for one alone."""
     complaints: deque[str]
     """The last few warnings and errors that llama.cpp logged, newest last."""
 
@@ -102,9 +104,11 @@ def load() -> Library:
     patch_level, upstream = _check_abi(hw, where)
     complaints: deque[str] = deque(maxlen=16)
     _route_log(llama, complaints)
+    cpu = variants.load_best(where, llama, _CURE)
+    # With nothing registered it would look for ggml's plug-ins elsewhere.
     llama.llama_backend_init()
     log.debug("native library %s, patch level %d, %s", where, patch_level, upstream)
-    return Library(where, llama, hw, patch_level, upstream, complaints)
+    return Library(where, llama, hw, patch_level, upstream, cpu, complaints)
 
 
 def describe_library() -> str:

@@ -161,6 +161,8 @@ def test_two_llama_cpps_in_one_process(tmp_path: Path, first: str) -> None:
     )
     code = f"""
 import ctypes, os, sys
+from pathlib import Path
+
 import numpy as np
 
 def ours():
@@ -177,6 +179,8 @@ def theirs():
     quiet = L.llama_log_callback(lambda *_: None)
     L.llama_log_set(quiet, None)
     L._quiet = quiet
+    from edge_audiokv.native.variants import load_best
+    load_best(Path({str(theirs)!r}), L, "")
     L.llama_backend_init()
     m = L.llama_model_load_from_file({str(model)!r}.encode(), L.llama_model_default_params())
     p = L.llama_context_default_params()

@@ -60,7 +60,9 @@ def test_help_says_what_it_needs() -> None:
     assert "C++ compiler" in done.stdout and not done.stdout.startswith("#")
 
 
-@pytest.mark.parametrize("name", ["install", "test", "build_sanitized", "test_compute"])
+@pytest.mark.parametrize(
+    "name", ["install", "test", "build_sanitized", "test_compute", "build_wheel"]
+)
 def test_help_fits_a_terminal_and_ends_with_its_sentence(name: str) -> None:
     done = subprocess.run(
         ["bash", str(INSTALL.with_name(name)), "-h"], capture_output=True, text=True, check=True

@@ -35,6 +35,7 @@ _OWN_VARIABLES = (
     "BUILD_STOCK",
     "LLAMA_SDIST",
     "NATIVE_CPU",
+    "CPU_VARIANTS",
     "OPENMP",
 )
 _PROVIDERS = {
@@ -130,6 +131,7 @@ def native(facts: dict[str, Any], engine: EngineSettings) -> None:
     facts["llama.cpp"] = loaded.upstream
     facts["patch level"] = loaded.patch_level
     facts["ABI"] = bindings.ABI
+    facts["CPU code"] = f"for {loaded.cpu}, chosen here" if loaded.cpu else "as it was built"
     info = loaded.llama.llama_print_system_info().decode("utf-8", "replace")
     facts["features"] = " ".join(info.replace("|", " ").split())
     facts["compute devices"] = [
