@@ -58,7 +58,7 @@ class Answering:
         weighing = Weighing() if self._weighs else None
         decoded = self._memory.ask(
             question,
-            reminders=[token for _, ids in found for token in ids],
+            reminders=recall.reading(found) if recall is not None else [],
             chooser=weighing,
             on_text=None if weighing else on_text,
         )
@@ -71,7 +71,7 @@ class Answering:
             self._grow(given, decoded, on_text)
         if given.declined:
             return given
-        sources = sources_of(given.text, [turn for turn, _ in found], since_s=since_s)
+        sources = sources_of(given.text, [each.turn for each in found], since_s=since_s)
         return replace(given, sources=sources)
 
     def _weighed(self, answer: Answer, decoded: Decoded, weighing: Weighing) -> Answer:

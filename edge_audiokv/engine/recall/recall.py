@@ -2,10 +2,14 @@
 
 Retrieval by words, BM25 (archive/search.py), and reading what was found beside the question, as in
 Lewis et al., Retrieval-Augmented Generation (2020); what is found are the session's own turns, in
-the form in which the memory keeps them.
+the form in which the memory keeps them. The best is read twice, as in Arora et al., Just Read Twice
+(2024): only the second time does the model know all of a turn while it reads it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from edge_audiokv.archive.recording import Recording
 from edge_audiokv.archive.turn import Turn
@@ -15,6 +19,15 @@ from edge_audiokv.engine.recall.sought import span_sought, words_sought
 
 # More turns would crowd out the best.
 MOST_TURNS = 4
+
+
+@dataclass(frozen=True)
+class Found:
+    """A turn and its tokens. `is_best` of one, which is to be read again at the end."""
+
+    turn: Turn
+    ids: list[int]
+    is_best: bool = False
 
 
 class Recall:
@@ -28,27 +41,35 @@ class Recall:
         self._before = template.ask_ids(model, template.question)
         self._end = template.end_ids(model)
 
-    def turns(self, question: str, *, clock_s: float) -> list[tuple[Turn, list[int]]]:
-        """At most `MOST_TURNS` turns of `MAX_REMINDER_TOKENS` in all, in the order in which they
-        were said, with their tokens: of the time that `question` names (`clock_s` is now), else
-        those that share words with it.
+    def turns(self, question: str, *, clock_s: float) -> list[Found]:
+        """At most `MOST_TURNS` turns in the order in which they were said: of the time that
+        `question` names (`clock_s` is now), else those that share words with it. `reading` them
+        takes `MAX_REMINDER_TOKENS` at most.
 
         None is found in an archive that fails: then the cache alone answers.
         """
-        chosen: list[tuple[Turn, list[int]]] = []
+        chosen: list[Found] = []
         free_tokens = MAX_REMINDER_TOKENS
         for turn in self._found(question, clock_s):
             ids = self.ids(turn.text)
-            if len(ids) <= free_tokens:
-                chosen.append((turn, ids))
-                free_tokens -= len(ids)
-        return sorted(chosen, key=lambda each: each[0].start_s)
+            is_best = not chosen and 2 * len(ids) <= free_tokens
+            needed_tokens = 2 * len(ids) if is_best else len(ids)
+            if needed_tokens <= free_tokens:
+                chosen.append(Found(turn, ids, is_best))
+                free_tokens -= needed_tokens
+        return sorted(chosen, key=lambda each: each.turn.start_s)
 
     def _found(self, question: str, clock_s: float) -> list[Turn]:
         span = span_sought(question, clock_s)
         if span is not None:
             return self._recording.between(*span, limit=MOST_TURNS)
         return self._recording.find(words_sought(question), limit=MOST_TURNS)
+
+    @staticmethod
+    def reading(found: Sequence[Found]) -> list[int]:
+        """Tokens to read before the question."""
+        again = [token for each in found if each.is_best for token in each.ids]
+        return [*(token for each in found for token in each.ids), *again]
 
     def ids(self, text: str) -> list[int]:
         """Tokens of a turn that asks what was said, and tells `text`."""

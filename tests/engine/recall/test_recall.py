@@ -80,6 +80,25 @@ def test_a_question_about_a_time_brings_back_what_was_said_then(recording: Recor
         assert "two" in read and "one" not in read and "three" not in read
 
 
+def test_the_best_turn_is_read_again_at_the_end(recording: Recording) -> None:
+    said = ("the code is four two", "nothing", "a code", "nothing more")
+    hearing = scripted_hearing(Script(*said), Script("42"), recording=recording)
+    for _ in said:
+        hear(hearing)
+    _, read = told(hearing, "What is the code, is it four two?")
+    assert (read.count("the code is four two"), read.count("a code")) == (2, 1)
+    assert read.rindex("four two<") > read.index("a code") > read.index("four two<")
+
+
+def test_what_fits_once_is_read_once(recording: Recording) -> None:
+    hearing = scripted_hearing(Script("nothing"), recording=recording)
+    hear(hearing)
+    text = "code " * (MAX_REMINDER_TOKENS // 5 - 10)
+    recording.keep(Final(1, 2.0, 3.0, text.strip()))
+    _, read = told(hearing)
+    assert read.count(text.strip()) == 1 and len(text) > MAX_REMINDER_TOKENS / 2
+
+
 def test_no_more_is_brought_back_than_there_is_room_for(recording: Recording) -> None:
     hearing = scripted_hearing(Script("code"), recording=recording)
     hear(hearing)
