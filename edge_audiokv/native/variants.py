@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-from _ctypes import dlclose
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +46,8 @@ def load_best(folder: Path, llama: Any, cure: str) -> str | None:
 
 def _score(path: Path, cure: str) -> int:
     """How well a plug-in suits this CPU, 0 if not at all. It is not kept in memory."""
+    from _ctypes import dlclose  # Windows has none, and no plug-ins of this name
+
     try:
         plug_in = ctypes.CDLL(str(path))
         score = int(plug_in.ggml_backend_score())
