@@ -139,8 +139,11 @@ def test_the_picture_is_what_the_first_command_prints(command, tmp_path) -> None
 
 
 def test_what_fits_where_is_what_the_command_prints(command) -> None:
-    (block,) = (block for block in blocks("text") if block.startswith("$ edge-audiokv models plan"))
-    asked, _, printed = block.partition("\n")
+    asked, _, printed = next(
+        block.partition("\n")
+        for block in blocks("console")
+        if block.startswith("$ edge-audiokv models plan\n")
+    )
     ran = command(*asked.split()[2:])
     assert ran.out.strip() == printed.strip()
 
