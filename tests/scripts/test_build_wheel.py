@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def test_what_it_needs_is_told(tmp_path: Path) -> None:
     done = run(tmp_path, PYTHON=str(tmp_path / "none"))
     assert done.returncode == 1 and "apt install python3 python3-venv" in done.stderr
     # A PATH that has what the script calls before it looks for QEMU, and no QEMU.
-    for name in ("bash", "dirname", "uname", "python3"):
+    for name in ("bash", "dirname", "uname"):
         (tmp_path / name).symlink_to(subprocess.check_output(["which", name], text=True).strip())
-    done = run(tmp_path, "--qemu", PATH=str(tmp_path))
+    done = run(tmp_path, "--qemu", PATH=str(tmp_path), PYTHON=sys.executable)
     assert done.returncode == 1 and "qemu" in done.stderr
