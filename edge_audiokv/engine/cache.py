@@ -366,13 +366,20 @@ def open_cache(
         n_threads=settings.n_threads,
         n_outputs=n_outputs,
     ).load()
+    kept = settings.kv_share if share is None else share
+    return cache_over(context, policy, share=kept, max_tokens=max_tokens)
+
+
+def cache_over(
+    context: HeadwiseContext, policy: Policy, *, share: float, max_tokens: int = 0
+) -> HeadCache:
+    """A cache over `context`, which is closed if `policy` does not suit it."""
     try:
         controller = Controller(policy, context.shape, context.capacity)
     except BaseException:
         context.close()
         raise
-    kept = settings.kv_share if share is None else share
-    return HeadCache(context, controller, share=kept, max_tokens=max_tokens)
+    return HeadCache(context, controller, share=share, max_tokens=max_tokens)
 
 
 def count_caches(

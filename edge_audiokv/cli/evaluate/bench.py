@@ -31,7 +31,7 @@ T = TypeVar("T")
     metavar="[RECORDING]...",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
-@click.option("--quick", is_flag=True, help="About a minute: fewer lengths, shares, repetitions.")
+@click.option("--quick", is_flag=True, help="A minute or two: fewer lengths, shares, repetitions.")
 @click.option(
     "--contexts",
     metavar="N,...",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_audiokv.engine.cache import MAX_LEVELS, HeadCache
+from edge_audiokv.engine.cache import MAX_LEVELS, HeadCache, cache_over
 from edge_audiokv.eval.bench.alone import Tell
 from edge_audiokv.eval.bench.plan import BATCH_TOKENS, QUESTION_TOKENS
 from edge_audiokv.kv.budget import apart
@@ -82,7 +82,7 @@ def open_ours(
         score_window=QUESTION_TOKENS,
         n_threads=setting.n_threads,
     ).load()
-    return HeadCache(context, Controller(policy, context.shape, context.capacity), share=share)
+    return cache_over(context, policy, share=share)
 
 
 def kept_rows(policy: Policy, shape: KVShape, n_prompt: int, share: float) -> IntArray:
