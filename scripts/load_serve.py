@@ -2,8 +2,8 @@
 """Live clients of one server at once: is anything lost, is the cap kept, how late are the texts?
 
 A server is started with so many sessions; one client alone shows what each should get. Then all
-come at once, send the same sound and are told its text; who is refused comes again when it was told
-to, for --patience seconds. The Realtime protocol takes sound at any pace: it is sent --speed times
+come at once, say the same with pauses of their own, and are told its text; who is refused comes
+again when it was told to, for --patience seconds. The Realtime protocol takes sound at any pace: it is sent --speed times
 as fast as speech, and a text is late by the time since the end of its speech was sent. Twice the
 speed is about the load of twice the clients; on a machine that has other things to do, less than 1
 shows what clients cost each other. Exits with 1 if anything is wrong.
@@ -19,7 +19,7 @@ import math
 from pathlib import Path
 
 from edge_audiokv.engine.settings import EngineSettings
-from edge_audiokv.eval.served.load import run_load, sound_of
+from edge_audiokv.eval.served.load import Speech, run_load
 from edge_audiokv.eval.served.process import ServerProcess
 from edge_audiokv.eval.wer import read_manifest
 
@@ -44,12 +44,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="where to write the figures, too")
     args = parser.parse_args()
-    sound = sound_of(read_manifest(args.manifest), args.minutes * 60)
+    speech = Speech(read_manifest(args.manifest), args.minutes * 60)
     engine = EngineSettings(model=args.model, mem=args.mem, threads=args.threads)
     with ServerProcess(engine, "--sessions", str(args.sessions)) as server:
         report = run_load(
             server,
-            sound,
+            speech,
             clients=args.clients,
             sessions=args.sessions,
             speed=args.speed,

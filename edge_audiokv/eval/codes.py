@@ -74,13 +74,14 @@ def find_codes(
     turns: bool,
     placement: str = DEFAULT_PLACEMENT,
     recalls: bool = False,
+    repeats: bool = False,
     seed: int = 0,
     on_reply: Callable[[CodeReply], None] | None = None,
 ) -> list[CodeReply]:
     """Ask for codes alone with a full cache, then once for every length, depth and try, in joins of
-    random clips that say no code.
+    random clips that say no code. With `repeats` they come again in a join that is longer than all.
 
-    Raises InputError if the clips are too short for a join, a join too long for the model, or a
+    Raises InputError if the clips are too short for a join and may not, a join too long for the model, or a
     code's text has no digits; MemoryBudgetError if the share leaves too few rows: all of it before
     anything is asked.
     """
@@ -109,7 +110,7 @@ def find_codes(
         open_context(seconds).load().close()
     with open_context(0.0) as context:
         spelled, _ = hear_clips(context, codes, 0.0)
-        sounds, durations_s = hear_clips(context, clips, max(lengths_s))
+        sounds, durations_s = hear_clips(context, clips, 1.0 if repeats else max(lengths_s))
         n_alone = min(len(codes), len(depths) * tries)
         for code in random.Random(seed).sample(range(len(codes)), n_alone):
             keep(context, (0.0, 0.0), code, [spelled[code]])

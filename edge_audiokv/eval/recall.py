@@ -89,10 +89,13 @@ def wilson(right: int, tries: int) -> tuple[float, float]:
 def draw_join(
     durations_s: Sequence[float], seconds: float, rng: random.Random
 ) -> tuple[list[int], float]:
-    """Clips in random order until `seconds` are reached, and their length."""
-    order = rng.sample(range(len(durations_s)), len(durations_s))
+    """Clips in random order until `seconds` are reached, and their length. With less sound than
+    that, all come again in another order.
+    """
+    order: list[int] = []
     group, total = [], 0.0
-    while order and total < seconds:
+    while durations_s and total < seconds:
+        order = order or rng.sample(range(len(durations_s)), len(durations_s))
         group.append(order.pop())
         total += durations_s[group[-1]]
     return group, total
@@ -110,7 +113,8 @@ def hear_clips(
     if sum(durations_s) < seconds:
         raise InputError(
             f"all clips together last {sum(durations_s):.0f} s, less than {seconds:g} s.",
-            cure="Ask for shorter joins or use more clips.",
+            cure="Ask for shorter joins, use more clips, or let them come again (--repeat-clips of"
+            " `eval codes`).",
         )
     return sounds, durations_s
 

@@ -79,6 +79,20 @@ def test_the_default_model_is_asked_for_codes(turns: bool, budget: str) -> None:
 
 
 @pytest.mark.integration
+def test_clips_come_again_in_a_long_join_if_they_may() -> None:
+    command = ["codes", "--manifest", str(CLIPS), "--codes", str(CODES), "--limit", "1", "--turns"]
+    command += ["--seconds", "20", "--depths", "2", "--tries", "1", "--json"]
+    refused = CliRunner().invoke(evaluate, command)
+    assert isinstance(refused.exception, InputError)
+    assert "--repeat-clips" in str(refused.exception)
+    result = CliRunner().invoke(evaluate, [*command, "--repeat-clips"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["repeat_clips"] is True
+    assert [r["seconds"] for r in found["replies"]] == [0, 0, 20, 20]
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("options", "error"),
     [

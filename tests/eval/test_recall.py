@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,18 @@ def test_a_join_is_just_long_enough_and_holds_no_clip_twice() -> None:
         assert len(set(group)) == len(group)
         assert total_s == sum(durations_s[i] for i in group) >= 15.0
         assert total_s - durations_s[group[-1]] < 15.0
+
+
+def test_a_join_longer_than_all_clips_holds_each_equally_often() -> None:
+    durations_s = [4.0, 9.0, 2.0, 7.0, 12.0]
+    group, total_s = draw_join(durations_s, 110.0, random.Random(3))
+    times = Counter(group)
+    assert set(times) == set(range(5)) and max(times.values()) - min(times.values()) <= 1
+    assert total_s == sum(durations_s[i] for i in group) >= 110.0
+    assert total_s - durations_s[group[-1]] < 110.0
+    # Each round has an order of its own.
+    assert group[:5] != group[5:10]
+    assert draw_join([], 10.0, random.Random(0)) == ([], 0.0)
 
 
 def test_scores_are_told_apart_by_kind_and_by_noise() -> None:

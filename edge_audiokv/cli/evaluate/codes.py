@@ -48,7 +48,7 @@ from edge_audiokv.output.place import check_place
 @click.option(
     "--seconds",
     "lengths_s",
-    type=Number(1, 3600),
+    type=Number(1, 36000),
     multiple=True,
     default=(60.0, 300.0),
     show_default=True,
@@ -68,6 +68,12 @@ from edge_audiokv.output.place import check_place
     show_default=True,
     help="Joins for each length and place.",
 )
+@click.option(
+    "--repeat-clips",
+    "repeats",
+    is_flag=True,
+    help="Let clips come again in a join that is longer than all of them.",
+)
 @seed_option
 @turns_option
 @placement_option
@@ -83,6 +89,7 @@ def codes_command(
     lengths_s: tuple[float, ...],
     depths: int,
     tries: int,
+    repeats: bool,
     seed: int,
     turns: bool,
     placement: str,
@@ -130,12 +137,13 @@ def codes_command(
             turns=turns,
             placement=placement,
             recalls=recalls,
+            repeats=repeats,
             seed=seed,
             on_reply=on_reply,
         )
     found = cells(replies)
     more = {"model": settings.model, "policy": settings.kv_policy, "kv_share": settings.kv_share}
-    more |= {"placement": placement, "recall": recalls}
+    more |= {"placement": placement, "recall": recalls, "repeat_clips": repeats}
     show(to_dict(replies, **more, turns=turns), codes_lines(found), as_json=as_json)
     if plot is not None:
         from edge_audiokv.eval.plots.codes import plot_codes

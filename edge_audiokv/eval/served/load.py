@@ -1,8 +1,9 @@
 """Live clients of one server at once: is anything lost, is the cap kept, how late are the texts?
 
-Each plays the same sound, at `speed` times the pace of speech: the protocol takes it at any pace,
-and how late a text is counts from when the end of its speech was sent. One client alone shows what
-the others should get. Who is refused comes again when it was told to, while its patience lasts.
+Each says the same with pauses of its own, at `speed` times the pace of speech: the protocol takes
+it at any pace, and how late a text is counts from when the end of its speech was sent. One client
+alone shows what the others should get. Who is refused comes again when it was told to, while its
+patience lasts.
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ import numpy as np
 from edge_audiokv.audio.endpoint import EndpointConfig
 from edge_audiokv.audio.files.file import read_all
 from edge_audiokv.audio.source import SAMPLE_RATE_HZ, Samples
+from edge_audiokv.audio.vad import FRAME_SAMPLES
 from edge_audiokv.errors import InputError
 from edge_audiokv.eval.served.client import LiveClient, Refused, Told
 from edge_audiokv.eval.served.process import ServerProcess
 from edge_audiokv.eval.wer import Hypothesis, Utterance, score_clip
 
-_BLOCK_S, _GAP_S = 0.1, 1.2
+_BLOCK_S = 0.1
+# Pauses between two clips. Whole frames of the voice detector: else the same speech would be cut
+# otherwise.
+_LEAST_GAP_S, _MOST_GAP_S = 1.2, 2.8
 _PADDING_S = EndpointConfig().suffix_padding_ms / 1000
 _BUSY = 429
 _FREE_S = 30.0
@@ -133,26 +138,42 @@ class LoadReport:
         ]
 
 
-def sound_of(utterances: Sequence[Utterance], duration_s: float) -> Samples:
-    """Clips in order, over and over, with pauses: about `duration_s`, float32 [S] at 16 kHz.
+class Speech:
+    """Clips in order, over and over: about `duration_s` with a pause after each.
 
     Raises InputError if there are none.
     """
-    if not utterances:
-        raise InputError("there is no speech to send.", cure="Give a manifest with clips.")
-    gap = np.zeros(int(_GAP_S * SAMPLE_RATE_HZ), np.float32)
-    clips = [np.concatenate([read_all(each.path), gap]) for each in utterances]
-    parts: list[Samples] = []
-    n_left = int(duration_s * SAMPLE_RATE_HZ)
-    while n_left > 0:
-        parts.append(clips[len(parts) % len(clips)])
-        n_left -= len(parts[-1])
-    return np.concatenate(parts)
+
+    def __init__(self, utterances: Sequence[Utterance], duration_s: float) -> None:
+        if not utterances:
+            raise InputError("there is no speech to send.", cure="Give a manifest with clips.")
+        self._clips = [_whole_frames(read_all(each.path)) for each in utterances]
+        self._n_clips = 0
+        gap_s, left_s = (_LEAST_GAP_S + _MOST_GAP_S) / 2, duration_s
+        while left_s > 0:
+            left_s -= len(self._clip(self._n_clips)) / SAMPLE_RATE_HZ + gap_s
+            self._n_clips += 1
+
+    def sound(self, seed: int) -> Samples:
+        """Float32 [S] at 16 kHz; `seed` says how long the pauses are."""
+        draw = random.Random(seed)
+        return np.concatenate([part for at in range(self._n_clips) for part in self._said(at, draw)])
+
+    def _said(self, number: int, draw: random.Random) -> tuple[Samples, Samples]:
+        n_gap = int(draw.uniform(_LEAST_GAP_S, _MOST_GAP_S) * SAMPLE_RATE_HZ)
+        return self._clip(number), np.zeros(n_gap - n_gap % FRAME_SAMPLES, np.float32)
+
+    def _clip(self, number: int) -> Samples:
+        return self._clips[number % len(self._clips)]
+
+
+def _whole_frames(samples: Samples) -> Samples:
+    return np.pad(samples, (0, -len(samples) % FRAME_SAMPLES))
 
 
 def run_load(
     server: ServerProcess,
-    sound: Samples,
+    speech: Speech,
     *,
     clients: int,
     sessions: int,
@@ -164,13 +185,15 @@ def run_load(
     is not served.
     """
     started = time.monotonic()
+    sound = speech.sound(seed)
     with closing(LiveClient(server.realtime_url).open()) as client:
         alone = _talk(client, sound, speed)
     _wait_until_free(server)
     lags = random.Random(seed)
     ready = threading.Barrier(clients)
 
-    def come(lag_s: float) -> _Try:
+    def come(number: int, lag_s: float) -> _Try:
+        sound = speech.sound(seed + number)
         ready.wait()
         tried, give_up_s = _Try(), time.monotonic() + patience_s
         client = _let_in(server, tried, give_up_s)
@@ -180,8 +203,9 @@ def run_load(
         return tried
 
     # People do not begin at the same moment, and neither do their sentences end together.
+    lags_s = [lags.uniform(0, 5 / speed) for _ in range(clients)]
     with ThreadPoolExecutor(clients) as pool:
-        tries = list(pool.map(come, [lags.uniform(0, 5 / speed) for _ in range(clients)]))
+        tries = list(pool.map(come, range(1, clients + 1), lags_s))
     return _report(server, alone, tries, sound, sessions, speed, time.monotonic() - started)
 
 

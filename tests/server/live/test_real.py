@@ -15,7 +15,7 @@ import pytest
 
 from edge_audiokv.cli.evaluate import soak as soak_command
 from edge_audiokv.engine.settings import EngineSettings
-from edge_audiokv.eval.served.load import run_load, sound_of
+from edge_audiokv.eval.served.load import Speech, run_load
 from edge_audiokv.eval.served.process import ServerProcess
 from edge_audiokv.eval.wer import read_manifest
 from edge_audiokv.events import Final
@@ -98,8 +98,8 @@ def test_sessions_that_take_turns_hear_as_if_they_were_alone(engines, spoken) ->
 
 def test_a_small_load(server, monkeypatch) -> None:
     monkeypatch.setattr(worker, "_LIVE_RETRY_S", 1)
-    sound = sound_of(read_manifest(MANIFEST)[:1], 3.0)
-    report = run_load(server, sound, clients=3, sessions=2, speed=3.0)
+    speech = Speech(read_manifest(MANIFEST)[:1], 3.0)
+    report = run_load(server, speech, clients=3, sessions=2, speed=3.0)
     assert report.faults == [], report
     assert (report.served, report.at_once) == (3, 2)
     assert report.refusals >= 1 and report.wrong_refusals == 0
