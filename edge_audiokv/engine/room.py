@@ -63,7 +63,8 @@ class Room(Loadable):
     """`n_places` sessions of these settings can be in it at once; an archive has one.
     `beside_bytes` is what each after the first brings along that is counted elsewhere.
 
-    Places are taken and left by any thread; one thread at a time may let a session work.
+    Places are taken and left by any thread. Sessions may work at the same time, each in a thread of
+    its own: they divide the cores, and take turns with the encoder.
     """
 
     def __init__(

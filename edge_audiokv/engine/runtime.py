@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Self, TypeVar
@@ -61,6 +62,7 @@ class Runtime(Loadable):
         self._encoder: Encoder | None = None
         self._model: Model | None = None
         self._template: PromptTemplate | None = None
+        self._hearing = threading.Lock()
         self._reads = False
         self._reads_from_bytes: int | None = None
         self._reader: WhisperReader | None = None
@@ -231,12 +233,13 @@ class Runtime(Loadable):
 
     def hear(self, samples: FloatArray, *, final: bool) -> Sound:
         """What encoder and reader make of `samples` [S]; a text that is not `final` is not worth
-        reading.
+        reading. One thread at a time: memory for one window is what is counted.
         """
-        sound = self.encoder.hear(samples)
-        if self._ordered is None or not final:
-            return sound
-        return self._ordered.amend(samples, sound)
+        with self._hearing, self.model.callers:
+            sound = self.encoder.hear(samples)
+            if self._ordered is None or not final:
+                return sound
+            return self._ordered.amend(samples, sound)
 
     @property
     def reader(self) -> WhisperReader | None:

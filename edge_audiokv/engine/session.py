@@ -5,7 +5,7 @@ asks. `ask`, `memory`, `stop` and `close` may be called from any other thread, o
 they wait for the step in progress, a second at most on a slow machine. Different sessions share
 nothing but the memory of the process: `mem` caps all of it, so a session that is loaded beside
 others needs a cap that holds them, too; they stand in its sum by name. Those of one Room share its
-model and its cap, and work one at a time.
+model and its cap; they may work at the same time, each in a thread of its own.
 """
 
 from __future__ import annotations

@@ -81,9 +81,9 @@ def find_codes(
     """Ask for codes alone with a full cache, then once for every length, depth and try, in joins of
     random clips that say no code. With `repeats` they come again in a join that is longer than all.
 
-    Raises InputError if the clips are too short for a join and may not, a join too long for the model, or a
-    code's text has no digits; MemoryBudgetError if the share leaves too few rows: all of it before
-    anything is asked.
+    Raises InputError if the clips are too short for a join and may not, a join too long for the
+    model, or a code's text has no digits; MemoryBudgetError if the share leaves too few rows: all
+    of it before anything is asked.
     """
     digits, replies = digits_of(codes), []
     # A second code would be a second right answer.

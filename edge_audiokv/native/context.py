@@ -34,7 +34,8 @@ class HeadwiseContext(CacheRows, Loadable):
     the result before anything is allocated. `n_batch` is the micro-batch in tokens. `score_window`
     is the most query positions that a scored batch averages over, 0 to go without scores.
     `n_outputs` is the most logit rows one micro-batch can give (memory: n_outputs * V * 8 bytes).
-    Without `n_threads` it takes `default_threads`.
+    Without `n_threads` it takes `default_threads`; while other contexts of the model compute, too,
+    they divide them.
     Everything is allocated by `load`; nothing grows later.
     """
 
@@ -71,7 +72,7 @@ class HeadwiseContext(CacheRows, Loadable):
         self.type_k, self.type_v = type_k, type_v
         self.n_batch, self.n_outputs = n_batch, min(n_outputs, n_batch)
         self.max_levels, self.score_window = max_levels, score_window
-        self.n_threads = default_threads() if n_threads is None else n_threads
+        self.n_threads = self._n_threads_now = default_threads() if n_threads is None else n_threads
         self._wanted = capacity
         self._capacity = self._level = np.empty((0, 0), np.int32)
 
@@ -106,7 +107,7 @@ class HeadwiseContext(CacheRows, Loadable):
                     cure="Lower mem=, kv_share= or the batch size.",
                 )
             raise NativeError(f"{message}.", code=bindings.BAD_ARGUMENT)
-        self._ctx = ctx
+        self._ctx, self._n_threads_now = ctx, self.n_threads
         if self.model.adapter is not None:
             scale = (ctypes.c_float * 1)(1.0)
             adapters = (library.llama.llama_adapter_lora_p_ctypes * 1)(self.model.adapter)
@@ -299,12 +300,20 @@ class HeadwiseContext(CacheRows, Loadable):
         batch.logits = outputs.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
 
         self.model.library.complaints.clear()
-        code = llama.llama_decode(self._llama_ctx, batch)
+        with self.model.callers:
+            self._take_threads(self.model.callers.share(self.n_threads))
+            code = llama.llama_decode(self._llama_ctx, batch)
         if code == 1:
             raise CacheFullError(f"{self._hw.message()}.", cure="Evict rows (keep) first.")
         if code != 0:
             why = " ".join(list(self.model.library.complaints)[-1:]) or "no reason given"
             raise NativeError(f"llama_decode failed with code {code}: {why}.", code=code)
+
+    def _take_threads(self, n_threads: int) -> None:
+        if n_threads != self._n_threads_now:
+            llama = self.model.library.llama
+            llama.llama_set_n_threads(self._llama_ctx, n_threads, n_threads)
+            self._n_threads_now = n_threads
 
     def _logits(self, n: int) -> FloatArray:
         pointer = self.model.library.llama.llama_get_logits(self._llama_ctx)

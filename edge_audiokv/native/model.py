@@ -21,6 +21,7 @@ from edge_audiokv.native import bindings
 from edge_audiokv.native.compute import ComputeDevice, find_device, no_device
 from edge_audiokv.native.guarding import exclusive, int32
 from edge_audiokv.native.library import Library, load
+from edge_audiokv.native.threads import Callers
 
 # What llama.cpp computes with as it lies in the file. Of other types it makes a copy in another
 # order, and mapped pages of the file would stay beside it (measured: 640 MB for 394).
@@ -61,6 +62,8 @@ class Model(Loadable):
         self._model: Any = None
         self._adapter: Any = None
         self.lock = threading.RLock()
+        # Contexts of these weights share the cores, when several compute at once.
+        self.callers = Callers()
         self._contexts: weakref.WeakSet[Loadable] = weakref.WeakSet()
 
     @exclusive

@@ -1,6 +1,9 @@
-"""How many threads encoder and LLM take when nobody names a number."""
+"""How many threads encoder and LLM take when nobody names a number, and when others work, too."""
 
 from __future__ import annotations
+
+import threading
+from types import TracebackType
 
 import psutil
 
@@ -26,3 +29,32 @@ def usable_cores() -> int:
     if hasattr(psutil.Process, "cpu_affinity"):
         cores = min(cores, len(psutil.Process().cpu_affinity()))
     return max(1, cores)
+
+
+class Callers:
+    """Who computes at this moment: each `with callers:` is one, on whatever thread.
+
+    Callers share the machine's cores: threads of one computation that wait for each other lose more
+    by being interrupted than they gain by being many.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._n += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            self._n -= 1
+
+    def share(self, n_threads: int) -> int:
+        """What each may take of `n_threads` now: at least 1."""
+        return max(1, n_threads // max(1, self._n))

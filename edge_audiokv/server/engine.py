@@ -75,9 +75,9 @@ class Engine(Protocol):
     """One session of the model, which a job has to itself. What makes steps is a generator, so that
     other sessions may have theirs in between.
 
-    One thread at a time calls; `check_language`, `heads`, `heard_s`, `report` and `work` may come
-    from another. `facts` are what results for machines say of the model; `heads` is what the memory
-    held after the last step.
+    One thread at a time calls, though not always the same; `check_language`, `heads`, `heard_s`,
+    `report` and `work` may come from another meanwhile. `facts` are what results for machines say
+    of the model; `heads` is what the memory held after the last step.
     """
 
     name: str

@@ -77,14 +77,14 @@ Steps = Callable[[Engine, "Job"], Iterator[Item | None]]
 
 
 class Job:
-    """`steps` runs on the model's thread; what it yields comes out of `items` on the loop.
+    """`steps` runs on a thread of the model; what it yields comes out of `items` on the loop.
 
     The job owns `held`: its files and its place in the queue, given back once it has ended. What
     waits to be sent is bounded by the length of the sound; a job that hears a microphone, whose
     sound has no end, yields no item. A None that is yielded ends a step: others may have theirs.
 
-    `ready` makes it a live one: is there anything for its next step? It is asked on the model's
-    thread; now and then a step is made all the same. `behind_s` is how much sound waits.
+    `ready` makes it a live one: is there anything for its next step? It is asked on such a thread;
+    now and then a step is made all the same. `behind_s` is how much sound waits.
     """
 
     def __init__(

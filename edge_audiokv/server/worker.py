@@ -1,4 +1,4 @@
-"""The thread that has the model, and the desk in front of it.
+"""The threads that have the model, and the desk in front of them.
 
 The desk is asked before a body is read: with one job running and `queue` waiting, the next client
 is sent away at once. A place is kept from then until the job has ended. A live client, or a
@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from edge_audiokv.errors import (
     DeviceError,
@@ -37,12 +38,23 @@ _MAX_RETRY_S = 120
 STALLED_S = 60.0
 
 
+@dataclass(frozen=True)
+class _Turn:
+    """A job's next step, and what its engine is told before it."""
+
+    job: Job
+    engine: Engine
+    n_live: int
+    others_wait: bool
+
+
 class Worker:
     """Runs jobs step by step, each in one of `engines`, which share a model: live ones by turns,
     and where they leave time the others, one by one, in the order in which they were submitted.
+    With `n_threads` as many sessions work at the same time.
     """
 
-    def __init__(self, engines: Sequence[Engine], *, queue: int) -> None:
+    def __init__(self, engines: Sequence[Engine], *, queue: int, n_threads: int = 1) -> None:
         self.engines = list(engines)
         self.places = queue + 1
         self.busy_total = 0
@@ -53,13 +65,16 @@ class Worker:
         self._waiting: deque[Job] = deque()
         self._engines: dict[Job, Engine] = {}
         self._turns = Turns()
-        self._running: Job | None = None
         self._changed = threading.Condition()
         self._listening = self._refusing = self._ending = False
         # Engines whose last job failed in them.
         self._broken: set[Engine] = set()
         self._job_s = _FIRST_JOB_S
-        self._thread = threading.Thread(target=self._work, name="model", daemon=True)
+        n_threads = max(1, min(n_threads, len(self.engines)))
+        self._threads = [
+            threading.Thread(target=self._work, name=f"model {number}", daemon=True)
+            for number in range(n_threads)
+        ]
 
     # --- the desk: on the event loop --------------------------------------------------------------
 
@@ -170,57 +185,61 @@ class Worker:
     @property
     def fault(self) -> str:
         """Why no job can be done now; empty if one can."""
-        job = self._running
+        with self._changed:
+            progressed_s = min((job.progressed_s for job in self._turns.at_work), default=None)
         if self._refusing:
             return "stopping"
-        if not self._thread.is_alive():
+        if not all(thread.is_alive() for thread in self._threads):
             return "the model's thread is not running"
         if self._broken:
             return "the last job failed in the engine"
-        if job is not None and time.monotonic() - job.progressed_s > STALLED_S:
+        if progressed_s is not None and time.monotonic() - progressed_s > STALLED_S:
             return f"no progress for {STALLED_S:.0f} s"
         return ""
 
-    # --- the thread -------------------------------------------------------------------------------
+    # --- the threads ------------------------------------------------------------------------------
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
-        """Cancel what is left and end the thread, once its step is over."""
+        """Cancel what is left and end the threads, once their steps are over."""
         self.refuse_new()
         self.stop_jobs()
         with self._changed:
             self._ending = True
-            self._changed.notify()
-        if self._thread.is_alive():
-            self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
 
     def _work(self) -> None:
-        while (job := self._next()) is not None:
-            error: Exception | None = None
+        while (turn := self._next()) is not None:
+            job, error = turn.job, None
             try:
                 if job.live:
-                    others_wait = self._turns.others_wait(job)
-                    self._engines[job].share(self._turns.n_live, others_wait=others_wait)
+                    turn.engine.share(turn.n_live, others_wait=turn.others_wait)
                 over = not job.step()
             except Exception as caught:
                 # Whatever it is, the client is told and the thread lives on.
                 over, error = True, caught
             if over:
-                self._end(job, error)
-            self._running = None
-            self._turns.over(job)
+                self._end(turn, error)
+            with self._changed:
+                self._turns.over(job)
+                # What had to wait for this one may be done by another thread.
+                self._changed.notify_all()
 
-    def _next(self) -> Job | None:
+    def _next(self) -> _Turn | None:
         """Whose step is next; None once all is over."""
         with self._changed:
             while True:
                 self._begin()
                 if (job := self._turns.next()) is not None:
                     job.progressed_s = time.monotonic()
-                    self._running = job
-                    return job
+                    waits = self._turns.others_wait(job)
+                    return _Turn(job, self._engines[job], self._turns.n_live, waits)
                 if self._ending and not self._engines:
                     return None
                 self._changed.wait(self._turns.wait_s)
@@ -235,19 +254,19 @@ class Worker:
                 job.begin(self._engines[job])
                 self._turns.add(job)
 
-    def _end(self, job: Job, error: Exception | None) -> None:
-        with self._changed:
-            engine = self._engines[job]
-        self._forget(engine, error)
+    def _end(self, turn: _Turn, error: Exception | None) -> None:
+        job = turn.job
+        self._forget(turn.engine, error)
         with self._changed:
             self._turns.remove(job)
             del self._engines[job]
-        # How long somebody speaks tells nothing about others.
-        if not job.live:
-            self._job_s += 0.3 * (job.ran_s - self._job_s)
+            # How long somebody speaks tells nothing about others.
+            if not job.live:
+                self._job_s += 0.3 * (job.ran_s - self._job_s)
         job.end(error)
-        self.jobs_total += 1
-        self.job_seconds_total += job.ran_s
+        with self._changed:
+            self.jobs_total += 1
+            self.job_seconds_total += job.ran_s
 
     def _forget(self, engine: Engine, error: Exception | None) -> None:
         """Nothing of a job stays. What cannot be cleared is told by /ready until it can."""
@@ -266,7 +285,8 @@ class Worker:
         except Exception as caught:
             broken = True
             log.error("the engine cannot be cleared: %s", caught)
-        if broken:
-            self._broken.add(engine)
-        else:
-            self._broken.discard(engine)
+        with self._changed:
+            if broken:
+                self._broken.add(engine)
+            else:
+                self._broken.discard(engine)

@@ -38,7 +38,7 @@ class Running:
     ) -> None:
         self.sockets = [open_tcp("127.0.0.1", 0)]
         self.port = self.http_port = self.sockets[0].getsockname()[1]
-        self.worker = Worker([engine, *more], queue=limits.queue)
+        self.worker = Worker([engine, *more], queue=limits.queue, n_threads=2)
         guard = Guard.loopback(self.port, self.key or None)
         self.service = Service(self.worker, folder, limits, guard, page=self.page)
         self.server = make_server(self.service, doors=self.doors(self.service))

@@ -232,7 +232,7 @@ def serve(
                 stack.callback(engines.close)
                 engines.load()
         _log_errors()
-        worker = Worker(engines.all, queue=queue)
+        worker = Worker(engines.all, queue=queue, n_threads=settings.n_threads)
         for waiting in (*sockets, *wyoming_sockets):
             waiting.listen()  # who reads where it serves may come at once
         where = printable(" and ".join(places))

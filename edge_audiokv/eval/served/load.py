@@ -157,7 +157,9 @@ class Speech:
     def sound(self, seed: int) -> Samples:
         """Float32 [S] at 16 kHz; `seed` says how long the pauses are."""
         draw = random.Random(seed)
-        return np.concatenate([part for at in range(self._n_clips) for part in self._said(at, draw)])
+        return np.concatenate(
+            [part for at in range(self._n_clips) for part in self._said(at, draw)]
+        )
 
     def _said(self, number: int, draw: random.Random) -> tuple[Samples, Samples]:
         n_gap = int(draw.uniform(_LEAST_GAP_S, _MOST_GAP_S) * SAMPLE_RATE_HZ)

@@ -1,7 +1,7 @@
 """Who has the model next: live streams before other jobs, and among them who waited longest.
 
 A turn is a step: a tenth of a second of live sound and what is written of it, an answer, or a
-second of a file.
+second of a file. Several may have theirs at once.
 """
 
 from __future__ import annotations
@@ -21,13 +21,21 @@ _LOOK_S = 0.02
 
 
 class Turns:
-    """The jobs that have a session. One that is not live is served when no live one can be."""
+    """The jobs that have a session. One that is not live is served when no live one can be, nor
+    is. Whoever calls has the lock.
+    """
 
     def __init__(self) -> None:
         # Whose last turn is longest ago comes first.
         self._live: deque[Job] = deque()
         self._other: Job | None = None
         self._last_s: dict[Job, float] = {}
+        # Those whose turn it is.
+        self._at_work: set[Job] = set()
+
+    @property
+    def at_work(self) -> frozenset[Job]:
+        return frozenset(self._at_work)
 
     @property
     def n_live(self) -> int:
@@ -60,14 +68,21 @@ class Turns:
         """Whose turn it is now; None while nobody has anything to do."""
         now_s = time.monotonic()
         for job in self._live:
+            if job in self._at_work:
+                continue
             if job.ready() or now_s - self._last_s[job] >= _TICK_S:
                 self._live.remove(job)
                 self._live.append(job)
+                self._at_work.add(job)
                 return job
+        if self._other is None or self._at_work:
+            return None
+        self._at_work.add(self._other)
         return self._other
 
     def over(self, job: Job) -> None:
         """Its turn is."""
+        self._at_work.discard(job)
         if job in self._last_s:
             self._last_s[job] = time.monotonic()
 

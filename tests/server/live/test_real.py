@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +21,7 @@ from edge_audiokv.eval.served.process import ServerProcess
 from edge_audiokv.eval.wer import read_manifest
 from edge_audiokv.events import Final
 from edge_audiokv.server import worker
+from edge_audiokv.server.engine import SessionEngine
 from edge_audiokv.server.engines import Engines
 from edge_audiokv.server.limits import Limits
 from tests.server.house import Running
@@ -92,6 +94,24 @@ def test_sessions_that_take_turns_hear_as_if_they_were_alone(engines, spoken) ->
     )
     pools = [engine.session.caches.memory.context.pool_nbytes for engine in engines.all]
     assert engines.runtime.ledger.parts()["KV pools"] == sum(pools) == 2 * pools[0]
+    for engine in engines.all:
+        engine.forget()
+
+
+def test_sessions_that_work_at_once_hear_as_if_they_were_alone(engines, spoken) -> None:
+    clips = [np.rint(spoken[name].samples * 32767).astype("<i2") for name in ("letter", "harbour")]
+
+    def hear(engine: SessionEngine, clip: np.ndarray) -> list[str]:
+        told: list[Any] = []
+        for at in range(0, len(clip), 1600):
+            told += engine.feed(clip[at : at + 1600].tobytes(), 16_000, partials=True)
+        return texts([*told, *engine.finish()])
+
+    alone = list(map(hear, engines.all, clips))
+    for engine in engines.all:
+        engine.forget()
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(hear, engines.all, clips)) == alone and all(alone)
     for engine in engines.all:
         engine.forget()
 

@@ -98,6 +98,39 @@ def test_other_jobs_have_what_time_is_left(clock) -> None:
     assert turns.next() is None and not turns.has_other
 
 
+def test_several_have_a_turn_at_once_but_nobody_two(clock) -> None:
+    turns, talks, file = Turns(), [job(lambda: True) for _ in range(2)], job()
+    for each in (*talks, file):
+        turns.add(each)
+    first, second = turns.next(), turns.next()
+    assert {first, second} == set(talks) == turns.at_work
+    # What is not live waits for all that are.
+    assert turns.next() is None
+    assert first is not None and second is not None
+    turns.over(first)
+    assert turns.next() is first
+    for talk in (first, second):
+        turns.over(talk)
+        turns.remove(talk)
+    assert turns.next() is file and turns.next() is None
+    turns.remove(file)
+    turns.over(file)
+    assert not turns.at_work
+
+
+def test_who_begins_to_speak_does_not_wait_for_a_file(clock) -> None:
+    has_sound = False
+    talk, file = job(lambda: has_sound), job()
+    turns = Turns()
+    for each in (talk, file):
+        turns.add(each)
+    assert taken(turns, 1) == [talk]
+    assert turns.next() is file
+    has_sound = True
+    assert turns.next() is talk
+    assert turns.at_work == {talk, file}
+
+
 def test_who_is_quiet_is_looked_at_now_and_then(clock) -> None:
     talk = job(lambda: False)
     turns = Turns()
