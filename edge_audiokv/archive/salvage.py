@@ -32,7 +32,7 @@ def salvage(damaged: str | os.PathLike[str], target: str | os.PathLike[str]) -> 
     """
     source, new = Path(damaged), Path(target)
     if not os.path.isfile(source):
-        raise ArchiveError(f"there is no archive {source}.")
+        raise ArchiveError(f"There is no archive {source}.")
     try:
         there = new.exists()
     except OSError as error:  # a name that no file system takes
@@ -53,7 +53,7 @@ def salvage(damaged: str | os.PathLike[str], target: str | os.PathLike[str]) -> 
         db.close()
     if not turns:
         raise ArchiveError(
-            f"nothing can be read from {source}.", cure="Use a copy, if there is one."
+            f"Nothing can be read from {source}.", cure="Use a copy, if there is one."
         )
     try:
         # Whole or not at all: half of it would look like all that could be read.

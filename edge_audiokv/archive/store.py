@@ -60,7 +60,7 @@ class Archive(Loadable):
     ) -> None:
         if max_bytes < LEAST_BYTES:
             raise InputError(
-                f"an archive of {max_bytes} bytes is too small.", cure=f"Use {LEAST_BYTES} or more."
+                f"An archive of {max_bytes} bytes is too small.", cure=f"Use {LEAST_BYTES} or more."
             )
         self.path = Path(path) if path is not None else None
         self.max_bytes = max_bytes
@@ -124,7 +124,7 @@ class Archive(Loadable):
         if not self.path.exists():
             if not self.create:
                 raise ArchiveError(
-                    f"there is no archive {self.path}.",
+                    f"There is no archive {self.path}.",
                     cure="listen, transcribe and ask make one with --archive FILE.",
                 )
             os.close(open_private(self.path, append=True))

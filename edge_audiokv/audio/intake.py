@@ -40,16 +40,16 @@ def checked_frames(pcm: Pcm) -> NDArray[Any]:
     if frames.ndim == 1:
         frames = frames[:, None]
     if frames.ndim != 2 or not 1 <= frames.shape[1] <= _MAX_CHANNELS:
-        raise InputError(f"sound of the shape {list(np.shape(pcm))} is not understood.", cure=_CURE)
+        raise InputError(f"Sound of the shape {list(np.shape(pcm))} is not understood.", cure=_CURE)
     if frames.dtype in (np.int16, np.int32):
         return frames
     if not np.issubdtype(frames.dtype, np.floating):
-        raise InputError(f"samples of the type {frames.dtype} are not understood.", cure=_CURE)
+        raise InputError(f"Samples of the type {frames.dtype} are not understood.", cure=_CURE)
     for block in _blocks(frames, SAMPLE_RATE_HZ):
         finite = np.abs(block[np.isfinite(block)])
         if finite.size and finite.max() > MAX_AMPLITUDE:
             raise InputError(
-                f"float samples reach {finite.max():.0f}, full scale is 1.", cure=_CURE
+                f"Float samples reach {finite.max():.0f}, full scale is 1.", cure=_CURE
             )
     return frames
 
@@ -109,7 +109,7 @@ class Intake:
             self._resampler = StreamResampler(_whole(rate_hz))
         elif rate_hz != self._resampler.rate_hz:
             raise InputError(
-                f"the rate changed from {self._resampler.rate_hz} to {rate_hz} Hz.",
+                f"The rate changed from {self._resampler.rate_hz} to {rate_hz} Hz.",
                 cure="Feed one rate, or call finish() between the two.",
             )
         self._half = half
@@ -148,5 +148,5 @@ class Intake:
 
 def _whole(rate_hz: float) -> int:
     if isinstance(rate_hz, bool) or not float(rate_hz).is_integer():
-        raise InputError(f"a rate of {rate_hz} Hz is not a whole number.", cure="Give it in Hz.")
+        raise InputError(f"A rate of {rate_hz} Hz is not a whole number.", cure="Give it in Hz.")
     return int(rate_hz)

@@ -23,6 +23,8 @@ _MAX_SPOOL_BYTES = 8 << 30
 class PipedFileSource(FileSource):
     """A sound file that comes through a pipe: kept on disk while it is read, for decoders seek."""
 
+    cure = f"Say what raw sound holds, such as --raw s16le:16000. {FileSource.cure}"
+
     def __init__(self, stream: BinaryIO, *, name: str = "standard input") -> None:
         super().__init__(stream, name=name)
         self._pipe = stream
@@ -81,11 +83,11 @@ def make_source(
     source: AudioSource
     if os.fspath(name) == "-":
         if stdin is None and sys.stdin is None:
-            raise InputError("standard input is closed.", cure="Pipe sound in, or name a file.")
+            raise InputError("Standard input is closed.", cure="Pipe sound in, or name a file.")
         stream = stdin or sys.stdin.buffer
         if stream.isatty():
             raise InputError(
-                "standard input is a terminal, from which no sound comes.",
+                "Standard input is a terminal, from which no sound comes.",
                 cure="Pipe sound in, as in `- < talk.flac`, or name a file.",
             )
         if raw is not None:

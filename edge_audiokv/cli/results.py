@@ -28,6 +28,13 @@ _TEXTS = re.compile(r"|\.(txt|text|md|log|[0-9]+)")
 _SUFFIX_OF = {"text": ".txt", **{name: f".{name}" for name in FORMATS if name != "text"}}
 
 
+def source_name(source: str | None) -> str:
+    """What a message calls a source: a name, "-", or None for the microphone."""
+    if source is None:
+        return "microphone"
+    return "standard input" if source == "-" else printable(source)
+
+
 def format_of(output: str, wanted: str | None) -> str:
     """The format of a result: the one that is asked for, else the one that the name stands for.
 
@@ -89,7 +96,7 @@ def find_inputs(names: Iterable[str]) -> list[Input]:
         )
         if not inside:
             raise InputError(
-                f"there is no sound file in the directory {printable(name)}.",
+                f"There is no sound file in the directory {printable(name)}.",
                 cure="Name the files themselves if they are called otherwise.",
             )
         found += [Input(str(path), path.relative_to(name)) for path in inside]
@@ -115,7 +122,7 @@ def plan_targets(
     for target in targets:
         if targets.count(target) > 1:
             raise OutputError(
-                f"two of the inputs would be written to {printable(str(target))}.",
+                f"Two of the inputs would be written to {printable(str(target))}.",
                 cure="Give them in separate runs, or their folder as the input.",
             )
         check_name(target)

@@ -121,7 +121,7 @@ class Hearing:
     def adjust(self, settings: SessionSettings) -> None:
         """Cut and draft as `settings` say. Raises InputError; see `Session.adjust`."""
         if self.endpointer.open_segment is not None:
-            raise InputError("speech is open.", cure="End it first: call finish().")
+            raise InputError("Speech is open.", cure="End it first: call finish().")
         try:
             self.endpointer.adjust(settings.endpoint)
         except ValueError as error:
@@ -141,11 +141,11 @@ class Hearing:
         transcribes.
         """
         if not isinstance(question, str):
-            raise InputError(f"a question is a text, not {type(question).__name__}.")
+            raise InputError(f"A question is a text, not {type(question).__name__}.")
         # Arguments of a command line may hold bytes that are no text, which no event could.
         question = question.encode("utf-8", "replace").decode().strip()
         if not question:
-            raise InputError("the question is empty.", cure="Ask something.")
+            raise InputError("The question is empty.", cure="Ask something.")
         self._remember()
         if not self.n_segments:
             self.memory.question_ids(question)  # what cannot be asked is refused all the same

@@ -45,7 +45,7 @@ class PromptTemplate:
         template = prompt.template
         if template.count("{audio}") != 1 or template.count(_QUESTION) > 1:
             raise ModelError(
-                f"the prompt template has {template.count('{audio}')} {{audio}} and"
+                f"The prompt template has {template.count('{audio}')} {{audio}} and"
                 f" {template.count(_QUESTION)} {_QUESTION} instead of one each",
                 cure="Mend `template` in the model's TOML entry.",
             )
@@ -64,7 +64,7 @@ class PromptTemplate:
         n_tokens = sum(map(len, parts))
         if n_tokens > self.max_tokens:
             raise ModelError(
-                f"the prompt takes {n_tokens} tokens beside the sound,"
+                f"The prompt takes {n_tokens} tokens beside the sound,"
                 f" more than {self.max_tokens}.",
                 cure="Shorten `template`, `question` or `end_of_turn` in the model's TOML entry,"
                 " or state `max_tokens`.",
@@ -82,7 +82,7 @@ class PromptTemplate:
         if question not in (None, self.question) and _QUESTION not in self.after_audio:
             self._refuse_questions()
             raise UnfitModelError(
-                "this model is asked before it hears; it cannot be asked another way afterwards.",
+                "This model is asked before it hears; it cannot be asked another way afterwards.",
                 cure="Ask in a turn of its own, as `edge-audiokv ask` does.",
             )
         return self._fill(tokenizer, self.after_audio, question or self.question)
@@ -126,6 +126,6 @@ def check_asks(prompt: Prompt) -> None:
 
 def _only_transcribes() -> UnfitModelError:
     return UnfitModelError(
-        "this model only transcribes; it cannot be asked anything.",
+        "This model only transcribes; it cannot be asked anything.",
         cure="Take another: `edge-audiokv models list`.",
     )

@@ -77,9 +77,9 @@ class Room(Loadable):
         progress: Progress | None = None,
     ) -> None:
         if n_places < 1:
-            raise InputError(f"a room has no {n_places} places.", cure="Use 1 or more.")
+            raise InputError(f"A room has no {n_places} places.", cure="Use 1 or more.")
         if n_places > 1 and settings.archive is not None:
-            raise InputError("an archive is written by one session.", cure="Leave archive= out.")
+            raise InputError("An archive is written by one session.", cure="Leave archive= out.")
         self.engine, self.settings, self.n_places = engine, settings, n_places
         self.runtime = Runtime(
             engine,

@@ -85,7 +85,7 @@ class Runtime(Loadable):
             local = download.ensure(entry, progress=self._progress, check=check_in_child)
             if self.settings.hotwords and not self._may_read(local):
                 raise InputError(
-                    f"nothing reads hotwords in {entry.name}.",
+                    f"Nothing reads hotwords in {entry.name}.",
                     cure="Leave hotwords= out, or take a model that has a reader, and words that"
                     " count (word_weight).",
                 )
@@ -206,7 +206,7 @@ class Runtime(Loadable):
             width = model.n_embd
             self.close()
             raise ModelError(
-                f"the encoder gives embeddings of width {encoder.d_model}, the LLM takes {width}.",
+                f"The encoder gives embeddings of width {encoder.d_model}, the LLM takes {width}.",
                 cure="Use the encoder and GGUF of one catalog entry.",
             )
         return self
@@ -343,5 +343,5 @@ def _import_all() -> None:
 
 def _loaded(part: T | None) -> T:
     if part is None:
-        raise ModelError("the model is not loaded.", cure="Call load() first.")
+        raise ModelError("The model is not loaded.", cure="Call load() first.")
     return part

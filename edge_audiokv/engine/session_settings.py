@@ -42,7 +42,7 @@ class SessionSettings:
 
     def __post_init__(self) -> None:
         if self.context not in ("fresh", "rolling"):
-            raise InputError(f"there is no context {self.context!r}.", cure="Use fresh or rolling.")
+            raise InputError(f"There is no context {self.context!r}.", cure="Use fresh or rolling.")
         for name in ("partial_interval_s", "report_interval_s"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not value >= 0:

@@ -57,7 +57,7 @@ def digits_of(clips: Sequence[Utterance]) -> list[str]:
     for clip, digits in zip(clips, found, strict=True):
         if not digits:
             raise InputError(
-                f'the clip {clip.id} says no code: "{clip.text}".',
+                f'The clip {clip.id} says no code: "{clip.text}".',
                 cure='Its text must hold the word "code" and at least three digits as words.',
             )
     return found

@@ -135,7 +135,7 @@ def doubt_known(
     rng, by_id = random.Random(seed), {clip.id: clip for clip in clips}
     missing = sorted({name for item in known for name in item.clips} - set(by_id))
     if missing:
-        raise InputError(f"the manifest has no clip {missing[0]}.", cure="Give the whole manifest.")
+        raise InputError(f"The manifest has no clip {missing[0]}.", cure="Give the whole manifest.")
     about: dict[tuple[str, ...], list[Known]] = {}
     for item in known:
         about.setdefault(item.clips, []).append(item)

@@ -66,7 +66,7 @@ class LongContext(Loadable):
         if self.max_tokens > trained:
             self.close()
             raise InputError(
-                f"this needs {self.max_tokens} positions; the model knows {trained}.",
+                f"This needs {self.max_tokens} positions; the model knows {trained}.",
                 cure="Use less sound.",
             )
         policy, shape = policy_of(runtime), shape_of(runtime.find())

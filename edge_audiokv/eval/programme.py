@@ -75,9 +75,9 @@ class Programme:
         seed: int = 0,
     ) -> None:
         if not utterances:
-            raise InputError("there is no speech to play.", cure="Give a manifest with clips.")
+            raise InputError("There is no speech to play.", cure="Give a manifest with clips.")
         if not 0 < speech_share <= 0.8:
-            raise InputError(f"a speech share of {speech_share} is not in (0, 0.8].")
+            raise InputError(f"A speech share of {speech_share} is not in (0, 0.8].")
         self.utterances, self.noises = list(utterances), list(noises)
         self.duration_s, self.speech_share, self.seed = duration_s, speech_share, seed
         self.n_blocks = max(2, round(duration_s / 3600))
@@ -164,7 +164,7 @@ def noise_files(directory: Path) -> list[Path]:
     suffixes = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
     paths = sorted(path for path in directory.rglob("*") if path.suffix.lower() in suffixes)
     if not paths:
-        raise InputError(f"there is no sound file below {directory}.", cure="Check --noise.")
+        raise InputError(f"There is no sound file below {directory}.", cure="Check --noise.")
     return paths
 
 

@@ -112,7 +112,7 @@ def hear_clips(
     durations_s = [len(sound) / encoder.tokens_per_second for sound in sounds]
     if sum(durations_s) < seconds:
         raise InputError(
-            f"all clips together last {sum(durations_s):.0f} s, less than {seconds:g} s.",
+            f"All clips together last {sum(durations_s):.0f} s, less than {seconds:g} s.",
             cure="Ask for shorter joins, use more clips, or let them come again (--repeat-clips of"
             " `eval codes`).",
         )

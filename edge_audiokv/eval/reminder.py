@@ -50,7 +50,7 @@ class Reminder:
         self.digits = spoken_code(spoken(clip.text))
         if not self.digits:
             raise InputError(
-                f'the clip {clip.id} says no code: "{clip.text}".',
+                f'The clip {clip.id} says no code: "{clip.text}".',
                 cure='Its text must hold the word "code" and at least three digits as words.',
             )
         self.clip, self.every_s = clip, every_s

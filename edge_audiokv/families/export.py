@@ -33,7 +33,7 @@ def default_type(tower_count: int) -> str:
 def check_type(name: str) -> str:
     """Raises InputError for a type of encoder that there is not."""
     if name not in TYPES:
-        raise InputError(f"there is no encoder type {name!r}.", cure=f"Use one of {TYPES}.")
+        raise InputError(f"There is no encoder type {name!r}.", cure=f"Use one of {TYPES}.")
     return name
 
 

@@ -13,5 +13,5 @@ def check_placement(name: str) -> None:
     """Raises InputError if there is no such placement."""
     if name not in PLACEMENTS:
         raise InputError(
-            f"there is no placement {name!r}.", cure=f"Use one of {', '.join(PLACEMENTS)}."
+            f"There is no placement {name!r}.", cure=f"Use one of {', '.join(PLACEMENTS)}."
         )

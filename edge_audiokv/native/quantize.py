@@ -75,7 +75,7 @@ def tensor_types() -> dict[str, int]:
 def number_of(name: str, known: dict[str, int]) -> int:
     """The number of a type, in any case of letters. Raises InputError with what there is."""
     if name.upper() not in known:
-        raise InputError(f"there is no type {name!r}.", cure=f"Use one of {', '.join(known)}.")
+        raise InputError(f"There is no type {name!r}.", cure=f"Use one of {', '.join(known)}.")
     return known[name.upper()]
 
 

@@ -126,7 +126,7 @@ def open_output(
         )
     if os.fspath(path) in _STANDARD_OUTPUT:
         if sys.stdout is None:
-            raise OutputError("standard output is closed.", cure="Name a file with -o.")
+            raise OutputError("Standard output is closed.", cure="Name a file with -o.")
         # People read text there; the other formats are for machines, wherever they go.
         folds = format == "text" and sys.stdout.isatty()
         sink: TextSink = Folded(sys.stdout) if folds else sys.stdout

@@ -34,7 +34,7 @@ def open_tcp(host: str, port: int) -> socket.socket:
         bound = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as error:
         raise EdgeAudioKVError(
-            f"there is no address {host}: {error}.", cure="Check --host."
+            f"There is no address {host}: {error}.", cure="Check --host."
         ) from None
     try:
         if os.name == "posix":  # elsewhere it would let others take the port over
@@ -112,5 +112,5 @@ def _remove_stale(path: Path) -> None:
                 f"{path} cannot be used: {error.strerror or error}.", cure="Name another path."
             ) from None
     raise EdgeAudioKVError(
-        f"a server is already listening at {path}.", cure="Stop it, or name another path."
+        f"A server is already listening at {path}.", cure="Stop it, or name another path."
     )

@@ -81,7 +81,7 @@ class Corpus:
             index, pcm = stem.with_suffix(".jsonl"), stem.with_suffix(".pcm")
             if not index.exists() or not pcm.exists():
                 raise InputError(
-                    f"no corpus at {stem}.", cure="Run scripts/prepare_speech.py first."
+                    f"No corpus at {stem}.", cure="Run scripts/prepare_speech.py first."
                 )
             rows = [Utterance(**json.loads(line)) for line in index.read_text().splitlines()]
             if not rows:
@@ -113,7 +113,7 @@ class Corpus:
 def read_manifest(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of a `manifest.jsonl`, with `path` made absolute."""
     if not path.exists():
-        raise InputError(f"no manifest at {path}.", cure="Name the data folder with --data.")
+        raise InputError(f"No manifest at {path}.", cure="Name the data folder with --data.")
     with path.open() as lines:
         for line in lines:
             row: dict[str, Any] = json.loads(line)

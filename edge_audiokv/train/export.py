@@ -171,7 +171,7 @@ def export_lora(saved: dict[str, Any], target: Path) -> None:
     import gguf
 
     if "lora" not in saved:
-        raise InputError("the checkpoint has no LoRA.", cure="Export one of the LLM stage.")
+        raise InputError("The checkpoint has no LoRA.", cure="Export one of the LLM stage.")
     lora, rank = saved["lora"], int(saved["lora_rank"])
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(".part")

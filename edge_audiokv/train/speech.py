@@ -72,7 +72,7 @@ class Kokoro:
         files = sorted(self.voices.glob("*.bin"))
         if not files:
             raise InputError(
-                f"no Kokoro voices in {self.voices}.",
+                f"No Kokoro voices in {self.voices}.",
                 cure="Unpack the npm package kokoro-js there.",
             )
         self._styles = {f.stem: np.fromfile(f, dtype=np.float32).reshape(-1, 1, 256) for f in files}

@@ -24,7 +24,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def load(path: Path) -> dict[str, Any]:
     """A checkpoint on the CPU; only tensors and plain values are unpickled."""
     if not path.exists():
-        raise InputError(f"no checkpoint at {path}.", cure="Train one or name another with `init`.")
+        raise InputError(f"No checkpoint at {path}.", cure="Train one or name another with `init`.")
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
 

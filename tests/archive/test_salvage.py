@@ -59,7 +59,7 @@ def test_nothing_is_saved_from_nothing_and_nothing_is_overwritten(
     with pytest.raises(ArchiveError, match="exists"):
         salvage(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b").read_text() == "mine"
-    with pytest.raises(ArchiveError, match="there is no archive"):
+    with pytest.raises(ArchiveError, match="There is no archive"):
         salvage(tmp_path / "none", tmp_path / "c")
 
 

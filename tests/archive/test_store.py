@@ -132,7 +132,7 @@ def test_threads_and_two_handles_write_at_once(tmp_path: Path) -> None:
 
 
 def test_what_can_not_be_opened_is_told_with_a_cure(tmp_path: Path) -> None:
-    with pytest.raises(ArchiveError, match="there is no archive"):
+    with pytest.raises(ArchiveError, match="There is no archive"):
         Archive(tmp_path / "none", create=False).load()
     with pytest.raises(ArchiveError, match="is a directory"):
         Archive(tmp_path).load()

@@ -36,8 +36,10 @@ def test_a_sound_file_through_a_pipe(clips):
 @pytest.mark.parametrize(("data", "says"), [(b"", "is empty"), (b"words " * 99, "is not audio")])
 def test_bad_pipes(data, says):
     source = make_source("-", stdin=io.BytesIO(data))
-    with pytest.raises(InputError, match=f"standard input {says}"):
+    with pytest.raises(InputError, match=f"standard input {says}") as told:
         source.open()
+    # What has no header is never heard by itself.
+    assert ("--raw s16le:16000" in told.value.cure) == bool(data)
     source.close()
 
 

@@ -17,6 +17,7 @@ from edge_audiokv.cli.results import (
     find_inputs,
     format_of,
     plan_targets,
+    source_name,
 )
 from edge_audiokv.errors import InputError, OutputError
 
@@ -47,6 +48,11 @@ def test_the_format_follows_the_name_unless_it_is_asked_for(
     assert format_of(output, wanted) == format_name
     err = capsys.readouterr().err
     assert (f"not as {Path(output).suffix[1:].lower()}" in err) == told
+
+
+def test_sources_have_names() -> None:
+    names = [source_name(source) for source in (None, "-", "a.wav", "a\x1b[1m.wav")]
+    assert names[:3] == ["microphone", "standard input", "a.wav"] and "\x1b" not in names[3]
 
 
 @pytest.mark.parametrize("name", ["talk.wav", "talk.MP3", "talk.m4a"])
@@ -143,7 +149,7 @@ def test_a_folder_with_a_bad_file_among_good_ones(call, spoken, tmp_path: Path) 
     shutil.copy(spoken["garden"].path, sounds / "c.flac")
     ran = call("transcribe", sounds, "--output-dir", tmp_path / "texts", "-f", "jsonl")
     assert ran.code == 3 and ran.out == ""
-    assert "b.wav is not audio" in ran.err and "not every file" in ran.err
+    assert "b.wav is not audio" in ran.err and "Not every file" in ran.err
     written = sorted(path.name for path in (tmp_path / "texts").iterdir())
     assert written == ["a.jsonl", "c.jsonl"]
     for name, clip in (("a", "letter"), ("c", "garden")):

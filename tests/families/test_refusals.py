@@ -330,7 +330,7 @@ def test_a_target_that_is_taken(folder: Path, tmp_path: Path) -> None:
     assert [path.name for path in taken.iterdir()] == ["mine"]
     with pytest.raises(OutputError, match="There is no directory"):
         convert.convert(read(folder), tmp_path / "no" / "where")
-    with pytest.raises(InputError, match="there is no type"):
+    with pytest.raises(InputError, match="There is no type"):
         convert.convert(read(folder), tmp_path / "new", llm_type="Q99")
     with pytest.raises(InputError, match="second step"):
         convert.convert(read(folder), tmp_path / "new", llm_type="IQ2_XXS")

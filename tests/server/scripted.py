@@ -152,7 +152,7 @@ class ScriptedEngine:
     def ask(self, question: str, on_text: Callable[[str], None]) -> str:
         self.asked.append(question)
         if question == "too long":
-            raise InputError("the question is too long.")
+            raise InputError("The question is too long.")
         words = self.answered.split(" ")
         for count in range(1, len(words) + 1):
             self.begun.set()

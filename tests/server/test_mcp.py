@@ -179,7 +179,7 @@ def test_what_cannot_be_is_refused_with_the_choices(tools: TranscriptTools, call
 
 def test_no_archive_is_told_before_anybody_is_answered(tmp_path: Path) -> None:
     missing = CliRunner().invoke(cli, ["mcp", str(tmp_path / "none.archive")])
-    assert "there is no archive" in str(missing.exception) and missing.stdout == ""
+    assert "There is no archive" in str(missing.exception) and missing.stdout == ""
     other = tmp_path / "other.db"
     sqlite3.connect(other).execute("CREATE TABLE t (a)").connection.close()
     assert CliRunner().invoke(cli, ["mcp", str(other)]).exit_code != 0

@@ -42,6 +42,12 @@ class FileSource(AudioSource):
     InputError.
     """
 
+    # For what cannot be read.
+    cure = (
+        f"Give {_FORMATS}; convert others first, for instance with: "
+        "ffmpeg -i IN -ac 1 -ar 16000 OUT.wav"
+    )
+
     def __init__(self, file: str | os.PathLike[str] | BinaryIO, *, name: str = "") -> None:
         super().__init__()
         self._file = Path(file) if isinstance(file, (str, os.PathLike)) else file
@@ -111,8 +117,7 @@ class FileSource(AudioSource):
             return container
         raise InputError(
             f"{self.name} is not audio that can be read ({why}).",
-            cure=f"Give {_FORMATS}; convert others first, for instance with: "
-            "ffmpeg -i IN -ac 1 -ar 16000 OUT.wav",
+            cure=self.cure,
         )
 
     def _look_for_scale(self, at: int) -> None:

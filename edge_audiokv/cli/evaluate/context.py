@@ -107,7 +107,7 @@ def recall_command(
     unknown = [kind for kind in wanted if kind not in KINDS[1:]]
     if unknown:
         raise InputError(
-            f"there is no task named {unknown[0]!r}.", cure=f"Choose of {', '.join(KINDS[1:])}."
+            f"There is no task named {unknown[0]!r}.", cure=f"Choose of {', '.join(KINDS[1:])}."
         )
     check_recalls(recalls, turns)
     settings = settings_from(values)
@@ -212,7 +212,7 @@ def rolling_command(
         found = compare(settings, clips, context_s=context_s, on_clip=on_clip)
     if not found.fresh.clips:
         raise InputError(
-            f"the clips last less than {context_s:g} s.", cure="Lower --context-s or use more."
+            f"The clips last less than {context_s:g} s.", cure="Lower --context-s or use more."
         )
     show(asdict(found), rolling_lines(found), as_json=as_json)
 
@@ -266,5 +266,5 @@ def sound_files(paths: Sequence[Path]) -> list[Path]:
         if not path.is_dir() or file.suffix.lower() in kinds
     ]
     if not found:
-        raise InputError("there are no sound files.", cure="Name files or a folder of them.")
+        raise InputError("There are no sound files.", cure="Name files or a folder of them.")
     return found

@@ -93,7 +93,7 @@ def environment(facts: dict[str, Any], known: list[str]) -> None:
         if name not in names:
             close = difflib.get_close_matches(name, sorted(names), 1)
             raise InputError(
-                f"nothing reads the variable {name}.",
+                f"Nothing reads the variable {name}.",
                 cure=f"Did you mean {close[0]}?" if close else "Unset it.",
             )
 
@@ -222,6 +222,6 @@ def microphone(facts: dict[str, Any], *, listen_s: float = 0.5) -> None:
     facts["level"] = f"{'#' * cells}{'.' * (20 - cells)} {level.rms_dbfs:.0f} dBFS"
     if level.peak_dbfs <= FLOOR_DBFS:
         raise DeviceError(
-            "the microphone gives only digital silence.",
+            "The microphone gives only digital silence.",
             cure="Is it muted? Allow this terminal to record in the system's privacy settings.",
         )

@@ -73,7 +73,7 @@ def load(engine: EngineSettings) -> Loaded:
     answer = _answer_of(_start("load", engine), engine)
     if answer is None:
         raise MemoryBudgetError(
-            f"a session within mem={engine.mem!r} was ended from outside.",
+            f"A session within mem={engine.mem!r} was ended from outside.",
             cure="Close other programs, or take a smaller cap.",
         )
     if "error" in answer:

@@ -153,7 +153,7 @@ def _local(name: str) -> Remembering:
     entry = catalog.resolve(name)
     if not download.is_present(entry):
         raise ModelError(
-            f"files of {entry.name} are not here.",
+            f"Files of {entry.name} are not here.",
             cure=f"Run: edge-audiokv models pull {entry.name}",
         )
     from edge_audiokv.native.probe import check_in_child

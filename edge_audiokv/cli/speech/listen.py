@@ -30,7 +30,7 @@ from edge_audiokv.cli.options import (
     segment_option,
     settings_from,
 )
-from edge_audiokv.cli.results import check_unwritten, format_of, tell_loaded
+from edge_audiokv.cli.results import check_unwritten, format_of, source_name, tell_loaded
 from edge_audiokv.engine.facts import model_facts
 from edge_audiokv.engine.session import Session, SessionSettings
 from edge_audiokv.errors import DeviceError
@@ -191,7 +191,7 @@ def _tell_where(console: Console, source: str | None, targets: list[str | Path |
     """Where the results are, to who watches: what runs in a script has the exit code."""
     written = ", ".join(str(target) for target in targets if target is not None)
     if written and console.is_interactive:
-        voice.note(f"{printable(source or 'microphone')} -> {printable(written)}")
+        voice.note(f"{source_name(source)} -> {printable(written)}")
 
 
 class _Start:

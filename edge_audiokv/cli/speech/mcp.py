@@ -32,11 +32,11 @@ def command(file: Path) -> None:
         from edge_audiokv.server.mcp.run import serve
     except ImportError:
         raise MissingExtraError(
-            "the Model Context Protocol needs mcp, which is not installed.",
+            "The Model Context Protocol needs mcp, which is not installed.",
             cure="Run: pip install 'edge-audiokv[mcp]'",
         ) from None
     if sys.stdin is None:
-        raise InputError("standard input is closed.", cure="Let an MCP host start this.")
+        raise InputError("Standard input is closed.", cure="Let an MCP host start this.")
     serve(file, on_ready=_tell_who_watches)
 
 

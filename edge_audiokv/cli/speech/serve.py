@@ -84,7 +84,7 @@ _ANY = ("0.0.0.0", "::")
     is_flag=False,
     flag_value="",
     help="Also listen for `client` on a Unix socket, by default "
-    "$XDG_RUNTIME_DIR/edge-audiokv.sock.",
+    "$XDG_RUNTIME_DIR/edge-audiokv.sock; without that variable in the folder of models.",
 )
 @click.option(
     "--no-page",
@@ -321,7 +321,7 @@ def _require(name: str) -> None:
         import_module(name)
     except ImportError:
         raise MissingExtraError(
-            f"serving needs {name.replace('_', '-')}, which is not installed.",
+            f"Serving needs {name.replace('_', '-')}, which is not installed.",
             cure="Run: pip install 'edge-audiokv[server]'",
         ) from None
 

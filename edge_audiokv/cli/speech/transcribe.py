@@ -36,6 +36,7 @@ from edge_audiokv.cli.results import (
     format_of,
     make_folders,
     plan_targets,
+    source_name,
     tell_loaded,
 )
 from edge_audiokv.engine.facts import model_facts
@@ -151,7 +152,7 @@ def transcribe(
                         _telling_what_is_kept(str(target), writer),
                     ):
                         hear.into(writer, name, source)
-                    voice.note(f"{printable(name)} -> {printable(str(target))}")
+                    voice.note(f"{source_name(name)} -> {printable(str(target))}")
                 except InputError as error:
                     # The others can be read all the same; what there was of this one is kept.
                     voice.error(str(error))
@@ -159,11 +160,11 @@ def transcribe(
                 hear.start_over()
             if failed is not None:
                 raise InputError(
-                    "not every file could be read.", cure="What was wrong stands above."
+                    "Not every file could be read.", cure="What was wrong stands above."
                 )
         if joined is not None and output != "-" and console.is_interactive:
             # Who watches saw bars that are gone; what runs in a script has the exit code.
-            heard = printable(names[0]) if len(names) == 1 else f"{len(names)} files"
+            heard = source_name(names[0]) if len(names) == 1 else f"{len(names)} files"
             voice.note(f"{heard} -> {printable(output)}")
         if voice.current().is_verbose:
             voice.table(report_lines(transcriber))
@@ -196,7 +197,7 @@ class _Hearer:
         writer.about, writer.facts = {"file": printable(name)}, self._facts
         begun_s = time.monotonic()
         if self._recording is not None:
-            self._recording.begin("standard input" if name == "-" else printable(name))
+            self._recording.begin(source_name(name))
         with source, ExitStack() as at_end:
             at_end.callback(lambda: writer.heard(printable(name), source.clock_s))
             whose = f"{printable(name)}: " if self._several else ""

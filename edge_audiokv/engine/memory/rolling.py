@@ -178,10 +178,12 @@ class RollingMemory:
 
     def question_ids(self, question: str) -> list[int]:
         """Tokens of a turn that asks `question`. Raises InputError if there are too many."""
+        # As people write who take the time: with a small letter a small model is less sure.
+        question = question[:1].upper() + question[1:]
         ids = self.runtime.template.ask_ids(self.runtime.model, question)
         if len(ids) > MAX_QUESTION_TOKENS:
             raise InputError(
-                f"the question has {len(ids)} tokens; {MAX_QUESTION_TOKENS} are the most.",
+                f"The question has {len(ids)} tokens; {MAX_QUESTION_TOKENS} are the most.",
                 cure="Ask it in fewer words.",
             )
         return ids

@@ -40,7 +40,7 @@ def alone(function: Callable[..., Any], *args: Any, tell: Tell = lambda text: No
     except EOFError:
         process.join()
         raise NativeError(
-            f"the process that measured ended with code {process.exitcode}.",
+            f"The process that measured ended with code {process.exitcode}.",
             cure="Was memory short? Measure shorter --contexts.",
         ) from None
     finally:

@@ -88,7 +88,7 @@ def compare(base: Kept, place: int, row: FloatArray) -> Apart:
     ids = base.ids[part]
     if ids.max() >= len(row):
         raise InputError(
-            "the base has another vocabulary.", cure="Compare files of one model alone."
+            "The base has another vocabulary.", cure="Compare files of one model alone."
         )
     wide = row.astype(np.float64)
     log_sum = _log_sum(wide)

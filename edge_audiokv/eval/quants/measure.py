@@ -109,7 +109,7 @@ def run(job: Job, on_clip: Callable[[int], None]) -> dict[str, Any]:
         raise kind(told["what"], cure=told["cure"])
     if child.returncode != 0 or "found" not in told:
         raise ModelError(
-            f"the process that measured it ended with code {child.returncode}: {last}.",
+            f"The process that measured it ended with code {child.returncode}: {last}.",
             cure="Run the same command again to try this cell once more.",
         )
     return dict(told["found"])
@@ -188,7 +188,7 @@ def _read(place: Path) -> Kept:
         return load(place)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
-            f"what the base wrote is not to be read from {place} ({error}).",
+            f"What the base wrote is not to be read from {place} ({error}).",
             cure="Remove that folder: the base is measured again.",
         ) from None
 

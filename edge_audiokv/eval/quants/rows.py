@@ -60,7 +60,7 @@ class Store:
         except BlockingIOError:
             self._close()
             raise OutputError(
-                f"another run writes {self.path}.", cure="Wait for it, or name another file."
+                f"Another run writes {self.path}.", cure="Wait for it, or name another file."
             ) from None
         except OSError as error:
             self._close()

@@ -179,7 +179,7 @@ def _base(
         store.append(measured)
     elif _texts(row) != _texts(measured):
         raise OutputError(
-            f"the base does not write what it wrote when {plan.output} was begun.",
+            f"The base does not write what it wrote when {plan.output} was begun.",
             cure="Name another file with -o: these rows cannot be gone on with.",
         )
     write_whole(mark, plan.run_key)

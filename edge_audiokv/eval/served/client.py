@@ -67,7 +67,7 @@ class LiveClient:
             from websockets.sync.client import connect
         except ImportError:
             raise MissingExtraError(
-                "a client of a server needs websockets, which is not installed.",
+                "A client of a server needs websockets, which is not installed.",
                 cure="Run: pip install 'edge-audiokv[server]'",
             ) from None
         try:
@@ -81,7 +81,7 @@ class LiveClient:
             response = refusal.response
             raise Refused(response.status_code, response.headers.get("retry-after", "")) from None
         except OSError as error:
-            raise EdgeAudioKVError(f"there is no server at {self.url}: {error}.") from None
+            raise EdgeAudioKVError(f"There is no server at {self.url}: {error}.") from None
         self._begin(socket)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -134,7 +134,7 @@ class LiveClient:
             raise self._gone() from None
 
     def _gone(self) -> EdgeAudioKVError:
-        return EdgeAudioKVError("the server has ended the connection.", cure="Look at its log.")
+        return EdgeAudioKVError("The server has ended the connection.", cure="Look at its log.")
 
     def _read(self) -> None:
         from websockets.exceptions import ConnectionClosed

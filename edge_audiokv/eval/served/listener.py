@@ -74,7 +74,7 @@ class ServedListener:
         give_up_s = time.monotonic() + _PATIENCE_S
         while self.server.memory()["time_s"] < heard_s:
             if time.monotonic() > give_up_s:
-                raise EdgeAudioKVError(f"the server has heard nothing for {_PATIENCE_S:.0f} s.")
+                raise EdgeAudioKVError(f"The server has heard nothing for {_PATIENCE_S:.0f} s.")
             time.sleep(_POLL_S)
 
     def _finals(self, client: LiveClient) -> list[Final]:

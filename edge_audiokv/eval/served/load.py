@@ -146,7 +146,7 @@ class Speech:
 
     def __init__(self, utterances: Sequence[Utterance], duration_s: float) -> None:
         if not utterances:
-            raise InputError("there is no speech to send.", cure="Give a manifest with clips.")
+            raise InputError("There is no speech to send.", cure="Give a manifest with clips.")
         self._clips = [_whole_frames(read_all(each.path)) for each in utterances]
         self._n_clips = 0
         gap_s, left_s = (_LEAST_GAP_S + _MOST_GAP_S) / 2, duration_s

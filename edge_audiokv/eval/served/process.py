@@ -113,7 +113,7 @@ class ServerProcess(Loadable):
         """What to raise when it does not answer: with the last that it said."""
         said = " ".join(line.strip() for line in self._last_words if line.strip())
         return EdgeAudioKVError(
-            f"the server ended: {said or 'it said nothing'}", cure="Start it by hand to see why."
+            f"The server ended: {said or 'it said nothing'}", cure="Start it by hand to see why."
         )
 
     # --- what it tells ----------------------------------------------------------------------------

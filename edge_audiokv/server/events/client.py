@@ -87,7 +87,7 @@ class Client:
                 kind = data["type"]
             except (ValueError, TypeError, KeyError, RecursionError):
                 raise EdgeAudioKVError(
-                    f"what answers at {self.path} is no event stream.",
+                    f"What answers at {self.path} is no event stream.",
                     cure="Name the socket of `edge-audiokv serve --events`: --socket PATH",
                 ) from None
             if kind == "error" and data.get("id") is None:
@@ -108,20 +108,20 @@ class Client:
     def gone(self) -> EdgeAudioKVError:
         """The server has ended the connection too early."""
         return EdgeAudioKVError(
-            f"the server at {self.path} has gone.", cure="Start it: edge-audiokv serve --events"
+            f"The server at {self.path} has gone.", cure="Start it: edge-audiokv serve --events"
         )
 
     def _line(self, within_s: float | None) -> str | None:
         while (end := self._buffer.find(b"\n", self._searched)) < 0:
             self._searched = len(self._buffer)
             if self._searched > _MAX_LINE_BYTES:
-                raise EdgeAudioKVError(f"a line from {self.path} has no end.")
+                raise EdgeAudioKVError(f"A line from {self.path} has no end.")
             try:
                 self._opened().settimeout(within_s)
                 piece = self._opened().recv(1 << 16)
             except TimeoutError:
                 raise EdgeAudioKVError(
-                    f"the server at {self.path} does not answer.",
+                    f"The server at {self.path} does not answer.",
                     cure="It may still be loading its model; else restart it.",
                 ) from None
             except OSError:
@@ -142,7 +142,7 @@ class Client:
     def _unreached(self, error: OSError) -> EdgeAudioKVError:
         if error.errno in _NOT_THERE:
             return EdgeAudioKVError(
-                f"no server is listening at {self.path}.",
+                f"No server is listening at {self.path}.",
                 cure="Start one: edge-audiokv serve --events (if it is just starting: --wait 30)",
             )
         return EdgeAudioKVError(

@@ -108,7 +108,7 @@ class Connection:
         except Exception as error:
             log.error("a command failed: %s", type(error).__name__)
             log.debug("where", exc_info=error)
-            self._tell_error(id, EdgeAudioKVError("an internal error; the server's log has it."))
+            self._tell_error(id, EdgeAudioKVError("An internal error; the server's log has it."))
         else:
             self.tell(encoded({"type": "reply", "id": id, **told}))
 

@@ -53,7 +53,7 @@ class LineReader:
                     self._buffer += piece
         except TimeoutError:
             raise EdgeAudioKVError(
-                f"a line did not end within {self._line_s:g} s.", cure="End it with a line break."
+                f"A line did not end within {self._line_s:g} s.", cure="End it with a line break."
             ) from None
         if end > MAX_LINE_BYTES:
             raise _too_long()
@@ -83,7 +83,7 @@ def read_line(line: bytes) -> dict[str, Any]:
         return object_of(line)
     except ValueError as error:
         raise EdgeAudioKVError(
-            f"a line {error}.", cure='Send commands such as {"id": 1, "command": "status"}'
+            f"A line {error}.", cure='Send commands such as {"id": 1, "command": "status"}'
         ) from None
 
 
@@ -101,7 +101,7 @@ def command_of(data: dict[str, Any]) -> Command:
     """The command in an object. Raises EdgeAudioKVError that names the choices."""
     name = data.get("command")
     if not isinstance(name, str) or name not in COMMANDS:
-        raise EdgeAudioKVError(f"there is no command {name!r}.", cure=f"Use {', '.join(COMMANDS)}.")
+        raise EdgeAudioKVError(f"There is no command {name!r}.", cure=f"Use {', '.join(COMMANDS)}.")
     known = {"id", "command", *COMMANDS[name]}
     if unknown := sorted(set(data) - known):
         raise EdgeAudioKVError(
@@ -129,5 +129,5 @@ def _is_device(value: Any) -> bool:
 
 def _too_long() -> EdgeAudioKVError:
     return EdgeAudioKVError(
-        f"a line has more than {MAX_LINE_BYTES} bytes.", cure="Send one command a line."
+        f"A line has more than {MAX_LINE_BYTES} bytes.", cure="Send one command a line."
     )

@@ -90,7 +90,7 @@ class Live:
         """Open the device and begin. Raises EdgeAudioKVError, or ApiError if the model is busy."""
         if self._run is not None:
             raise EdgeAudioKVError(
-                f"it listens to {self._run.source.describe()} already.",
+                f"It listens to {self._run.source.describe()} already.",
                 cure="Stop that first: edge-audiokv client stop",
             )
         service = self._service
@@ -120,7 +120,7 @@ class Live:
         """Let what was said so far be heard, then end. Its text. Raises EdgeAudioKVError."""
         run = self._listening()
         if run.stopping:
-            raise EdgeAudioKVError("it is being stopped already.", cure="Wait for session-ended.")
+            raise EdgeAudioKVError("It is being stopped already.", cure="Wait for session-ended.")
         run.stopping = True
         await self._finish(run)
         told: dict[str, Any] = {"state": "idle", "text": str(run.said)}
@@ -177,7 +177,7 @@ class Live:
     def _listening(self) -> _Run:
         if self._run is None:
             raise EdgeAudioKVError(
-                "nothing is being listened to.", cure="Begin: edge-audiokv client listen"
+                "Nothing is being listened to.", cure="Begin: edge-audiokv client listen"
             )
         return self._run
 
@@ -275,7 +275,7 @@ def _settle(answered: asyncio.Future[Answer], result: Answer | Exception) -> Non
 
 
 def _unanswered() -> EdgeAudioKVError:
-    return EdgeAudioKVError("it stopped to listen before that was answered.", cure="Begin again.")
+    return EdgeAudioKVError("It stopped to listen before that was answered.", cure="Begin again.")
 
 
 async def _never() -> Message:

@@ -27,7 +27,7 @@ def require_unix() -> None:
     """Raises EdgeAudioKVError on platforms without Unix sockets."""
     if not hasattr(socket, "AF_UNIX"):
         raise EdgeAudioKVError(
-            "there are no Unix sockets on this platform, which the event stream needs.",
+            "There are no Unix sockets on this platform, which the event stream needs.",
             cure="Use HTTP: edge-audiokv serve",
         )
 
@@ -60,4 +60,4 @@ def _check_folder(folder: Path) -> None:
         ) from None
     others = stat.S_IWGRP | stat.S_IWOTH
     if status.st_uid != os.geteuid() or status.st_mode & others:
-        raise EdgeAudioKVError(f"others can change what lies in {folder}.", cure=_CURE)
+        raise EdgeAudioKVError(f"Others can change what lies in {folder}.", cure=_CURE)

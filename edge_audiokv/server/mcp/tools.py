@@ -72,7 +72,7 @@ class TranscriptTools:
         ids = [item.id for item in self._archive.sessions()]
         if session not in ids:
             known = f"{ids[0]} to {ids[-1]}" if ids else "none so far"
-            raise InputError(f"there is no session {session}.", cure=f"There are: {known}.")
+            raise InputError(f"There is no session {session}.", cure=f"There are: {known}.")
 
 
 def _turn(turn: Turn) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class Announcement:
             self._zeroconf = _HereAlone(InterfaceChoice.All, ip_version=IPVersion.V4Only)
         except (Error, OSError, RuntimeError) as error:
             raise EdgeAudioKVError(
-                f"nothing can be announced here: {error}.",
+                f"Nothing can be announced here: {error}.",
                 cure="Leave out --zeroconf, and name host and port in Home Assistant.",
             ) from None
         return self

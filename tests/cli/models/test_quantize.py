@@ -72,7 +72,7 @@ def test_a_dry_run_says_the_size_and_writes_nothing(source: Path) -> None:
     ("args", "why"),
     [
         (("--types", "Q9_X"), "Use one of F32"),
-        (("--types", "Q8_0", "--output-type", "Q9"), "there is no type"),
+        (("--types", "Q8_0", "--output-type", "Q9"), "There is no type"),
         (("--types", ""), "separated by commas"),
         (("--types", "F32"), "is there already"),
     ],

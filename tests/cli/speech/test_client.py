@@ -182,7 +182,7 @@ def test_a_server_that_is_just_starting_is_waited_for(call, tmp_path) -> None:
     path.unlink()
     started = time.monotonic()
     ran = call("client", "--socket", path, "--wait", "0.3", "stop")
-    assert ran.code == 1 and "no server is listening" in ran.complaint
+    assert ran.code == 1 and "No server is listening" in ran.complaint
     assert "--wait" in ran.complaint and time.monotonic() - started >= 0.3
 
 

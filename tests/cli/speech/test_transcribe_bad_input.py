@@ -294,7 +294,7 @@ def test_no_sound_is_waited_for_from_a_keyboard(call, monkeypatch, words, raw) -
         monkeypatch.setattr("sys.stdin", keyboard)
         ran = call(*words, *raw, "--model", "smollm2-audio", "--kv-policy", "none such")
     assert ran.code == 3
-    assert "standard input is a terminal" in ran.complaint and "< talk.flac" in ran.complaint
+    assert "Standard input is a terminal" in ran.complaint and "< talk.flac" in ran.complaint
 
 
 def test_standard_input_is_named_once(call) -> None:

@@ -185,7 +185,7 @@ def test_a_prompt_longer_than_the_cache(call, model_dir, spoken) -> None:
     path.write_text(good.replace("{audio}", "one two three " * 30 + "{audio}"), encoding="utf-8")
     ran = call("transcribe", spoken["garden"].path, "--model", folder)
     assert ran.code == 4
-    assert "the prompt takes" in ran.complaint and "Shorten `template`" in ran.complaint
+    assert "The prompt takes" in ran.complaint and "Shorten `template`" in ran.complaint
 
 
 def test_a_binary_model_toml(call, model_dir, spoken) -> None:

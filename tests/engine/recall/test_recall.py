@@ -45,6 +45,14 @@ def told(hearing: Hearing, question: str = QUESTION) -> tuple[Answer, str]:
     return answer, seen[0]
 
 
+def test_a_question_is_read_with_a_capital_however_it_is_typed(recording: Recording) -> None:
+    hearing = scripted_hearing(Script("the code is four two"), Script("42"), recording=recording)
+    hear(hearing)
+    typed, read = told(hearing, "what is the code?")
+    assert typed.question == "what is the code?"
+    assert QUESTION in read and typed.question not in read
+
+
 def test_what_the_cache_has_lost_is_read_again(recording: Recording) -> None:
     said = Script("the code is four two", "other words")
     hearing = scripted_hearing(said, Script("42"), recording=recording)
