@@ -315,6 +315,24 @@ class Recognizer:
         self.cache.clear()
         return chances
 
+    def reply(
+        self, prompt: Sequence[int], *, most_tokens: int, chooser: Chooser | None = None
+    ) -> Decoded | None:
+        """What the LLM answers to `prompt` where nothing else was heard, in fewer than
+        `most_tokens`; None if the cache cannot hold both. The cache is empty afterwards.
+        """
+        self._forget()
+        self._rows = _NO_ROWS
+        self.cache.clear()
+        if self.cache.context.free_rows < len(prompt) + most_tokens:
+            return None
+        guard = LoopGuard(0.0, slack_tokens=most_tokens - 1)
+        with self.cache.unobserved():
+            logits = self.cache.ask(prompt)
+            decoded = greedy(self.cache, self.runtime.model, logits, guard, chooser=chooser)
+        self.cache.clear()
+        return decoded
+
     def forced(self, sound: Sound, ids: Sequence[int]) -> Iterator[FloatArray]:
         """Logits [V] of what the LLM would write as the first token of the text of `sound`, then
         after each of `ids`, which is written instead. Nothing but the LLM has a say.

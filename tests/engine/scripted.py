@@ -75,7 +75,9 @@ class ScriptedCache:
     @property
     def context(self) -> SimpleNamespace:
         return SimpleNamespace(
-            shape=SimpleNamespace(row_bytes=256), counts=np.full((1, 1), self.rows)
+            shape=SimpleNamespace(row_bytes=256),
+            counts=np.full((1, 1), self.rows),
+            free_rows=self.n_rows - self.rows,
         )
 
     def forget_scores(self) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edge_audiokv.engine.decoding.decode import Decoded, text_of
-from edge_audiokv.engine.memory.rolling import RollingMemory
+from edge_audiokv.engine.memory.rolling import MAX_ANSWER_TOKENS, RollingMemory
 from edge_audiokv.engine.recall.evidence import (
     NOT_HEARD,
     Weighing,
@@ -21,7 +21,7 @@ from edge_audiokv.engine.recognizer import Recognizer
 from edge_audiokv.events import Answer
 
 if TYPE_CHECKING:
-    from edge_audiokv.engine.recall.recall import Recall
+    from edge_audiokv.engine.recall.recall import Found, Recall
 
 
 class Answering:
@@ -65,9 +65,12 @@ class Answering:
         given = Answer(question, decoded.text, clock_s)
         if weighing is not None:
             given = self._weighed(given, decoded, weighing)
-            # Quoted words that nobody said: whatever is repeated is another sentence.
-            if recall is not None and not found and quoted_in(question) and not is_bare(given.text):
-                given = replace(given, text=NOT_HEARD, declined=True)
+            if recall is not None and not given.declined and not is_bare(given.text):
+                if not found and quoted_in(question):
+                    # Quoted words that nobody said: whatever is repeated is another sentence.
+                    given = replace(given, text=NOT_HEARD, declined=True)
+                else:
+                    given, decoded = self._borne_out(given, decoded, found)
             self._grow(given, decoded, on_text)
         if given.declined:
             return given
@@ -85,6 +88,25 @@ class Answering:
         if evidence >= self._least_evidence and confidence_of(heard) >= self._least_confidence:
             return answer
         return replace(answer, text=NOT_HEARD, declined=True)
+
+    def _borne_out(
+        self, answer: Answer, decoded: Decoded, found: Sequence[Found]
+    ) -> tuple[Answer, Decoded]:
+        """`answer`, or if nothing of it was said where its question's words were, what the model
+        answers from the best of those turns alone: in a full memory a small model takes what is
+        said last, or often, for what was asked.
+        """
+        turns = [each.turn for each in found]
+        best = next((each for each in found if each.is_best), None)
+        if best is None or sources_of(answer.text, turns, since_s=0.0):
+            return answer, decoded
+        prompt = [*best.ids, *self._memory.question_ids(answer.question)]
+        weighing = Weighing()
+        again = self._recognizer.reply(prompt, most_tokens=MAX_ANSWER_TOKENS, chooser=weighing)
+        if again is None or not sources_of(again.text, [best.turn], since_s=0.0):
+            return answer, decoded
+        given = self._weighed(replace(answer, text=again.text), again, weighing)
+        return (answer, decoded) if given.declined else (given, again)
 
     def _grow(
         self, answer: Answer, decoded: Decoded, on_text: Callable[[str], None] | None

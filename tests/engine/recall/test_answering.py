@@ -83,6 +83,47 @@ def test_the_sentence_of_a_word_that_nobody_said_is_not_given(
     assert not hearing.ask('Repeat the sentence with the word "code".').declined
 
 
+@pytest.mark.parametrize(
+    ("first", "alone", "given"),
+    [
+        # Nothing of it was said where the question's words were: that turn is read alone.
+        ("other words", "four two", "four two"),
+        ("four two", "one", "four two"),
+        ("other words", "a boat", "other words"),
+        ("yes", "four two", "yes"),
+    ],
+)
+def test_an_answer_from_elsewhere_gives_way_to_one_from_the_turn_that_is_asked_about(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch, first: str, alone: str, given: str
+) -> None:
+    said, grown = Script("the code is four two", alone), list[str]()
+    hearing = scripted_hearing(said, Script(first), recording=recording, least_evidence=0.5)
+    list(hearing.take(speech(1), live=False))
+    list(hearing.take(silence(1), live=False))
+    without_sound(hearing, 1e-6, monkeypatch)
+    before = hearing.caches.memory.text
+    answer = hearing.ask("What is the code?", on_text=grown.append)
+    assert (answer.text, answer.declined, grown[-1]) == (given, False, given)
+    assert [source.text for source in answer.sources] == ["the code is four two"] * (
+        given in ("four two", "yes")
+    )
+    assert hearing.caches.memory.text == before
+    assert hearing.caches.scratch.next_position == 0
+
+
+def test_a_turn_that_does_not_fit_beside_its_answer_is_not_read_alone(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = Script("the code is four two", "four two")
+    hearing = scripted_hearing(said, Script("other words"), recording=recording, least_evidence=0.5)
+    list(hearing.take(speech(1), live=False))
+    list(hearing.take(silence(1), live=False))
+    without_sound(hearing, 1e-6, monkeypatch)
+    hearing.caches.scratch.n_rows = 100  # type: ignore[attr-defined]
+    answer = hearing.ask("What is the code?")
+    assert (answer.text, answer.sources) == ("other words", ())
+
+
 def test_evidence_and_confidence() -> None:
     weighing = Weighing()
     logits = np.array([0.0, 3.0, 1.0], np.float32)
