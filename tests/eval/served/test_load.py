@@ -10,14 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_audiokv.audio.files.file import read_all
+from edge_audiokv.audio.source import SAMPLE_RATE_HZ
+from edge_audiokv.audio.vad import FRAME_SAMPLES
 from edge_audiokv.cli.options import settings_from
 from edge_audiokv.cli.speech.serve import serve
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import EdgeAudioKVError, InputError
 from edge_audiokv.eval.served import load
 from edge_audiokv.eval.served.client import LiveClient, Refused, Told
-from edge_audiokv.eval.served.load import Differences, LoadReport, Talk, sound_of
+from edge_audiokv.eval.served.load import Differences, LoadReport, Speech, Talk
 from edge_audiokv.eval.served.process import ServerProcess
+from edge_audiokv.eval.wer import Utterance
 
 GOOD = LoadReport(
     clients=8,
@@ -93,7 +97,29 @@ def test_how_many_were_served_at_once() -> None:
 
 def test_there_must_be_speech() -> None:
     with pytest.raises(InputError, match="no speech"):
-        sound_of([], 1.0)
+        Speech([], 1.0)
+
+
+def test_each_says_the_same_with_pauses_of_its_own(spoken) -> None:
+    utterances = [Utterance(name, spoken[name].path, "", "") for name in ("letter", "harbour")]
+    speech = Speech(utterances, 20.0)
+    first, again, other = speech.sound(1), speech.sound(1), speech.sound(2)
+    assert np.array_equal(first, again) and not np.array_equal(first[:99_999], other[:99_999])
+    for sound in (first, other):
+        assert 16 < len(sound) / SAMPLE_RATE_HZ < 28
+        # All that is no pause, in order; each clip begins at a whole frame of the detector.
+        said = [read_all(spoken[name].path) for name in ("letter", "harbour")]
+        at = 0
+        for number in range(3):
+            clip = said[number % 2]
+            assert np.array_equal(sound[at : at + len(clip)], clip)
+            at += len(clip)
+            gap = np.flatnonzero(sound[at:])
+            n_gap = int(gap[0]) if len(gap) else len(sound) - at
+            first_loud = np.flatnonzero(said[(number + 1) % 2])[0]
+            start = at + n_gap - first_loud
+            assert start % FRAME_SAMPLES == 0 and 1.2 <= (start - at) / SAMPLE_RATE_HZ < 2.9
+            at = int(start)
 
 
 def test_a_server_has_all_settings() -> None:
