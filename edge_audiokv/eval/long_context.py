@@ -6,6 +6,7 @@ sound is heard, as in a session: no question can be foreseen by what is evicted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Self
 from weakref import ref
@@ -29,7 +30,7 @@ from edge_audiokv.engine.recall.opening import recall_from
 from edge_audiokv.engine.recognizer import Heard, Recognizer
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.settings import EngineSettings
-from edge_audiokv.errors import InputError
+from edge_audiokv.errors import InputError, MemoryBudgetError
 from edge_audiokv.events import Answer, Final
 from edge_audiokv.kv.placements import DEFAULT_PLACEMENT
 from edge_audiokv.kv.view import Kind
@@ -40,8 +41,6 @@ ROW_MULTIPLE = 64
 MAX_TURN_TOKENS = 30 * 13 + 64 + 30 * 8
 # Positions beside the sound: the prompt, a question and its answer.
 SPARE_TOKENS = 320
-# Rows that every head keeps for the turn in progress, whatever the share.
-LEAST_ROWS = 640
 
 
 class LongContext(Loadable):
@@ -49,6 +48,8 @@ class LongContext(Loadable):
 
     # Does what is heard have to fit the positions that the model was trained for?
     is_bounded = True
+    # Rows that every head keeps for what is read at once, whatever the share.
+    least_rows = 640
 
     def __init__(self, settings: EngineSettings, max_tokens: int) -> None:
         self.settings, self.max_tokens = settings, max_tokens
@@ -74,11 +75,23 @@ class LongContext(Loadable):
         capacity = np.full((shape.n_layer, shape.n_kv_head), rows, np.int32)
         if share < 1 and policy.evicts:
             wanted = int(share * rows * shape.n_head)
+            self._check_share(share, rows)
             capacity = policy.budgets(
-                wanted, shape, rows, row_multiple=ROW_MULTIPLE, least_rows=LEAST_ROWS
+                wanted, shape, rows, row_multiple=ROW_MULTIPLE, least_rows=self.least_rows
             )
         self._cache = open_cache(runtime, capacity, policy, max_tokens=rows)
         return self
+
+    def _check_share(self, share: float, rows: int) -> None:
+        least_rows = math.ceil(self.least_rows / ROW_MULTIPLE) * ROW_MULTIPLE
+        if int(share * rows) < least_rows:
+            self.close()
+            raise MemoryBudgetError(
+                f"{share:.3g} of {rows} rows are less than the {least_rows} that a head needs for "
+                "what is read at once.",
+                cure=f"Use --kv-budget {math.ceil(100 * least_rows / rows)}% or more, or longer "
+                "joins.",
+            )
 
     @property
     def cache(self) -> HeadCache:
@@ -125,6 +138,8 @@ class Conversation(LongContext):
     is_bounded = False
     _memory: RollingMemory | None = None
     _recognizer: Recognizer | None = None
+    # A whole turn, and a question after it.
+    least_rows = MAX_TURN_TOKENS + MAX_QUESTION_TOKENS + MAX_ANSWER_TOKENS
 
     def __init__(
         self,
@@ -137,6 +152,7 @@ class Conversation(LongContext):
         super().__init__(settings, max_tokens)
         self.placement = placement
         self._recording = Recording(None) if recalls else None
+        self.least_rows += MAX_REMINDER_TOKENS * recalls
         # Texts of sounds that are still there, by their identity.
         self._texts: dict[int, tuple[ref[Sound], Decoded]] = {}
         self._clock_s = 0.0

@@ -99,6 +99,8 @@ def test_clips_come_again_in_a_long_join_if_they_may() -> None:
         (["--seconds", "300", "--turns"], InputError),
         (["--seconds", "1200"], InputError),
         (["--kv-budget", "20%"], MemoryBudgetError),
+        # Room for a turn, what is brought back, a question and its answer.
+        (["--turns", "--recall", "--kv-budget", "50%"], MemoryBudgetError),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_is_asked(
@@ -112,3 +114,9 @@ def test_what_cannot_be_is_told_before_anything_is_asked(
     command = ["codes", "--manifest", str(CLIPS), "--codes", str(CODES), "--seconds", "4"]
     result = CliRunner().invoke(evaluate, [*command, *options])
     assert isinstance(result.exception, error)
+    if isinstance(result.exception, MemoryBudgetError):
+        # The share that it names is enough.
+        share = result.exception.cure.split()[2]
+        options[options.index("--kv-budget") + 1] = share
+        result = CliRunner().invoke(evaluate, [*command, *options])
+        assert isinstance(result.exception, AssertionError), share
