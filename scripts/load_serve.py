@@ -6,7 +6,8 @@ come at once, say the same with pauses of their own, and are told its text; who 
 again when it was told to, for --patience seconds. The Realtime protocol takes sound at any pace:
 it is sent --speed times as fast as speech, and a text is late by the time since the end of its
 speech was sent. Twice the speed is about the load of twice the clients; on a machine that has other
-things to do, less than 1 shows what clients cost each other. Exits with 1 if anything is wrong.
+things to do, less than 1 shows what clients cost each other. Other pauses move the cuts by a frame,
+so that some words in a thousand are others. Exits with 1 if anything is wrong.
 
 Example: scripts/load_serve.py --clients 8 --sessions 2 --minutes 10 --json load.json
 """
