@@ -52,7 +52,7 @@ def test_nothing_is_saved_from_nothing_and_nothing_is_overwritten(
     tmp_path: Path, whole: bytes
 ) -> None:
     (tmp_path / "a").write_bytes(b"")
-    with pytest.raises(ArchiveError, match="nothing can be read"):
+    with pytest.raises(ArchiveError, match="Nothing can be read"):
         salvage(tmp_path / "a", tmp_path / "b")
     assert not (tmp_path / "b").exists()
     (tmp_path / "b").write_text("mine")
@@ -77,7 +77,7 @@ def test_a_program_in_place_of_a_table_is_not_run(tmp_path: Path, row: str) -> N
     with sqlite3.connect(tmp_path / "a") as db:
         db.execute(f"CREATE VIEW turns AS {row}")
     db.close()
-    with pytest.raises(ArchiveError, match="nothing can be read"):
+    with pytest.raises(ArchiveError, match="Nothing can be read"):
         salvage(tmp_path / "a", tmp_path / "b")
     assert [path.name for path in tmp_path.iterdir() if path.name != "whole"] == ["a"]
 

@@ -112,7 +112,7 @@ def targets(folder: Path, *names: str, overwrite: bool = False) -> list[str]:
 def test_names_of_results(tmp_path: Path) -> None:
     assert targets(tmp_path, "a.wav", "x/a.wav", "b.c.ogg") == ["a.srt", "x/a.srt", "b.c.srt"]
     assert targets(tmp_path, "a.wav", "a.mp3") == ["a.wav.srt", "a.mp3.srt"]
-    with pytest.raises(OutputError, match="two of the inputs"):
+    with pytest.raises(OutputError, match="Two of the inputs"):
         targets(tmp_path, "a.wav", "a.wav")
 
 

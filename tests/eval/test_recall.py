@@ -100,7 +100,7 @@ def test_folders_give_their_sound_files_in_order(tmp_path: Path) -> None:
     ("arguments", "complaint"),
     [
         (["recall", "--kinds", "first,smell"], "smell"),
-        (["recall", "--seconds", "500"], "all clips together"),
+        (["recall", "--seconds", "500"], "All clips together"),
         (["rolling", "--context-s", "5000"], "less than"),
     ],
 )

@@ -39,7 +39,7 @@ def test_several_corpora_are_one_and_can_be_narrowed(tmp_path: Path) -> None:
 def test_an_unfinished_corpus_is_not_read(tmp_path: Path) -> None:
     writer = CorpusWriter(tmp_path / "one")
     writer.add("a", "text", "me", np.zeros(1600, np.float32))
-    with pytest.raises(InputError, match="no corpus"):
+    with pytest.raises(InputError, match="No corpus"):
         Corpus([tmp_path / "one"])
     writer.flush()
     assert len(Corpus([tmp_path / "one"])) == 1
@@ -50,5 +50,5 @@ def test_manifest_paths_are_beside_it(tmp_path: Path) -> None:
     (tmp_path / "manifest.jsonl").write_text('{"id": "a", "path": "audio/a.flac"}\n')
     (row,) = read_manifest(tmp_path / "manifest.jsonl")
     assert row["path"] == str(tmp_path / "audio" / "a.flac")
-    with pytest.raises(InputError, match="no manifest"):
+    with pytest.raises(InputError, match="No manifest"):
         list(read_manifest(tmp_path / "nothing.jsonl"))

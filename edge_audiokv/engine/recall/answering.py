@@ -94,7 +94,7 @@ class Answering:
     ) -> tuple[Answer, Decoded]:
         """`answer`, or if nothing of it was said where its question's words were, what the model
         answers from the best of those turns alone: in a full memory a small model takes what is
-        said last, or often, for what was asked.
+        said last, or often, for what was asked. Declined if that was not said there, either.
         """
         turns = [each.turn for each in found]
         best = next((each for each in found if each.is_best), None)
@@ -103,10 +103,12 @@ class Answering:
         prompt = [*best.ids, *self._memory.question_ids(answer.question)]
         weighing = Weighing()
         again = self._recognizer.reply(prompt, most_tokens=MAX_ANSWER_TOKENS, chooser=weighing)
-        if again is None or not sources_of(again.text, [best.turn], since_s=0.0):
+        if again is None:
             return answer, decoded
         given = self._weighed(replace(answer, text=again.text), again, weighing)
-        return (answer, decoded) if given.declined else (given, again)
+        if given.declined or not sources_of(again.text, [best.turn], since_s=0.0):
+            return replace(answer, text=NOT_HEARD, declined=True), decoded
+        return given, again
 
     def _grow(
         self, answer: Answer, decoded: Decoded, on_text: Callable[[str], None] | None

@@ -62,7 +62,7 @@ def test_a_damaged_line_in_the_middle_is_told(run: Path) -> None:
 
 
 def test_two_processes_do_not_write_one_run(run: Path) -> None:
-    with Store(run), pytest.raises(OutputError, match="another run"), Store(run):
+    with Store(run), pytest.raises(OutputError, match="Another run"), Store(run):
         raise AssertionError("it was opened twice")
     with Store(run):
         pass
@@ -71,7 +71,7 @@ def test_two_processes_do_not_write_one_run(run: Path) -> None:
 def test_an_empty_run_is_left_to_who_writes_it(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     with Store(path):
-        with pytest.raises(OutputError, match="another run"), Store(path):
+        with pytest.raises(OutputError, match="Another run"), Store(path):
             raise AssertionError("it was opened twice")
         assert path.exists()
     assert not path.exists()
