@@ -263,10 +263,9 @@ class Worker:
             # How long somebody speaks tells nothing about others.
             if not job.live:
                 self._job_s += 0.3 * (job.ran_s - self._job_s)
-        job.end(error)
-        with self._changed:
             self.jobs_total += 1
             self.job_seconds_total += job.ran_s
+        job.end(error)
 
     def _forget(self, engine: Engine, error: Exception | None) -> None:
         """Nothing of a job stays. What cannot be cleared is told by /ready until it can."""

@@ -17,7 +17,7 @@ from edge_audiokv.archive.turn import StoredSession, Turn
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.command import Group
 from edge_audiokv.cli.results import check_unwritten, format_of
-from edge_audiokv.errors import ArchiveError, InputError
+from edge_audiokv.errors import ArchiveError
 from edge_audiokv.events import Final
 from edge_audiokv.output import FORMATS, open_output
 from edge_audiokv.units import format_bytes, format_clock, printable
@@ -118,7 +118,7 @@ def search_command(
       edge-audiokv archive search talks.archive "what was said of the boat?" --json
     """
     if not " ".join(words).strip():
-        raise InputError("There are no words to look for.", cure="Name some, or a question.")
+        raise click.UsageError("There are no words to look for: name some, or a question.")
     with _open(file) as store:
         found = store.search(" ".join(words), limit=limit, session=session)
         sources = {item.id: item.source for item in store.sessions()} if found else {}

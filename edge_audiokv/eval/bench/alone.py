@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -14,6 +15,7 @@ from edge_audiokv import errors
 from edge_audiokv.errors import EdgeAudioKVError, NativeError
 
 Tell = Callable[[str], None]
+_MASKS = hasattr(signal, "pthread_sigmask")
 
 
 def alone(function: Callable[..., Any], *args: Any, tell: Tell = lambda text: None) -> Any:
@@ -24,10 +26,10 @@ def alone(function: Callable[..., Any], *args: Any, tell: Tell = lambda text: No
     spawn = get_context("spawn")
     ours, theirs = spawn.Pipe(duplex=False)
     process = spawn.Process(target=_answer, args=(theirs, function, args), daemon=True)
-    with _safe_path():
-        process.start()
-    theirs.close()
     try:
+        with _safe_path(), _whole():
+            process.start()
+        theirs.close()
         while True:
             kind, value = ours.recv()
             if kind == "told":
@@ -44,8 +46,9 @@ def alone(function: Callable[..., Any], *args: Any, tell: Tell = lambda text: No
             cure="Was memory short? Measure shorter --contexts.",
         ) from None
     finally:
-        process.kill()
-        process.join()
+        if process.pid is not None:
+            process.kill()
+            process.join()
         ours.close()
 
 
@@ -61,6 +64,29 @@ def _safe_path() -> Iterator[None]:
             del os.environ["PYTHONSAFEPATH"]
         else:
             os.environ["PYTHONSAFEPATH"] = before
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """A process that begins inside has all it is given before Ctrl-C ends us, and never hears of
+    that itself: it would tell where it was, on our terminal.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    # What is blocked here is blocked there.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if _MASKS else set()
+    try:
+        yield
+    finally:
+        if _MASKS:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _answer(pipe: Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> None:

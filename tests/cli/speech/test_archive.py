@@ -88,7 +88,7 @@ def test_salvage_saves_into_a_new_file(file: Path, tmp_path: Path) -> None:
         (("show", "FILE", "-s", 9), "There are: 1, 2"),
         (("show", "FILE", "--from", "a quarter past"), "1:15"),
         (("forget", "FILE", "--before", "yesterday"), "%Y-%m-%d"),
-        (("search", "FILE", " ", ""), "Name some"),
+        (("search", "FILE", " ", ""), "name some"),
     ],
 )
 def test_what_can_not_be_done_is_told(

@@ -63,7 +63,7 @@ def test_a_folder_that_others_can_change_is_refused(folder, mode) -> None:
 
 def test_a_folder_of_somebody_else_is_refused(folder, monkeypatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: folder.stat().st_uid + 1)
-    with pytest.raises(EdgeAudioKVError, match="others"), open_socket(None):
+    with pytest.raises(EdgeAudioKVError, match="Others"), open_socket(None):
         pass
 
 
