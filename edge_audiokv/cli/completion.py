@@ -27,5 +27,5 @@ def completion(ctx: click.Context, shell: str) -> None:
     """
     kind = get_completion_class(shell)
     if kind is None:
-        raise click.UsageError(f"there is no completion for {shell}.")
+        raise click.UsageError(f"There is no completion for {shell}.")
     click.echo(kind(ctx.find_root().command, {}, PROGRAM, VARIABLE).source())

@@ -239,7 +239,7 @@ def forget_command(
       edge-audiokv archive forget talks.archive --before 2026-01-31 --yes
     """
     if (session is not None) + (before is not None) + everything != 1:
-        raise click.UsageError("say what: one of --session N, --before DATE or --all.")
+        raise click.UsageError("Say what: one of --session N, --before DATE or --all.")
     with _open(file) as store:
         _check(session, {item.id: item for item in store.sessions()}, file)
         if not yes:

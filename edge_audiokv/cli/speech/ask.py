@@ -91,7 +91,7 @@ def ask(
     """
     as_json = as_json or format_name == "json"
     if not all(question.strip() for question in questions):
-        raise click.UsageError("a question is empty.")
+        raise click.UsageError("A question is empty.")
     settings = SessionSettings(
         context=context,
         partial_interval_s=0.0,

@@ -96,7 +96,7 @@ def transcribe(
     format_name = format_of(output, format_name)
     settings, writing = fit_format(format_name, settings_from(values), values)
     if files.count("-") > 1:
-        raise click.UsageError("standard input can be read once: name - once.")
+        raise click.UsageError("Standard input can be read once: name - once.")
     inputs = find_inputs(files)
     names = [item.path for item in inputs]
     targets: list[Path] = []
