@@ -72,7 +72,7 @@ def test_forget_asks_first_and_says_how_much_went(file: Path) -> None:
     assert run("forget", file, "-s", 1, input="y\n").stderr.endswith("2 turns deleted.\n")
     assert run("forget", file, "--before", "2024-01-01", "--yes").stderr == "0 turns deleted.\n"
     assert run("forget", file, "--all", "--yes").stderr == "1 turn deleted.\n"
-    assert "say what" in run("forget", file).stderr
+    assert "Say what" in run("forget", file).stderr
 
 
 def test_salvage_saves_into_a_new_file(file: Path, tmp_path: Path) -> None:
