@@ -55,9 +55,9 @@ class Recording(Loadable):
         if self.archive.path is None:
             self.archive.close()
 
-    def find(self, text: str, *, limit: int) -> list[Turn]:
-        """At most `limit` turns of this session that hold telling words of `text`, the best first;
-        none if the archive fails.
+    def find(self, text: str, *, limit: int, least_share: float = 0.0) -> list[Turn]:
+        """At most `limit` turns of this session that hold telling words of `text`, the best first,
+        each with `least_share` of the best's score or more; none if the archive fails.
         """
         if self._session is None:
             return []
@@ -65,7 +65,8 @@ class Recording(Loadable):
             found = self.archive.search(text, limit=limit, session=self._session)
         except ArchiveError:
             return []
-        return [item.turn for item in found]
+        least = least_share * max((item.score for item in found), default=0.0)
+        return [item.turn for item in found if item.score >= least]
 
     def between(self, from_s: float, to_s: float, *, limit: int) -> list[Turn]:
         """The first turns of this session, at most `limit`, that touch `from_s` to `to_s`; none if

@@ -232,15 +232,15 @@ class HeadCache:
         """Rows can be taken over one by one if none was evicted and keys can be turned."""
         return turn.is_whole and turn.can_turn
 
-    def adopt(self, turn: HeadCache, embeddings: FloatArray) -> None:
+    def adopt(self, turn: HeadCache, embeddings: FloatArray | None = None) -> None:
         """Take over all that `turn` holds as the next tokens here, without reading it again.
 
         Its rows were computed without a view of what is remembered here; keys turn with the move.
-        `embeddings` [T, n_embd] is the turn's audio. `turn` is empty afterwards.
+        `embeddings` [T, n_embd] is the turn's audio, if it has any. `turn` is empty afterwards.
         """
         self.make_room(turn.next_position)
         novelty = None
-        if self.controller.uses_novelty:
+        if self.controller.uses_novelty and embeddings is not None:
             novelty = np.empty(len(embeddings), np.float32)
             for at in range(0, len(embeddings), _BATCH_TOKENS):
                 part = slice(at, at + _BATCH_TOKENS)

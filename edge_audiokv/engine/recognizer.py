@@ -302,9 +302,7 @@ class Recognizer:
 
         The cache is empty afterwards.
         """
-        self._forget()
-        self._rows = _NO_ROWS
-        self.cache.clear()
+        self._empty()
         chances: list[float] = []
         with self.cache.unobserved():
             logits = self.cache.ask(prompt)
@@ -321,9 +319,7 @@ class Recognizer:
         """What the LLM answers to `prompt` where nothing else was heard, in fewer than
         `most_tokens`; None if the cache cannot hold both. The cache is empty afterwards.
         """
-        self._forget()
-        self._rows = _NO_ROWS
-        self.cache.clear()
+        self._empty()
         if self.cache.context.free_rows < len(prompt) + most_tokens:
             return None
         guard = LoopGuard(0.0, slack_tokens=most_tokens - 1)
@@ -332,6 +328,19 @@ class Recognizer:
             decoded = greedy(self.cache, self.runtime.model, logits, guard, chooser=chooser)
         self.cache.clear()
         return decoded
+
+    def recite(self, ids: Sequence[int]) -> HeadCache | None:
+        """The cache with `ids` in it and nothing else; None if it cannot hold them."""
+        self._empty()
+        if self.cache.context.free_rows < len(ids):
+            return None
+        self.cache.append_tokens(ids, Kind.TEXT)
+        return self.cache
+
+    def _empty(self) -> None:
+        self._forget()
+        self._rows = _NO_ROWS
+        self.cache.clear()
 
     def forced(self, sound: Sound, ids: Sequence[int]) -> Iterator[FloatArray]:
         """Logits [V] of what the LLM would write as the first token of the text of `sound`, then

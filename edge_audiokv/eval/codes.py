@@ -1,7 +1,8 @@
 """A spoken code hidden in minutes of speech: is it known, wherever it was and however long ago?
 
 Digits are easy to hear, so what is missed was lost by the memory, and not by the ear: each code is
-asked for at once as well, while it is all that was heard.
+asked for at once as well, while it is all that was heard. Codes of places ("the code of the kitchen
+is ...") are told from each other by their questions: a join holds one at every depth.
 """
 
 from __future__ import annotations
@@ -12,12 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from edge_audiokv.calibrate.clips import spoken
-from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import InputError
-from edge_audiokv.eval.long_context import LongContext, context_for
+from edge_audiokv.eval.long_context import LongContext, Texts, context_for
 from edge_audiokv.eval.recall import draw_join, hear_clips, wilson
-from edge_audiokv.eval.tasks import CODE, Task, is_right, spoken_code
+from edge_audiokv.eval.tasks import CODE, CODE_OF, Task, is_right, place_of, spoken_code
 from edge_audiokv.eval.wer import Utterance
 from edge_audiokv.kv.placements import DEFAULT_PLACEMENT
 
@@ -63,6 +63,18 @@ def digits_of(clips: Sequence[Utterance]) -> list[str]:
     return found
 
 
+def tasks_of(clips: Sequence[Utterance]) -> list[Task]:
+    """What to ask about each code; of the place if each has one of its own. Raises InputError if
+    one says no code.
+    """
+    digits = digits_of(clips)
+    places = [place_of(spoken(clip.text)) for clip in clips]
+    if "" in places or len(set(places)) < len(places):
+        return [Task("code", CODE, answer) for answer in digits]
+    pairs = zip(places, digits, strict=True)
+    return [Task("code", CODE_OF.format(place=place), answer) for place, answer in pairs]
+
+
 def find_codes(
     settings: EngineSettings,
     clips: Sequence[Utterance],
@@ -80,12 +92,19 @@ def find_codes(
 ) -> list[CodeReply]:
     """Ask for codes alone with a full cache, then once for every length, depth and try, in joins of
     random clips that say no code. With `repeats` they come again in a join that is longer than all.
+    A join holds one code, but if all are of different places one at every depth.
 
     Raises InputError if the clips are too short for a join and may not, a join too long for the
-    model, or a code's text has no digits; MemoryBudgetError if the share leaves too few rows: all
-    of it before anything is asked.
+    model, a code's text has no digits, or there are fewer codes than a join holds;
+    MemoryBudgetError if the share leaves too few rows: all of it before anything is asked.
     """
-    digits, replies = digits_of(codes), []
+    tasks, replies, texts = tasks_of(codes), list[CodeReply](), Texts()
+    together = len(depths) if len({task.question for task in tasks}) > 1 else 1
+    if together > len(codes):
+        raise InputError(
+            f"A join holds codes of {together} places; there are {len(codes)}.",
+            cure=f"Use --depths {len(codes)}, or more codes.",
+        )
     # A second code would be a second right answer.
     clips = [clip for clip in clips if not spoken_code(spoken(clip.text))]
     # What is known of a code alone tells of the ear, whatever the memory may hold.
@@ -94,14 +113,18 @@ def find_codes(
     def open_context(seconds: float) -> LongContext:
         longest_s = seconds + MAX_CODE_S
         return context_for(
-            settings_for[seconds], longest_s, turns=turns, placement=placement, recalls=recalls
+            settings_for[seconds],
+            longest_s,
+            turns=turns,
+            placement=placement,
+            recalls=recalls,
+            texts=texts,
         )
 
-    def keep(context: LongContext, at: tuple[float, float], code: int, sounds: list[Sound]) -> None:
-        context.listen(sounds)
-        answer = context.ask(CODE)
-        right = is_right(Task("code", CODE, digits[code]), answer)
-        replies.append(CodeReply(*at, digits[code], answer, right))
+    def ask(context: LongContext, at: tuple[float, float], code: int) -> None:
+        task = tasks[code]
+        answer = context.ask(task.question)
+        replies.append(CodeReply(*at, task.answer, answer, is_right(task, answer)))
         if on_reply is not None:
             on_reply(replies[-1])
 
@@ -113,18 +136,25 @@ def find_codes(
         sounds, durations_s = hear_clips(context, clips, 1.0 if repeats else max(lengths_s))
         n_alone = min(len(codes), len(depths) * tries)
         for code in random.Random(seed).sample(range(len(codes)), n_alone):
-            keep(context, (0.0, 0.0), code, [spelled[code]])
+            context.listen([spelled[code]])
+            ask(context, (0.0, 0.0), code)
     for seconds in sorted(set(lengths_s)):
         rng = random.Random(seed)
         order = rng.sample(range(len(codes)), len(codes))
         with open_context(seconds) as context:
-            for number, depth in enumerate(depth for _ in range(tries) for depth in depths):
+            places = [depth for _ in range(tries) for depth in depths]
+            for first in range(0, len(places), together):
                 group, _ = draw_join(durations_s, seconds, rng)
-                # A step further each time round, so that no depth hears the same codes always.
-                code = order[(number + number // len(order)) % len(order)]
                 inside = [sounds[i] for i in group]
-                inside.insert(round(depth * len(inside)), spelled[code])
-                keep(context, (seconds, depth), code, inside)
+                # A step further each time round, so that no depth hears the same codes always.
+                numbers = range(first, first + together)
+                hidden = [order[(i + i // len(order)) % len(order)] for i in numbers]
+                at = places[first : first + together]
+                for depth, code in sorted(zip(at, hidden, strict=True), reverse=True):
+                    inside.insert(round(depth * len(group)), spelled[code])
+                context.listen(inside)
+                for depth, code in zip(at, hidden, strict=True):
+                    ask(context, (seconds, depth), code)
     return replies
 
 

@@ -43,6 +43,10 @@ MAX_TURN_TOKENS = 30 * 13 + 64 + 30 * 8
 SPARE_TOKENS = 320
 
 
+# Texts of sounds that are still there, by their identity.
+Texts = dict[int, tuple[ref[Sound], Decoded]]
+
+
 class LongContext(Loadable):
     """A runtime and one cache of `max_tokens` positions. `load()` does the work."""
 
@@ -132,7 +136,8 @@ class Conversation(LongContext):
     then remembered, as a session does. When positions run out, `placement` says what becomes of old
     time; with `recalls` a question brings back turns that share its words.
 
-    Texts are found once for each sound, however often it is heard.
+    Texts are found once for each sound, however often it is heard; `texts` are those that another
+    one has found with the same model and settings, and takes what this one finds.
     """
 
     is_bounded = False
@@ -148,13 +153,13 @@ class Conversation(LongContext):
         placement: str = DEFAULT_PLACEMENT,
         *,
         recalls: bool = False,
+        texts: Texts | None = None,
     ) -> None:
         super().__init__(settings, max_tokens)
         self.placement = placement
         self._recording = Recording(None) if recalls else None
         self.least_rows += MAX_REMINDER_TOKENS * recalls
-        # Texts of sounds that are still there, by their identity.
-        self._texts: dict[int, tuple[ref[Sound], Decoded]] = {}
+        self._texts: Texts = {} if texts is None else texts
         self._clock_s = 0.0
 
     def load(self) -> Self:
@@ -172,7 +177,6 @@ class Conversation(LongContext):
         if self._recognizer is not None:
             self._recognizer.cache.close()
         self._recognizer = None
-        self._texts.clear()
         if self._recording is not None:
             self._recording.close()
         super().close()
@@ -204,7 +208,8 @@ class Conversation(LongContext):
         self._clock_s = clock_s
 
     def _hear(self, recognizer: Recognizer, sound: Sound, duration_s: float) -> Heard:
-        self._texts = {key: item for key, item in self._texts.items() if item[0]() is not None}
+        for key in [key for key, (there, _) in self._texts.items() if there() is None]:
+            del self._texts[key]
         known = self._texts.get(id(sound))
         if known is None:
             heard = recognizer.read(sound, duration_s)
@@ -234,6 +239,7 @@ def context_for(
     turns: bool,
     placement: str = DEFAULT_PLACEMENT,
     recalls: bool = False,
+    texts: Texts | None = None,
 ) -> LongContext:
     """A cache that holds a join of `seconds`, heard in one turn or as a session's turns.
 
@@ -241,7 +247,8 @@ def context_for(
     """
     if not turns:
         return LongContext(settings, _tokens_of(seconds))
-    return Conversation(settings, tokens_of_turns(seconds), placement, recalls=recalls)
+    tokens = tokens_of_turns(seconds)
+    return Conversation(settings, tokens, placement, recalls=recalls, texts=texts)
 
 
 def tokens_of_turns(seconds: float) -> int:

@@ -21,6 +21,7 @@ REPEAT = 'Repeat the sentence with the word "{word}".'
 MENTIONED = 'Was the word "{word}" said?'
 EARLIER = 'Which word was said earlier, "{a}" or "{b}"?'
 CODE = "What is the code?"
+CODE_OF = "What is the code of the {place}?"
 KINDS = ("transcribe", "first", "last", "repeat", "mentioned", "earlier", "code")
 MIN_LETTERS = 5
 # Chance of tasks with two possible answers; the others have none worth naming.
@@ -42,6 +43,12 @@ def spoken_code(text: str) -> str:
     words = text.split()
     digits = [str(DIGITS.index(w)) for w in words if w in DIGITS]
     return "".join(digits) if "code" in words and len(digits) >= 3 else ""
+
+
+def place_of(text: str) -> str:
+    """The place of a plain text such as "the code of the kitchen is nine one four two", or ""."""
+    found = re.search(r"\bcode (?:of|for) the (\w+)", text)
+    return found[1] if found else ""
 
 
 def make_task(

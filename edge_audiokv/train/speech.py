@@ -202,10 +202,18 @@ def _short(line: str, max_words: int) -> list[str]:
     return [*pieces, current]
 
 
-def code_sentence(rng: random.Random, digits: int = 4) -> tuple[str, str]:
-    """A spoken digit code and the digits: ("The code is nine one four two.", "9142")."""
+def code_sentence(
+    rng: random.Random, digits: int = 4, *, place: str | None = None
+) -> tuple[str, str]:
+    """A spoken digit code and the digits: ("The code is nine one four two.", "9142").
+
+    With `place` it is that place's: ("The code of the kitchen is nine one four two.", "9142").
+    """
     code = "".join(rng.choice("0123456789") for _ in range(digits))
     spoken = " ".join(DIGITS[int(d)] for d in code)
+    if place is not None:
+        opening = rng.choice(("The code of the {} is", "Remember, the code of the {} is"))
+        return f"{opening.format(place)} {spoken}.", code
     opening = rng.choice(
         (
             "The code is",

@@ -125,8 +125,8 @@ class ScriptedCache:
     def can_adopt(self, turn: ScriptedCache) -> bool:
         return turn.is_whole
 
-    def adopt(self, turn: ScriptedCache, embeddings: np.ndarray) -> None:
-        assert turn.held.count(SOUND) == len(embeddings)
+    def adopt(self, turn: ScriptedCache, embeddings: np.ndarray | None = None) -> None:
+        assert turn.held.count(SOUND) == (0 if embeddings is None else len(embeddings))
         self._append(turn.held)
         self.n_adopted += 1
         turn.clear()

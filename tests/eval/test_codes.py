@@ -10,8 +10,9 @@ from click.testing import CliRunner
 
 from edge_audiokv.cli.evaluate.codes import codes_lines
 from edge_audiokv.cli.evaluate.group import evaluate
+from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.errors import InputError, MemoryBudgetError, OutputError
-from edge_audiokv.eval.codes import CodeReply, cells, count_replies, digits_of
+from edge_audiokv.eval.codes import CodeReply, cells, count_replies, digits_of, tasks_of
 from edge_audiokv.eval.long_context import Conversation, LongContext
 from edge_audiokv.eval.plots.codes import plot_codes
 from edge_audiokv.eval.recall import wilson
@@ -45,6 +46,73 @@ def test_a_clip_without_a_code_is_named() -> None:
     assert digits_of([good]) == ["409"]
     with pytest.raises(InputError, match="b says no code"):
         digits_of([good, Utterance("b", Path("b"), "four zero nine", "")])
+
+
+def clip(name: str, text: str) -> Utterance:
+    return Utterance(name, Path(name), text, "")
+
+
+def test_codes_of_places_are_asked_for_by_place_if_each_has_its_own() -> None:
+    kitchen = clip("a", "Remember, the code of the kitchen is one, two, three!")
+    garage = clip("b", "The code of the garage is three two one.")
+    assert [(task.question, task.answer) for task in tasks_of([kitchen, garage])] == [
+        ("What is the code of the kitchen?", "123"),
+        ("What is the code of the garage?", "321"),
+    ]
+    for others in ([kitchen], [clip("c", "The code is nine nine nine.")]):
+        mixed = [kitchen, garage, *others]
+        assert {task.question for task in tasks_of(mixed)} == {"What is the code?"}
+
+
+def of_places(folder: Path) -> Path:
+    """The codes as if each were a place's, so that they are told apart."""
+    places, lines = iter(("kitchen", "garage")), []
+    for line in CODES.read_text(encoding="utf-8").splitlines():
+        data = json.loads(line)
+        digits = " ".join(data["text"].split()[-4:])
+        text = f"the code of the {next(places)} is {digits}"
+        lines.append(json.dumps({"path": str(CODES.parent / data["path"]), "text": text}))
+    (folder / "places.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return folder / "places.jsonl"
+
+
+def run_codes(monkeypatch: pytest.MonkeyPatch, codes: Path, depths: int) -> list[list[int]]:
+    """What was heard in each join, by identity: `depths` and two tries of four seconds."""
+    joins: list[list[int]] = []
+    listen = Conversation.listen
+
+    def count(context: Conversation, sounds: list[Sound]) -> None:
+        joins.append([id(sound) for sound in sounds])
+        listen(context, sounds)
+
+    monkeypatch.setattr(Conversation, "listen", count)
+    options = ["--manifest", str(CLIPS), "--codes", str(codes), "--turns", "--seconds", "4"]
+    options += ["--depths", str(depths), "--tries", "2", "--json"]
+    result = CliRunner().invoke(evaluate, ["codes", *options], catch_exceptions=False)
+    found = json.loads(result.stdout)
+    assert len(found["replies"]) == count_replies(2, 1, depths, 2)
+    return joins
+
+
+@pytest.mark.integration
+def test_a_join_hides_codes_of_places_at_every_depth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, alone_too, first, second = run_codes(monkeypatch, of_places(tmp_path), 2)
+    codes = {*alone, *alone_too}
+    assert {first[0], first[-1]} == {second[0], second[-1]} == codes
+    # One at a time if they cannot be told apart.
+    monkeypatch.undo()
+    alone, alone_too, *joins = run_codes(monkeypatch, CODES, 2)
+    assert [len({*alone, *alone_too} & set(join)) for join in joins] == [1, 1, 1, 1]
+
+
+@pytest.mark.integration
+def test_more_depths_than_places_are_refused_at_once(tmp_path: Path) -> None:
+    command = ["codes", "--manifest", str(CLIPS), "--codes", str(of_places(tmp_path)), "--turns"]
+    result = CliRunner().invoke(evaluate, [*command, "--seconds", "4", "--depths", "3"])
+    assert isinstance(result.exception, InputError)
+    assert "--depths 2" in result.exception.cure
 
 
 def test_the_map_is_drawn_or_nothing_is_left(tmp_path: Path) -> None:

@@ -104,7 +104,8 @@ def codes_command(
     by the memory. With --kv-budget the cache has that share of the rows that any join of this
     length could need, and evicts while it listens; a join that needs fewer may keep more. With
     --turns a join may need more positions than the model has (--placement), and what was lost may
-    be brought back for the question (--recall).
+    be brought back for the question (--recall). Where every code is of another place ("the code of
+    the kitchen is ..."), a join hides one at every depth, and each is asked for.
     scripts/make_codes.py of the source tree makes the clips.
 
     \b

@@ -149,13 +149,16 @@ class RollingMemory:
         question: str,
         *,
         reminders: Sequence[int] = (),
+        recognizer: Recognizer | None = None,
         chooser: Chooser | None = None,
         on_text: Callable[[str], None] | None = None,
     ) -> Decoded:
         """Answer from what was heard; the memory is as before afterwards.
 
         `reminders` are tokens of turns that are read before the question, at most
-        `reminder_tokens`. Raises InputError if the question is longer than `MAX_QUESTION_TOKENS`.
+        `reminder_tokens`; by `recognizer`, if it is given, alone, as the turns of the memory were:
+        then their cost does not grow with what is remembered. Raises InputError if the question is
+        longer than `MAX_QUESTION_TOKENS`.
         """
         model = self.runtime.model
         ids = self.question_ids(question)
@@ -170,11 +173,18 @@ class RollingMemory:
         guard = LoopGuard(0.0, slack_tokens=MAX_ANSWER_TOKENS - 1)
         try:
             with self.cache.unobserved():
-                self.cache.append_tokens(reminders, Kind.TEXT)
+                self._remind(reminders, recognizer)
                 logits = self.cache.ask(ids)
                 return greedy(self.cache, model, logits, guard, on_token=tell, chooser=chooser)
         finally:
             self.cache.truncate(start)
+
+    def _remind(self, ids: Sequence[int], recognizer: Recognizer | None) -> None:
+        turn = recognizer.recite(ids) if recognizer is not None and ids else None
+        if turn is not None and self.cache.can_adopt(turn):
+            self.cache.adopt(turn)
+        else:
+            self.cache.append_tokens(ids, Kind.TEXT)
 
     def question_ids(self, question: str) -> list[int]:
         """Tokens of a turn that asks `question`. Raises InputError if there are too many."""

@@ -59,6 +59,7 @@ class Answering:
         decoded = self._memory.ask(
             question,
             reminders=recall.reading(found) if recall is not None else [],
+            recognizer=self._recognizer,
             chooser=weighing,
             on_text=None if weighing else on_text,
         )

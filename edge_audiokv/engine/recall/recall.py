@@ -17,8 +17,10 @@ from edge_audiokv.engine.memory.rolling import MAX_REMINDER_TOKENS
 from edge_audiokv.engine.prompt import PromptTemplate, Tokenizer
 from edge_audiokv.engine.recall.sought import span_sought, words_sought
 
-# More turns would crowd out the best.
+# More turns would crowd out the best, and so would any that fits the question much worse: each
+# costs time, and a small model takes words from all.
 MOST_TURNS = 4
+LEAST_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ class Recall:
         span = span_sought(question, clock_s)
         if span is not None:
             return self._recording.between(*span, limit=MOST_TURNS)
-        return self._recording.find(words_sought(question), limit=MOST_TURNS)
+        sought = words_sought(question)
+        return self._recording.find(sought, limit=MOST_TURNS, least_share=LEAST_SHARE)
 
     @staticmethod
     def reading(found: Sequence[Found]) -> list[int]:

@@ -89,13 +89,42 @@ def test_a_question_about_a_time_brings_back_what_was_said_then(recording: Recor
 
 
 def test_the_best_turn_is_read_again_at_the_end(recording: Recording) -> None:
-    said = ("the code is four two", "nothing", "a code", "nothing more")
+    said = ("the code is four two", "nothing", "a code two", "nothing", "nothing more", "nothing")
     hearing = scripted_hearing(Script(*said), Script("42"), recording=recording)
     for _ in said:
         hear(hearing)
     _, read = told(hearing, "What is the code, is it four two?")
-    assert (read.count("the code is four two"), read.count("a code")) == (2, 1)
-    assert read.rindex("four two<") > read.index("a code") > read.index("four two<")
+    assert (read.count("the code is four two"), read.count("a code two")) == (2, 1)
+    assert read.rindex("four two<") > read.index("a code two") > read.index("four two<")
+
+
+def test_what_fits_the_question_much_worse_is_left_out(recording: Recording) -> None:
+    said = ("the code of the kitchen is four two", "nothing", "the code of the garage is one")
+    hearing = scripted_hearing(Script(*said, "nothing"), Script("42"), recording=recording)
+    for number in range(30):
+        recording.keep(Final(number, number + 0.0, number + 1.0, "nothing"))
+    for _ in said:
+        hear(hearing)
+    _, read = told(hearing, "What is the code of the kitchen?")
+    assert read.count("kitchen is four two") == 2 and "garage" not in read
+    # Where none fits better than the others, all are read.
+    _, read = told(hearing, "What is the code?")
+    assert "four two" in read and "garage is one" in read
+
+
+def test_what_is_brought_back_is_read_without_a_view_of_the_memory(recording: Recording) -> None:
+    hearing = scripted_hearing(Script("the code is four two"), Script("42"), recording=recording)
+    memory, scratch = hearing.caches.memory, hearing.caches.scratch
+    hear(hearing)
+    n_adopted = memory.n_adopted
+    _, read = told(hearing)
+    assert memory.n_adopted == n_adopted + 1 and read.count("the code is four two") == 2
+    # Without room for it there, or where rows cannot move, the memory reads it itself.
+    scratch.n_rows = 60
+    assert told(hearing)[1] == read
+    scratch.n_rows, memory.can_adopt = 4096, lambda turn: False
+    assert told(hearing)[1] == read
+    assert memory.n_adopted == n_adopted + 1
 
 
 def test_what_fits_once_is_read_once(recording: Recording) -> None:
