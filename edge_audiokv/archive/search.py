@@ -42,3 +42,18 @@ def telling_words(text: str) -> set[str]:
     words = set(_WORD.findall(text.casefold())) - _COMMON
     digits = {DIGITS[int(d)] for word in words if word.isdecimal() for d in word}
     return words | digits
+
+
+def figures_of(text: str) -> str:
+    """The digits of `text`, spelled or not, in figures; other words part them: "the code is four 2,
+    or one" has "42 1".
+    """
+    words = _WORD.findall(text.casefold())
+    figures = [str(DIGITS.index(word)) if word in DIGITS else word for word in words]
+    return " ".join("".join(each if each.isdecimal() else " " for each in figures).split())
+
+
+def is_number(text: str) -> bool:
+    """Has `text` digits, and no other words?"""
+    words = _WORD.findall(text.casefold())
+    return bool(words) and all(word in DIGITS or word.isdecimal() for word in words)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 
-from edge_audiokv.archive.search import DIGITS
+from edge_audiokv.archive.search import DIGITS, figures_of, is_number
 
 TRANSCRIBE = "Transcribe the audio."
 FIRST = "What was said first?"
@@ -148,10 +148,13 @@ def _unique_words(texts: Sequence[str]) -> dict[str, int]:
 def is_right(task: Task, answer: str) -> bool:
     """Exact for codes, words and yes/no; for a sentence at most half of its words wrong.
 
-    Case and punctuation do not count: models other than the default one write them.
+    Case and punctuation do not count: models other than the default one write them. A code is the
+    same in figures and spelled out.
     """
     said, heard = _words(task.answer), _words(answer)
-    if task.kind in ("mentioned", "earlier", "code"):
+    if task.kind == "code":
+        return is_number(answer) and figures_of(answer) == task.answer
+    if task.kind in ("mentioned", "earlier"):
         return heard == said
     return _edits(said, heard) <= 0.5 * len(said)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_audiokv.archive.search import MOST_WORDS, query_of
+from edge_audiokv.archive.search import MOST_WORDS, figures_of, is_number, query_of
 from edge_audiokv.archive.store import Archive
 
 SAID = [
@@ -63,3 +63,17 @@ def test_queries_are_bounded_and_quote_every_word(text: str) -> None:
     assert all(
         word == "" or (word[0] == word[-1] == '"' and '"' not in word[1:-1]) for word in words
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "figures", "number"),
+    [
+        ("The code is four 2, or one.", "42 1", False),
+        ("six 6 0-four", "6604", True),
+        ("1803", "1803", True),
+        ("a boat", "", False),
+        ("", "", False),
+    ],
+)
+def test_digits_are_figures_however_they_are_written(text: str, figures: str, number: bool) -> None:
+    assert (figures_of(text), is_number(text)) == (figures, number)

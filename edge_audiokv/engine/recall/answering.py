@@ -16,7 +16,7 @@ from edge_audiokv.engine.recall.evidence import (
     is_bare,
 )
 from edge_audiokv.engine.recall.sought import quoted_in
-from edge_audiokv.engine.recall.sources import sources_of
+from edge_audiokv.engine.recall.sources import bears_out, sources_of
 from edge_audiokv.engine.recognizer import Recognizer
 from edge_audiokv.events import Answer
 
@@ -55,28 +55,52 @@ class Answering:
         """
         recall = self._recall
         found = recall.turns(question, clock_s=clock_s) if recall is not None else []
-        weighing = Weighing() if self._weighs else None
-        decoded = self._memory.ask(
-            question,
-            reminders=recall.reading(found) if recall is not None else [],
-            recognizer=self._recognizer,
-            chooser=weighing,
-            on_text=None if weighing else on_text,
-        )
-        given = Answer(question, decoded.text, clock_s)
-        if weighing is not None:
-            given = self._weighed(given, decoded, weighing)
-            if recall is not None and not given.declined and not is_bare(given.text):
-                if not found and quoted_in(question):
-                    # Quoted words that nobody said: whatever is repeated is another sentence.
-                    given = replace(given, text=NOT_HEARD, declined=True)
-                else:
-                    given, decoded = self._borne_out(given, decoded, found)
+        # From the one turn that fits, if one does: in a full memory a small model takes what was
+        # said last, or often, for what was asked, and takes longer.
+        alone = self._from_best(question, clock_s, found) if len(found) == 1 else None
+        if alone is not None and not alone[0].declined:
+            given, decoded = alone
+        else:
+            given, decoded = self._from_all(question, clock_s, found, alone, on_text)
+        if self._weighs:
             self._grow(given, decoded, on_text)
         if given.declined:
             return given
         sources = sources_of(given.text, [each.turn for each in found], since_s=since_s)
         return replace(given, sources=sources)
+
+    def _from_all(
+        self,
+        question: str,
+        clock_s: float,
+        found: Sequence[Found],
+        alone: tuple[Answer, Decoded] | None,
+        on_text: Callable[[str], None] | None,
+    ) -> tuple[Answer, Decoded]:
+        """What the model answers from its whole memory, and what was found read once more. If that
+        was not said where the question's words were, what it answers from the best of those turns
+        `alone`, unless that cannot be had.
+        """
+        weighing = Weighing() if self._weighs else None
+        decoded = self._memory.ask(
+            question,
+            reminders=self._recall.reading(found) if self._recall is not None else [],
+            recognizer=self._recognizer,
+            chooser=weighing,
+            on_text=None if weighing else on_text,
+        )
+        given = Answer(question, decoded.text, clock_s)
+        if weighing is None:
+            return given, decoded
+        given = self._weighed(given, decoded, weighing)
+        if self._recall is None or given.declined or is_bare(given.text):
+            return given, decoded
+        if not found and quoted_in(question):
+            # Quoted words that nobody said: whatever is repeated is another sentence.
+            return replace(given, text=NOT_HEARD, declined=True), decoded
+        if any(bears_out(each.turn, given.text) for each in found):
+            return given, decoded
+        return alone or self._from_best(question, clock_s, found) or (given, decoded)
 
     def _weighed(self, answer: Answer, decoded: Decoded, weighing: Weighing) -> Answer:
         """`answer` with what it rests on, or declined if that is too little."""
@@ -90,26 +114,25 @@ class Answering:
             return answer
         return replace(answer, text=NOT_HEARD, declined=True)
 
-    def _borne_out(
-        self, answer: Answer, decoded: Decoded, found: Sequence[Found]
-    ) -> tuple[Answer, Decoded]:
-        """`answer`, or if nothing of it was said where its question's words were, what the model
-        answers from the best of those turns alone: in a full memory a small model takes what is
-        said last, or often, for what was asked. Declined if that was not said there, either.
+    def _from_best(
+        self, question: str, clock_s: float, found: Sequence[Found]
+    ) -> tuple[Answer, Decoded] | None:
+        """What the model answers from the best turn and nothing else; declined if that was not said
+        there. None if there is no best, or no room for it.
         """
-        turns = [each.turn for each in found]
         best = next((each for each in found if each.is_best), None)
-        if best is None or sources_of(answer.text, turns, since_s=0.0):
-            return answer, decoded
-        prompt = [*best.ids, *self._memory.question_ids(answer.question)]
+        if best is None or not self._weighs:
+            return None
         weighing = Weighing()
-        again = self._recognizer.reply(prompt, most_tokens=MAX_ANSWER_TOKENS, chooser=weighing)
-        if again is None:
-            return answer, decoded
-        given = self._weighed(replace(answer, text=again.text), again, weighing)
-        if given.declined or not sources_of(again.text, [best.turn], since_s=0.0):
-            return replace(answer, text=NOT_HEARD, declined=True), decoded
-        return given, again
+        # Twice, as `Recall.reading` has it.
+        prompt = [*best.ids, *best.ids, *self._memory.question_ids(question)]
+        decoded = self._recognizer.reply(prompt, most_tokens=MAX_ANSWER_TOKENS, chooser=weighing)
+        if decoded is None:
+            return None
+        given = self._weighed(Answer(question, decoded.text, clock_s), decoded, weighing)
+        if not given.declined and not bears_out(best.turn, given.text):
+            given = replace(given, text=NOT_HEARD, declined=True)
+        return given, decoded
 
     def _grow(
         self, answer: Answer, decoded: Decoded, on_text: Callable[[str], None] | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edge_audiokv.archive.search import telling_words
+from edge_audiokv.archive.search import figures_of, is_number, telling_words
 from edge_audiokv.events import Source
 
 if TYPE_CHECKING:
@@ -26,3 +26,14 @@ def sources_of(answer: str, turns: Sequence[Turn], *, since_s: float) -> tuple[S
         for turn, n_words in zip(turns, shared, strict=True)
         if not said or (n_words and n_words >= least)
     )
+
+
+def bears_out(turn: Turn, answer: str) -> bool:
+    """Was `answer` said in `turn`: a number as it stands, else at least half of its telling words?
+
+    One word is shared by chance, and so is a digit of another number.
+    """
+    if is_number(answer):
+        return figures_of(answer) in figures_of(turn.text)
+    said = telling_words(answer)
+    return bool(said) and 2 * len(said & telling_words(turn.text)) >= len(said)

@@ -16,6 +16,7 @@ from edge_audiokv.engine.recall.evidence import (
     confidence_of,
     evidence_of,
 )
+from edge_audiokv.events import Final
 from tests.engine.scripted import Script, scripted_hearing, silence, speech
 
 
@@ -83,32 +84,56 @@ def test_the_sentence_of_a_word_that_nobody_said_is_not_given(
     assert not hearing.ask('Repeat the sentence with the word "code".').declined
 
 
+CODES = ("the code of the kitchen is four two", "the code of the garage is two one")
+
+
 @pytest.mark.parametrize(
-    ("first", "alone", "given"),
+    ("question", "alone", "in_all", "given"),
     [
-        # Nothing of it was said where the question's words were: that turn is read alone.
-        ("other words", "four two", "four two"),
-        ("four two", "one", "four two"),
-        ("other words", "a boat", NOT_HEARD),
-        ("yes", "four two", "yes"),
+        # One turn fits: it is read alone, and the memory if that does not answer.
+        ("What is the code of the kitchen?", "four two", "other words", "four two"),
+        ("What is the code of the kitchen?", "42", "other words", "42"),
+        ("What is the code of the kitchen?", "two one", "four two", "four two"),
+        ("What is the code of the kitchen?", "two one", "two one", NOT_HEARD),
+        ("What is the code of the kitchen?", "a boat", "a boat", NOT_HEARD),
+        ("Is there a code of the kitchen?", "yes", "yes", "yes"),
+        # Several do: the memory is asked, and the best of them if that gives what none holds.
+        ("What is the code?", "four two", "two one", "two one"),
+        ("What is the code?", "four two", "other words", "four two"),
+        ("What is the code?", "a boat", "other words", NOT_HEARD),
+        ("What is the code?", "four two", "yes", "yes"),
     ],
 )
-def test_an_answer_from_elsewhere_gives_way_to_one_from_the_turn_that_is_asked_about(
-    recording: Recording, monkeypatch: pytest.MonkeyPatch, first: str, alone: str, given: str
+def test_an_answer_is_held_against_the_turns_that_are_asked_about(
+    recording: Recording,
+    monkeypatch: pytest.MonkeyPatch,
+    question: str,
+    alone: str,
+    in_all: str,
+    given: str,
 ) -> None:
-    said, grown = Script("the code is four two", alone), list[str]()
-    hearing = scripted_hearing(said, Script(first), recording=recording, least_evidence=0.5)
+    said, grown = Script("nothing", alone), list[str]()
+    hearing = scripted_hearing(said, Script(in_all), recording=recording, least_evidence=0.5)
     list(hearing.take(speech(1), live=False))
     list(hearing.take(silence(1), live=False))
+    for number, words in enumerate([*CODES, *["nothing"] * 20]):
+        recording.keep(Final(number, number + 2.0, number + 3.0, words))
     without_sound(hearing, 1e-6, monkeypatch)
     before = hearing.caches.memory.text
-    answer = hearing.ask("What is the code?", on_text=grown.append)
+    answer = hearing.ask(question, on_text=grown.append)
     assert (answer.text, answer.declined, grown[-1]) == (given, given == NOT_HEARD, given)
-    assert [source.text for source in answer.sources] == ["the code is four two"] * (
-        given in ("four two", "yes")
-    )
+    assert bool(answer.sources) is not answer.declined
     assert hearing.caches.memory.text == before
     assert hearing.caches.scratch.next_position == 0
+
+
+def test_a_turn_that_was_said_last_may_stand_in_for_none(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hearing = heard("two one", recording, least_evidence=0.5)
+    without_sound(hearing, 1e-6, monkeypatch)
+    # A digit of another number bears nothing out.
+    assert hearing.ask("What is the code?").declined
 
 
 def test_a_turn_that_does_not_fit_beside_its_answer_is_not_read_alone(
