@@ -140,8 +140,7 @@ def doubt_known(
     for item in known:
         about.setdefault(item.clips, []).append(item)
     for names, own in about.items():
-        encoder = context.runtime.encoder
-        context.listen([encoder.hear(read_all(by_id[name].path)) for name in names])
+        context.listen([context.hear(read_all(by_id[name].path)) for name in names])
         for item in own:
             on_doubt(_asked_known(context, item, said=True))
         others = [item for item in known if not set(item.clips) & set(names)]
