@@ -18,6 +18,7 @@ from edge_audiokv.engine.cache import (
     open_cache,
     policy_of,
 )
+from edge_audiokv.engine.decoding.decode import DRAFT_TOKENS
 from edge_audiokv.engine.finals.finals import Finals
 from edge_audiokv.engine.memory.estimate import context_bytes, shape_of
 from edge_audiokv.engine.recognizer import Recognizer, Stopwatch
@@ -106,7 +107,12 @@ class Transcriber(Loadable):
             self._detector.load()
             runtime.check_fits(capacity, {"voice detector": self._detector.nbytes})
             self._cache = cache = open_cache(
-                runtime, capacity, policy, max_tokens=prompt_tokens + text_tokens
+                runtime,
+                capacity,
+                policy,
+                max_tokens=prompt_tokens + text_tokens,
+                # What was read is a draft of the text.
+                n_outputs=DRAFT_TOKENS if runtime.reader is not None else 1,
             )
             runtime.ledger.add("voice detector", lambda: self._detector.nbytes)
             count_caches(

@@ -8,7 +8,6 @@ words, and questions with known answers, which are put to a recording of somethi
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from edge_audiokv.eval.codes import digits_of
 from edge_audiokv.eval.long_context import Conversation
 from edge_audiokv.eval.recall import draw_join, hear_clips, wilson
 from edge_audiokv.eval.tasks import CODE, MIN_LETTERS, REPEAT, Task, is_right, spoken_code
-from edge_audiokv.eval.wer import Utterance
+from edge_audiokv.eval.wer import Utterance, normalise
 from edge_audiokv.manifest import read_lines
 
 
@@ -140,8 +139,7 @@ def doubt_known(
     for item in known:
         about.setdefault(item.clips, []).append(item)
     for names, own in about.items():
-        encoder = context.runtime.encoder
-        context.listen([encoder.hear(read_all(by_id[name].path)) for name in names])
+        context.listen([context.hear(read_all(by_id[name].path)) for name in names])
         for item in own:
             on_doubt(_asked_known(context, item, said=True))
         others = [item for item in known if not set(item.clips) & set(names)]
@@ -193,14 +191,11 @@ def _asked(context: Conversation, kind: str, question: str, answers: Sequence[Ta
 
 def _asked_known(context: Conversation, item: Known, *, said: bool) -> Doubt:
     given = context.answer(item.question)
-    text = f" {_plain(given.text)} "
-    right = said and not given.declined and any(f" {_plain(a)} " in text for a in item.accept)
+    # As words are counted: "eighteen oh three" is 1803, and "Richard's" names Richard.
+    text = f" {normalise(given.text)} "
+    right = said and not given.declined and any(f" {normalise(a)} " in text for a in item.accept)
     weighed = given.evidence, given.confidence
     return Doubt("fact", item.question, said, given.text, given.declined, right, *weighed)
-
-
-def _plain(text: str) -> str:
-    return " ".join(re.findall(r"[a-z0-9']+", text.casefold()))
 
 
 def _share(count: int, of: Sequence[Doubt]) -> float:

@@ -33,6 +33,7 @@ from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import InputError, MemoryBudgetError
 from edge_audiokv.events import Answer, Final
 from edge_audiokv.kv.placements import DEFAULT_PLACEMENT
+from edge_audiokv.kv.shape import FloatArray
 from edge_audiokv.kv.view import Kind
 from edge_audiokv.lifetime import Loadable
 
@@ -110,6 +111,10 @@ class LongContext(Loadable):
         self._cache = None
         self.runtime.close()
 
+    def hear(self, samples: FloatArray) -> Sound:
+        """What `listen` takes of `samples` [S]; nothing is written of a single turn, or read."""
+        return self.runtime.hear(samples, final=False)
+
     def listen(self, sounds: Sequence[Sound]) -> None:
         """Forget all and hear the sounds one after another in a single turn."""
         cache, template, model = self.cache, self.runtime.template, self.runtime.model
@@ -180,6 +185,10 @@ class Conversation(LongContext):
         if self._recording is not None:
             self._recording.close()
         super().close()
+
+    def hear(self, samples: FloatArray) -> Sound:
+        """What a session hears when a turn has ended, its words read in order."""
+        return self.runtime.hear(samples, final=True)
 
     def listen(self, sounds: Sequence[Sound]) -> None:
         """Forget all, then transcribe the sounds turn by turn."""

@@ -107,9 +107,8 @@ def hear_clips(
     """All clips as sounds, and their lengths. Raises InputError if they are too short for a join
     of `seconds`.
     """
-    encoder = context.runtime.encoder
-    sounds = [encoder.hear(read_all(clip.path)) for clip in clips]
-    durations_s = [len(sound) / encoder.tokens_per_second for sound in sounds]
+    sounds = [context.hear(read_all(clip.path)) for clip in clips]
+    durations_s = [len(sound) / context.runtime.encoder.tokens_per_second for sound in sounds]
     if sum(durations_s) < seconds:
         raise InputError(
             f"All clips together last {sum(durations_s):.0f} s, less than {seconds:g} s.",

@@ -61,7 +61,7 @@ def compare(
         single = RollingMemory(alone.runtime, alone.cache, max_turn_tokens=MAX_TURN_TOKENS)
         encoder, heard_s = alone.runtime.encoder, 0.0
         for clip in clips:
-            sound = encoder.hear(read_all(clip.path))
+            sound = alone.runtime.hear(read_all(clip.path), final=True)
             duration_s = len(sound) / encoder.tokens_per_second
             rolling = memory.transcribe(sound, duration_s)
             memory.commit(sound.embeddings, rolling, listened=True)

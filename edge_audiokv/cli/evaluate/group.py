@@ -27,6 +27,12 @@ from edge_audiokv.cli.evaluate.repeats import repeats_command
 from edge_audiokv.cli.evaluate.report import report_command
 from edge_audiokv.cli.evaluate.words import words_command
 from edge_audiokv.cli.options import engine_options, settings_from
+from edge_audiokv.eval.ablation import (
+    ENCODER_ALONE,
+    LLM_ALONE,
+    encoder_alone_with,
+    without_words,
+)
 from edge_audiokv.eval.anchor import NAME as ANCHOR_NAME
 from edge_audiokv.eval.anchor import WhisperAnchor
 from edge_audiokv.eval.wer import (
@@ -84,6 +90,11 @@ for _command in _COMMANDS:
     help="Decode each clip (at most 30 s) at once, without speech detection.",
 )
 @click.option("--anchor", is_flag=True, help="Whisper tiny.en on the same clips, side by side.")
+@click.option(
+    "--ablate",
+    is_flag=True,
+    help="Also the encoder's own words alone, and the LLM without them; needs --whole-clips.",
+)
 @json_option
 @engine_options
 def wer_command(
@@ -92,6 +103,7 @@ def wer_command(
     speakers: tuple[str, ...],
     whole_clips: bool,
     anchor: bool,
+    ablate: bool,
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -107,6 +119,8 @@ def wer_command(
       edge-audiokv eval wer --manifest clips.jsonl --limit 64 --kv-budget 40%
       edge-audiokv eval wer --manifest clips.jsonl --anchor
     """
+    if ablate and not whole_clips:
+        raise click.UsageError("--ablate compares whole clips: add --whole-clips.")
     from edge_audiokv.audio.endpoint import EndpointConfig
     from edge_audiokv.engine.transcriber import Transcriber
 
@@ -121,9 +135,15 @@ def wer_command(
             whisper = stack.enter_context(WhisperAnchor(threads=settings.n_threads))
         # Without speech detection the longest clip is one segment.
         endpoint = EndpointConfig(max_segment_s=30.0) if whole_clips else EndpointConfig()
-        transcriber = stack.enter_context(Transcriber(settings, endpoint=endpoint))
-        hear = hear_whole_with(transcriber) if whole_clips else hear_with(transcriber)
-        reports.append(_measure(settings.model, clips, hear))
+        with Transcriber(settings, endpoint=endpoint) as transcriber:
+            alone = encoder_alone_with(transcriber) if ablate else None
+            hear = hear_whole_with(transcriber) if whole_clips else hear_with(transcriber)
+            reports.append(_measure(settings.model, clips, hear))
+            if alone is not None:
+                reports.append(_measure(ENCODER_ALONE, clips, alone))
+        if ablate:
+            with Transcriber(without_words(settings), endpoint=endpoint) as transcriber:
+                reports.append(_measure(LLM_ALONE, clips, hear_whole_with(transcriber)))
         if whisper is not None:
             reports.append(_measure(ANCHOR_NAME, clips, whisper))
     show([report.to_dict() for report in reports], report_lines(reports), as_json=as_json)

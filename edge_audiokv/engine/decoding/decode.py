@@ -12,6 +12,8 @@ from edge_audiokv.engine.decoding.guard import LoopGuard
 from edge_audiokv.kv.shape import FloatArray
 from edge_audiokv.units import without_controls
 
+# Tokens of a draft that are checked at once.
+DRAFT_TOKENS = 12
 # How far ahead in a draft a text may come back to it.
 _NEAR_TOKENS = 8
 

@@ -15,6 +15,7 @@ from edge_audiokv.engine.cache import (
     open_cache,
     policy_of,
 )
+from edge_audiokv.engine.decoding.decode import DRAFT_TOKENS
 from edge_audiokv.engine.memory.estimate import context_bytes, shape_of
 from edge_audiokv.engine.memory.heap import trim_heap
 from edge_audiokv.engine.memory.rolling import (
@@ -31,8 +32,6 @@ from edge_audiokv.kv.shape import KVShape
 from edge_audiokv.kv.statistics import RowStatistics
 
 TEXT_TOKENS_PER_S = 8.0
-# Tokens of an earlier draft that are checked at once.
-_DRAFT_TOKENS = 12
 # Rows of older turns that even the smallest cache keeps beside the turn in progress.
 _LEAST_OLD_ROWS = 128
 # Arrays that an eviction or a scored step works with for a moment, in bytes a row (measured with
@@ -299,7 +298,7 @@ def _open_scratch(runtime: Runtime, needs: SessionNeeds) -> HeadCache:
         np.full((shape.n_layer, shape.n_kv_head), needs.scratch_rows, np.int32),
         needs.policy,
         max_tokens=needs.turn_tokens,
-        n_outputs=_DRAFT_TOKENS,
+        n_outputs=DRAFT_TOKENS,
         share=1.0,
     )
 

@@ -53,6 +53,20 @@ def test_wrong_options_are_usage_errors(tmp_path: Path) -> None:
     assert isinstance(result.exception, InputError)
 
 
+def test_either_part_alone_is_measured_of_whole_clips() -> None:
+    result = CliRunner().invoke(evaluate, ["wer", "--manifest", str(CLIPS), "--ablate"])
+    assert result.exit_code == 2 and "--whole-clips" in result.stderr
+
+
+@pytest.mark.integration
+def test_both_parts_hear_more_than_the_llm_alone() -> None:
+    args = ["wer", "--manifest", str(CLIPS), "--threads", "1", "--json", "--whole-clips"]
+    result = CliRunner().invoke(evaluate, [*args, "--ablate"], catch_exceptions=False)
+    both, encoder, llm = json.loads(result.stdout)
+    assert [each["name"] for each in (encoder, llm)] == ["encoder alone", "LLM alone"]
+    assert max(both["wer"], encoder["wer"]) < llm["wer"] < 0.5
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("options", [[], ["--whole-clips", "--kv-budget", "100%"]])
 def test_the_default_model_hears_most_words(options: list[str]) -> None:
