@@ -33,6 +33,11 @@ _PASSED_ROWS = 20
 # A word that is read with less belief than this gives way to one beside it that is heard with more
 # than that: readers guess at what they cannot spell, and the encoder alone may know it.
 _GUESSED, _SURELY_HEARD = 0.35, 0.9
+# Digits that are said one after another, at least so many and each heard with more than this
+# belief: a reader that may write no figures loses its way there, and what is heard counts alone.
+_DIGITS_TEXT = "zero one two three four five six seven eight nine"
+_DIGITS = frozenset(f" {digit}" for digit in _DIGITS_TEXT.split())
+_ROW_OF_DIGITS, _DIGIT_HEARD = 3, 0.3
 # Silence is never ruled out.
 _MOST = 0.98
 
@@ -116,13 +121,16 @@ def weave(
         row, before = chosen, spot.text
         at_row[row] = spot
         placed[row] = {way: belief * trust for way, belief in spot.ways.items()}
+    spelled = _spelled(rows)
+    at_row = {at: spot for at, spot in at_row.items() if not spelled[at]}
+    placed = {at: ways for at, ways in placed.items() if not spelled[at]}
     width = sound.words.shape[1] + max((len(ways) for ways in placed.values()), default=0)
     words = np.zeros((n_rows, width), np.int32)
     beliefs = np.zeros((n_rows, width), np.float32)
     passed = _pieces_of_words(_passed_over(list(placed), n_rows), rows)
     better, given_up = _better_heard(at_row, rows)
     for at in range(n_rows):
-        kept = 1.0 if passed[at] or at in better else 1.0 - share
+        kept = 1.0 if passed[at] or spelled[at] or at in better else 1.0 - share
         mixed = {text: belief * kept for text, belief in rows[at].items()}
         weight = share * at_row[at].belief if at in given_up else share
         for text, belief in placed.get(at, {}).items():
@@ -166,6 +174,29 @@ def _better_heard(
                 better.add(at)
                 given_up |= guesses
     return better, given_up
+
+
+def _spelled(rows: Sequence[dict[str, float]]) -> NDArray[np.bool_]:
+    """Rows [T] from the first digit of such a row of digits to its last, and those beside them in
+    which no other word is heard.
+    """
+    best = [max(row.items(), key=itemgetter(1), default=("", 0.0)) for row in rows]
+    texts = [text if belief > _DIGIT_HEARD else "" for text, belief in best]
+    # A word goes on for as many rows as it is heard in.
+    named = [
+        (at, new) for at, (old, new) in enumerate(pairwise(["", *texts])) if new and new != old
+    ]
+    spelled = np.zeros(len(rows), np.bool_)
+    ends = [(-1, ""), *named, (len(rows), "")]
+    first = 1
+    for at in range(1, len(ends)):
+        if ends[at][1] in _DIGITS:
+            continue
+        if at - first >= _ROW_OF_DIGITS:
+            begin = max(ends[first - 1][0] + 1, ends[first][0] - _NEAR_ROWS)
+            spelled[begin : ends[at][0]] = True
+        first = at + 1
+    return spelled
 
 
 def _passed_over(placed: Sequence[int], n_rows: int) -> NDArray[np.bool_]:

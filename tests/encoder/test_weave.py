@@ -197,3 +197,42 @@ def test_a_word_begins_after_a_mark_that_no_space_follows() -> None:
 )
 def test_what_a_token_says(text: str, word: str) -> None:
     assert word_of(text) == word
+
+
+DIGITS = (" the", " one", " two", " six")
+DIGIT_NAMES = {word: at for at, word in enumerate([*DIGITS, " re"])}
+
+
+def read_digits(*rows: dict[int, float]) -> list[dict[str, float]]:
+    """Rows where the reader wrote "the two re", the second word in row 6, the third in row 8."""
+    told = sound(*rows)
+    read = [spot(" the", 0, 0), spot(" two", 6, 6), spot(" re", 8, 8)]
+    woven = weave(told, DIGITS, read, DIGIT_NAMES, share=1.0)
+    names = list(DIGIT_NAMES)
+    return [
+        {names[word]: belief for word, belief in zip(*row, strict=True) if belief > 0}
+        for row in zip(woven.words.tolist(), woven.beliefs.tolist(), strict=True)
+    ]
+
+
+def test_digits_that_follow_each_other_are_as_they_were_heard() -> None:
+    # " two" is heard in two rows, and is one word.
+    rows = [{0: 0.9}, {}, {1: 0.8, 3: 0.1}, {}, {2: 0.9}, {2: 0.6}, {}, {3: 0.9}, {}]
+    woven = read_digits(*rows)
+    assert woven[0] == {" the": pytest.approx(0.9)}
+    assert woven[2] == {" one": pytest.approx(0.8), " six": pytest.approx(0.1)}
+    assert [list(woven[at]) for at in (4, 5, 6, 7, 8)] == [[" two"], [" two"], [], [" six"], []]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        # Two are no row of digits, nor are three if one is not heard, or another word is between.
+        [{0: 0.9}, {}, {1: 0.8}, {}, {2: 0.9}, {2: 0.6}, {2: 0.6}, {}, {}],
+        [{0: 0.9}, {}, {1: 0.8}, {}, {2: 0.2}, {}, {}, {3: 0.9}, {}],
+        [{0: 0.9}, {}, {1: 0.8}, {0: 0.9}, {2: 0.9}, {}, {}, {3: 0.9}, {}],
+    ],
+)
+def test_fewer_digits_are_as_they_were_read(rows: list[dict[int, float]]) -> None:
+    woven = read_digits(*rows)
+    assert [text for row in woven for text in row] == [" the", " two", " re"]
