@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 ABI = 1
@@ -67,6 +68,8 @@ class Headwise:
     def __init__(self, llama: Any) -> None:
         lib = llama._lib
         context_params = llama.llama_context_params
+
+        self._lib = lib
 
         def function(name: str, restype: Any, *argtypes: Any) -> Callable[..., Any]:
             found: Callable[..., Any] = getattr(lib, name)
@@ -160,6 +163,15 @@ class Headwise:
         self.write_values = function(
             "llama_hw_write_values", _i32, _void_p, _i32, _i32, _i32_p, _i32, _f32_p
         )
+
+    @cached_property
+    def device_bytes(self) -> Callable[..., Any]:
+        """Looked up where a device is: a library for the CPU alone may be older than it."""
+        # int32_t llama_hw_device_bytes(const struct llama_context * ctx, uint64_t * bytes);
+        found: Callable[..., Any] = self._lib.llama_hw_device_bytes
+        found.argtypes = [_void_p, ctypes.POINTER(ctypes.c_uint64)]  # type: ignore[attr-defined]
+        found.restype = _i32  # type: ignore[attr-defined]
+        return found
 
     def message(self) -> str:
         """What this thread's last failed call had to say."""

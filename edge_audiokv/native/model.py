@@ -174,7 +174,7 @@ class Model(Loadable):
 
     @property
     def holds_cache_on_device(self) -> bool:
-        """All layers are on a device, and the caches of this model's contexts with them."""
+        """All layers are on a device, and caches of this model's contexts can be there, too."""
         return self.device is not None and not 0 <= self.n_gpu_layers <= self.shape.n_layer
 
     @property
