@@ -1,5 +1,5 @@
-"""Commands, sessions and servers whose LLM is on a device write what they write on the CPU, and what
-they take of it is what was planned.
+"""Commands, sessions and servers whose LLM is on a device write what they write on the CPU, and
+what they take of it is what was planned.
 
 Needs a library that was built with a backend: scripts/test_compute makes one and runs these.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -52,13 +52,10 @@ def _there(device: ComputeDevice, local_model: LocalModel) -> None:
 
 
 def texts(out: str) -> list[str]:
-    """Of JSON Lines or of one document: what was written and answered, without times and bytes."""
-    if "\n{" in out:
-        rows = [json.loads(line) for line in out.splitlines()]
-        return [row["text"] for row in rows if row["type"] == "final"]
+    """What was written and answered, without times and bytes."""
     found = json.loads(out)
-    if "results" in found or "clips" in found:
-        return [row["hypothesis"] for row in found.get("results", found.get("clips"))]
+    if isinstance(found, list):
+        return [score["hypothesis"] for report in found for score in report["scores"]]
     return [each["text"] for each in found["segments"] + found["answers"]]
 
 
@@ -189,7 +186,7 @@ def test_auto_and_refusals_at_five_budgets(
             assert apart.held - before <= mb * MB
             assert (apart.held > before) == (layers[-1] > 0)
             if mb == 360:
-                (final,) = transcriber.transcribe_array(samples)
+                (final,) = transcriber.transcribe(samples)
                 assert final.text == spoken["letter"].text
     assert layers == sorted(layers) and layers[0] == 0 and layers[-1] == n_layer + 1
     assert 0 < layers[2] < n_layer
