@@ -183,6 +183,17 @@ class Model(Loadable):
         lora = self.lora.stat().st_size if self.lora is not None else 0
         return int(self.library.llama.llama_model_size(self.handle)) + lora
 
+    @property
+    @exclusive
+    def device_nbytes(self) -> int:
+        """Bytes of the weights in a device's own memory; 0 if it shares the machine's."""
+        if self.device is None or self.device.unified:
+            return 0
+        size = ctypes.c_uint64()
+        if self.library.hw.model_device_bytes(self._need(), ctypes.byref(size)) != bindings.OK:
+            raise NativeError(f"{self.library.hw.message()}.")
+        return size.value
+
     @cached_property
     def shape(self) -> KVShape:
         """What a head-wise cache of this model looks like, with f16 rows.

@@ -89,7 +89,8 @@ LLAMA_API int32_t llama_hw_reserve(struct llama_context * ctx);
 // [L, H] each; any pointer may be null.
 LLAMA_API int32_t llama_hw_layout(const struct llama_context * ctx, int32_t * capacity, int32_t * level, int32_t * count);
 LLAMA_API int32_t llama_hw_bytes_of(const struct llama_context * ctx, struct llama_hw_bytes * bytes);
-// Those of them, but for positions, in buffers that the host cannot touch.
+// Bytes in buffers that the host cannot touch: weights, and what the context allocated for itself.
+LLAMA_API int32_t llama_hw_model_device_bytes(const struct llama_model * model, uint64_t * bytes);
 LLAMA_API int32_t llama_hw_device_bytes(const struct llama_context * ctx, uint64_t * bytes);
 
 // Rows that every head can still take.

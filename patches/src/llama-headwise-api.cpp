@@ -155,6 +155,19 @@ int32_t llama_hw_bytes_of(const llama_context * ctx, llama_hw_bytes * bytes) {
     });
 }
 
+int32_t llama_hw_model_device_bytes(const llama_model * model, uint64_t * bytes) {
+    if (!model || !bytes) {
+        return llama_hw_fail(LLAMA_HW_BAD_ARGUMENT, "model and bytes must not be null");
+    }
+    return guarded([&]() {
+        *bytes = 0;
+        for (const auto & [buft, size] : model->memory_breakdown()) {
+            *bytes += ggml_backend_buft_is_host(buft) ? 0 : size;
+        }
+        return LLAMA_HW_OK;
+    });
+}
+
 int32_t llama_hw_device_bytes(const llama_context * ctx, uint64_t * bytes) {
     return with_cache(ctx, bytes != nullptr, [&](auto &) {
         *bytes = 0;
