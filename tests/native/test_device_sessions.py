@@ -160,7 +160,6 @@ def test_the_ledger_tells_what_was_allocated(
     """Within three in a hundred, whatever lies there; and what is closed is given back."""
     before = apart.held
     with loaded(gpu_layers=layers, kv_device=kv_device, gpu_mem="2GB") as transcriber:
-        transcriber.load()
         parts = transcriber.runtime.ledger.device_parts()
         rows_there = layers == "all" and kv_device == "auto"
         assert ("KV pools" in parts) == rows_there
@@ -171,6 +170,19 @@ def test_the_ledger_tells_what_was_allocated(
     assert apart.held == before
 
 
+@pytest.mark.parametrize("kv_device", ["auto", "cpu"])
+def test_a_session_s_ledger_does_so_too(apart: Carried, kv_device: str) -> None:
+    before = apart.held
+    engine = EngineSettings(mem=MEM, gpu_layers="all", kv_device=kv_device, gpu_mem="600MB")
+    with Session(engine) as session:
+        parts = session.runtime.ledger.device_parts()
+        assert ("KV pools" in parts) == (kv_device == "auto")
+        assert sum(parts.values()) == pytest.approx(apart.held - before, rel=0.03)
+        plan = session.runtime.plan
+        assert plan is not None and apart.held - before <= plan.device_bytes <= 600 * MB
+    assert apart.held == before
+
+
 def test_auto_and_refusals_at_five_budgets(
     apart: Carried, spoken: dict[str, Clip], local_model: LocalModel
 ) -> None:
@@ -178,9 +190,8 @@ def test_auto_and_refusals_at_five_budgets(
     samples = spoken["letter"].samples
     layers, n_layer = [], local_model.gguf.block_count
     for mb in (200, 300, 360, 420, 600):
+        before = apart.held
         with loaded(gpu_layers="auto", gpu_mem=f"{mb}MB") as transcriber:
-            before = apart.held
-            transcriber.load()
             offload = transcriber.runtime.offload
             layers.append(n_layer + 1 if offload.takes_all else offload.n_layers)
             assert apart.held - before <= mb * MB
