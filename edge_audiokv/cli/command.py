@@ -36,7 +36,7 @@ HEADINGS = {
         *("--queue", "--max-upload", "--max-audio-s"),
         *("--context", "--max-segment-s", "--silence-ms", "--raw", "--realtime", "--no-partials"),
         *("--word-weight", "--branches", "--threads", "--provider"),
-        *("--compute", "--gpu-layers", "--gpu-mem"),
+        *("--compute", "--gpu-layers", "--gpu-mem", "--kv-device"),
         *("--seed", "--turns", "--tries", "--depths", "--speech-share", "--whole-clips"),
         *("--loss-clips", "--loss-seconds", "--low-share", "--min-confidence", "--fresh"),
         *("--quants-dir", "--fail-above"),

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from edge_audiokv.cli import complete, voice
 from edge_audiokv.cli.values import Layers, NameAndValue, Number, Share, Size
-from edge_audiokv.engine.settings import DEFAULT_MEM, EngineSettings
+from edge_audiokv.engine.settings import DEFAULT_MEM, KV_DEVICES, EngineSettings
 from edge_audiokv.kv.placements import DEFAULT_PLACEMENT, PLACEMENTS
 from edge_audiokv.native.threads import usable_cores
 from edge_audiokv.output import FORMATS, SUBTITLES, CueRules
@@ -217,6 +217,13 @@ def _engine_options() -> dict[str, Callable[[Command], Command]]:
             type=Size(),
             help="Cap on a device's own memory; default: what is free there, less a margin.",
         ),
+        "kv_device": _option(
+            "--kv-device",
+            type=click.Choice(KV_DEVICES),
+            default="auto",
+            show_default=True,
+            help="Where the cache lies: auto, beside the layers if all are on a device, or cpu.",
+        ),
     }
 
 
@@ -340,7 +347,7 @@ def settings_from(values: dict[str, Any]) -> EngineSettings:
     """EngineSettings from a command's keyword arguments; takes its own out of `values`."""
     names = ["model", "mem", "kv_policy", "kv_share", "type_k", "type_v"]
     names += ["word_weight", "branches", "threads", "provider", "language", "hotwords"]
-    names += ["compute", "gpu_layers", "gpu_mem"]
+    names += ["compute", "gpu_layers", "gpu_mem", "kv_device"]
     options = dict(values.pop("kv_options"))
     threads, cores = values["threads"], usable_cores()
     if threads is not None and threads > cores:

@@ -365,6 +365,7 @@ def open_cache(
         score_window=_SCORE_WINDOW,
         n_threads=settings.n_threads,
         n_outputs=n_outputs,
+        rows_on_host=settings.kv_device == "cpu",
     ).load()
     kept = settings.kv_share if share is None else share
     return cache_over(context, policy, share=kept, max_tokens=max_tokens)
@@ -393,11 +394,14 @@ def count_caches(
     def pool_bytes() -> int:
         return sum(context.pool_nbytes for context in contexts)
 
-    if contexts[0].device_nbytes:
-        ledger.add_on_device("KV pools", pool_bytes)
-        ledger.add_on_device(
-            "compute", lambda: sum(context.device_nbytes for context in contexts) - pool_bytes()
-        )
-    else:
-        ledger.add("KV pools", pool_bytes)
+    def host_pool_bytes() -> int:
+        return sum(context.host_pool_nbytes for context in contexts)
+
+    def there_bytes() -> int:
+        return sum(context.device_nbytes for context in contexts)
+
+    there = not host_pool_bytes()
+    (ledger.add_on_device if there else ledger.add)("KV pools", pool_bytes)
+    if there_bytes():
+        ledger.add_on_device("compute", lambda: there_bytes() - (pool_bytes() - host_pool_bytes()))
     ledger.add("compute", compute_bytes)

@@ -22,7 +22,7 @@ _CACHE_SHARE, _CACHE_BYTES = 0.1, 256_000_000
 @dataclass(frozen=True)
 class Offload:
     """`n_layers` of the LLM (ALL_LAYERS, or a number from the last on) lie on `device`, the others
-    and all else on the CPU. The caches are where the first layer is.
+    and all else on the CPU. The caches are where the first layer is, or here if `keeps_cache`.
 
     `host_share` and `device_share` of the file's bytes are in the machine's memory and the
     device's: both hold the embeddings where they serve as output, too. `cap_bytes` is what may be
@@ -34,11 +34,17 @@ class Offload:
     host_share: float = 1.0
     device_share: float = 0.0
     cap_bytes: int = 0
+    keeps_cache: bool = False
+
+    @property
+    def takes_all(self) -> bool:
+        """Every layer lies on the device."""
+        return self.device is not None and self.n_layers == ALL_LAYERS
 
     @property
     def takes_cache(self) -> bool:
         """The caches lie on the device."""
-        return self.device is not None and self.n_layers == ALL_LAYERS
+        return self.takes_all and not self.keeps_cache
 
     @property
     def is_apart(self) -> bool:
@@ -80,7 +86,8 @@ def offload_of(settings: EngineSettings, header: GGUFHeader) -> Offload:
     layers = settings.gpu_layers
     if not isinstance(layers, int):
         everything = device.unified or layers == "all"
-        layers = header.block_count + 1 if everything else _fitting(header, cap_bytes)
+        cache_share = 0.0 if settings.kv_device == "cpu" else _CACHE_SHARE
+        layers = header.block_count + 1 if everything else _fitting(header, cap_bytes, cache_share)
     if layers == 0:
         return Offload()
     # The output counts as one more layer, and is the first to go.
@@ -89,7 +96,14 @@ def offload_of(settings: EngineSettings, header: GGUFHeader) -> Offload:
     # One memory holds all of it, wherever that lies.
     host = 1 - blocks + blocks * here / header.block_count if not device.unified else 1.0
     there = 1 - blocks * here / header.block_count
-    return Offload(device, layers if here else ALL_LAYERS, host, there, cap_bytes)
+    return Offload(
+        device,
+        layers if here else ALL_LAYERS,
+        host,
+        there,
+        cap_bytes,
+        keeps_cache=settings.kv_device == "cpu",
+    )
 
 
 def _cap_bytes(settings: EngineSettings, device: ComputeDevice) -> int:
@@ -99,9 +113,9 @@ def _cap_bytes(settings: EngineSettings, device: ComputeDevice) -> int:
     return max(0, device.free_bytes - margin_bytes)
 
 
-def _fitting(header: GGUFHeader, cap_bytes: int) -> int:
+def _fitting(header: GGUFHeader, cap_bytes: int, cache_share: float) -> int:
     """Layers whose weights fit beside what caches and working arrays take."""
-    room = cap_bytes - max(_CACHE_BYTES, int(cap_bytes * _CACHE_SHARE))
+    room = cap_bytes - max(_CACHE_BYTES, int(cap_bytes * cache_share))
     layer_bytes = header.block_bytes * (1 + SLACK_SHARE) / header.block_count
     rest_bytes = (header.file_bytes - header.block_bytes) * (1 + SLACK_SHARE)
     if room < rest_bytes:

@@ -188,7 +188,7 @@ class Runtime(Loadable):
                     answer_after=entry.prompt.answer_after,
                 ).load()
                 if offload.is_apart:
-                    self.ledger.add_on_device("weights", lambda: there_bytes)
+                    self.ledger.add_on_device("weights", lambda: model.device_nbytes)
                 self._template.check_length(model)
                 own, words = settings.word_weight, self._ordered
                 self._words_heard = WordsHeard(

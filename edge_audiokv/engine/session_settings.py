@@ -75,6 +75,7 @@ class EngineOptions(TypedDict, total=False):
     compute: str | None
     gpu_layers: int | str | None
     gpu_mem: str | int | None
+    kv_device: str
     language: str | None
     hotwords: str | Sequence[str]
     word_timestamps: bool

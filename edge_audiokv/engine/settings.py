@@ -21,6 +21,7 @@ LEAST_CAP_BYTES = 1_000_000
 _MOST_HOTWORDS, _MOST_HOTWORD_CHARS = 100, 60
 _ROW_TYPES = ("f16", "q8_0", "q4_0")
 LAYER_WORDS = ("all", "auto")
+KV_DEVICES = ("auto", "cpu")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class EngineSettings:
                 for those that fit; None: auto if compute names a device
     gpu_mem     cap of the memory that is the device's own, written as mem is; None: what is free
                 there, less a margin. A device that shares the machine's memory is under mem alone
+    kv_device   where the cache lies if all layers are on a device: "auto", beside them, or "cpu",
+                in the machine's memory, where its rows are then attended to
     language    what is spoken, such as "en" or "German": refused if the model does not list it;
                 None leaves it to the model, with a warning where the speech sounds like another
     hotwords    words that are expected, such as names, spelt as they should be written: a sequence,
@@ -70,6 +73,7 @@ class EngineSettings:
     compute: str | None = None
     gpu_layers: int | str | None = None
     gpu_mem: str | None = None
+    kv_device: str = "auto"
     language: str | None = None
     hotwords: str | Sequence[str] = ()
     word_timestamps: bool = False
@@ -126,6 +130,8 @@ class EngineSettings:
             if not isinstance(size, str):
                 raise _wrong("gpu_mem", size, "Write it as a text, or None.")
             _check_size("gpu_mem", size)
+        if self.kv_device not in KV_DEVICES:
+            raise _wrong("kv_device", self.kv_device, f"Use {' or '.join(KV_DEVICES)}.")
 
     def _read_texts(self) -> None:
         """Texts to numbers, and bytes to the text that they are; what is neither stays."""

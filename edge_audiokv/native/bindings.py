@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 ABI = 1
@@ -25,6 +26,7 @@ COMPUTE_FAILED = -8
 _i32 = ctypes.c_int32
 _i32_p = ctypes.POINTER(ctypes.c_int32)
 _f32_p = ctypes.POINTER(ctypes.c_float)
+_u64_p = ctypes.POINTER(ctypes.c_uint64)
 _void_p = ctypes.c_void_p
 
 
@@ -72,6 +74,8 @@ class Headwise:
             found: Callable[..., Any] = getattr(lib, name)
             found.argtypes, found.restype = argtypes, restype  # type: ignore[attr-defined]
             return found
+
+        self._function = function
 
         # int32_t llama_hw_version(int32_t * patch_level, const char ** upstream);
         self.version = function("llama_hw_version", _i32, _i32_p, ctypes.POINTER(ctypes.c_char_p))
@@ -160,6 +164,18 @@ class Headwise:
         self.write_values = function(
             "llama_hw_write_values", _i32, _void_p, _i32, _i32, _i32_p, _i32, _f32_p
         )
+
+    # Looked up where a device is: a library for the CPU alone may be older than they are.
+
+    @cached_property
+    def device_bytes(self) -> Callable[..., Any]:
+        # int32_t llama_hw_device_bytes(const struct llama_context * ctx, uint64_t * bytes);
+        return self._function("llama_hw_device_bytes", _i32, _void_p, _u64_p)
+
+    @cached_property
+    def model_device_bytes(self) -> Callable[..., Any]:
+        # int32_t llama_hw_model_device_bytes(const struct llama_model * model, uint64_t * bytes);
+        return self._function("llama_hw_model_device_bytes", _i32, _void_p, _u64_p)
 
     def message(self) -> str:
         """What this thread's last failed call had to say."""

@@ -35,7 +35,8 @@ class HeadwiseContext(CacheRows, Loadable):
     is the most query positions that a scored batch averages over, 0 to go without scores.
     `n_outputs` is the most logit rows one micro-batch can give (memory: n_outputs * V * 8 bytes).
     Without `n_threads` it takes `default_threads`; while other contexts of the model compute, too,
-    they divide them.
+    they divide them. Where all layers are on a device the rows are there, too, unless
+    `rows_on_host`; else they are in the machine's memory, where attention is then computed.
     Everything is allocated by `load`; nothing grows later.
     """
 
@@ -51,6 +52,7 @@ class HeadwiseContext(CacheRows, Loadable):
         score_window: int = 32,
         n_threads: int | None = None,
         n_outputs: int = 1,
+        rows_on_host: bool = False,
     ) -> None:
         for name in (type_k, type_v):
             if name not in _ROW_TYPES:
@@ -73,6 +75,7 @@ class HeadwiseContext(CacheRows, Loadable):
         self.n_batch, self.n_outputs = n_batch, min(n_outputs, n_batch)
         self.max_levels, self.score_window = max_levels, score_window
         self.n_threads = self._n_threads_now = default_threads() if n_threads is None else n_threads
+        self.rows_on_host = rows_on_host
         self._wanted = capacity
         self._capacity = self._level = np.empty((0, 0), np.int32)
 
@@ -169,13 +172,20 @@ class HeadwiseContext(CacheRows, Loadable):
         return whole - self.device_nbytes
 
     @property
+    def rows_on_device(self) -> bool:
+        """The rows lie on the device of the model's layers."""
+        return self.model.holds_cache_on_device and not self.rows_on_host
+
+    @property
+    @exclusive
     def device_nbytes(self) -> int:
-        """Those of them that lie in a device's own memory; 0 if it shares the machine's."""
+        """Bytes that lie in a device's own memory; 0 if it shares the machine's."""
         device = self.model.device
-        if device is None or device.unified or not self.model.holds_cache_on_device:
+        if device is None or device.unified:
             return 0
-        size = self._bytes()
-        return int(size.pools + size.scores + size.compute)
+        size = ctypes.c_uint64()
+        self._check(self._hw.device_bytes(self._need(), ctypes.byref(size)))
+        return size.value
 
     @property
     def pool_nbytes(self) -> int:
@@ -185,7 +195,9 @@ class HeadwiseContext(CacheRows, Loadable):
     @property
     def host_pool_nbytes(self) -> int:
         """Bytes of those rows in the machine's memory."""
-        return 0 if self.device_nbytes else self.pool_nbytes
+        device = self.model.device
+        apart = device is not None and not device.unified and self.rows_on_device
+        return 0 if apart else self.pool_nbytes
 
     @property
     def compute_nbytes(self) -> int:
@@ -343,8 +355,8 @@ class HeadwiseContext(CacheRows, Loadable):
         params.n_outputs_max = self.n_outputs
         params.n_threads = params.n_threads_batch = self.n_threads
         params.type_k, params.type_v = _ROW_TYPES[self.type_k], _ROW_TYPES[self.type_v]
-        # A cache lies in one place: with the layers if all of them are on a device.
-        params.offload_kqv = self.model.holds_cache_on_device
+        # A cache lies in one place.
+        params.offload_kqv = self.rows_on_device
         params.no_perf = True
         return params
 

@@ -174,7 +174,7 @@ class Model(Loadable):
 
     @property
     def holds_cache_on_device(self) -> bool:
-        """All layers are on a device, and the caches of this model's contexts with them."""
+        """All layers are on a device, and caches of this model's contexts can be there, too."""
         return self.device is not None and not 0 <= self.n_gpu_layers <= self.shape.n_layer
 
     @property
@@ -182,6 +182,17 @@ class Model(Loadable):
         """Bytes of the weights, and of the adapter's file if there is one."""
         lora = self.lora.stat().st_size if self.lora is not None else 0
         return int(self.library.llama.llama_model_size(self.handle)) + lora
+
+    @property
+    @exclusive
+    def device_nbytes(self) -> int:
+        """Bytes of the weights in a device's own memory; 0 if it shares the machine's."""
+        if self.device is None or self.device.unified:
+            return 0
+        size = ctypes.c_uint64()
+        if self.library.hw.model_device_bytes(self._need(), ctypes.byref(size)) != bindings.OK:
+            raise NativeError(f"{self.library.hw.message()}.")
+        return size.value
 
     @cached_property
     def shape(self) -> KVShape:

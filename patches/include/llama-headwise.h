@@ -20,7 +20,7 @@ extern "C" {
 // raised when a signature or a meaning below changes; bindings refuse another number
 #define LLAMA_HW_ABI   1
 // raised with every change of the sources or the hooks
-#define LLAMA_HW_PATCH 9
+#define LLAMA_HW_PATCH 10
 
 #define LLAMA_HW_MAX_LEVELS 16
 
@@ -89,6 +89,9 @@ LLAMA_API int32_t llama_hw_reserve(struct llama_context * ctx);
 // [L, H] each; any pointer may be null.
 LLAMA_API int32_t llama_hw_layout(const struct llama_context * ctx, int32_t * capacity, int32_t * level, int32_t * count);
 LLAMA_API int32_t llama_hw_bytes_of(const struct llama_context * ctx, struct llama_hw_bytes * bytes);
+// Bytes in buffers that the host cannot touch: weights, and what the context allocated for itself.
+LLAMA_API int32_t llama_hw_model_device_bytes(const struct llama_model * model, uint64_t * bytes);
+LLAMA_API int32_t llama_hw_device_bytes(const struct llama_context * ctx, uint64_t * bytes);
 
 // Rows that every head can still take.
 LLAMA_API int32_t llama_hw_free_rows(const struct llama_context * ctx);

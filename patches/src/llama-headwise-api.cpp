@@ -155,6 +155,31 @@ int32_t llama_hw_bytes_of(const llama_context * ctx, llama_hw_bytes * bytes) {
     });
 }
 
+int32_t llama_hw_model_device_bytes(const llama_model * model, uint64_t * bytes) {
+    if (!model || !bytes) {
+        return llama_hw_fail(LLAMA_HW_BAD_ARGUMENT, "model and bytes must not be null");
+    }
+    return guarded([&]() {
+        *bytes = 0;
+        for (const auto & [buft, size] : model->memory_breakdown()) {
+            *bytes += ggml_backend_buft_is_host(buft) ? 0 : size;
+        }
+        return LLAMA_HW_OK;
+    });
+}
+
+int32_t llama_hw_device_bytes(const llama_context * ctx, uint64_t * bytes) {
+    return with_cache(ctx, bytes != nullptr, [&](auto &) {
+        *bytes = 0;
+        for (const auto & [buft, mb] : ctx->memory_breakdown()) {
+            if (!ggml_backend_buft_is_host(buft)) {
+                *bytes += mb.context + mb.compute;
+            }
+        }
+        return LLAMA_HW_OK;
+    });
+}
+
 int32_t llama_hw_free_rows(const llama_context * ctx) {
     return with_cache(ctx, true, [&](auto & kv) { return kv.free_rows(); });
 }
@@ -191,7 +216,7 @@ int32_t llama_hw_get_positions(const llama_context * ctx, int32_t * positions, i
 int32_t llama_hw_keep(llama_context * ctx, const int32_t * count, const int32_t * rows, int64_t n_rows) {
     return with_cache(ctx, count != nullptr && n_rows >= 0 && (rows != nullptr || n_rows == 0), [&](auto & kv) {
         ctx->synchronize();
-        return kv.keep(count, rows, n_rows);
+        return kv.keep(ctx, count, rows, n_rows);
     });
 }
 

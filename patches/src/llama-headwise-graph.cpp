@@ -145,6 +145,14 @@ static ggml_tensor * sum_rows_in_place(ggml_context * ctx, ggml_tensor * p) {
     return ggml_view_1d(ctx, p, p->ne[0], 0);
 }
 
+// Rows in the machine's memory are attended to there: a device would copy all of them at every token.
+static ggml_tensor * where_the_rows_are(const llm_graph_context & graph, ggml_tensor * cur) {
+    if (!graph.cparams.offload_kqv) {
+        ggml_backend_sched_set_tensor_backend(graph.sched, cur, graph.backend_cpu);
+    }
+    return cur;
+}
+
 // Mean over the last n_score queries and the query group of each row's attention probability.
 static void build_scores(
         const llm_graph_context & graph, const llm_graph_input_attn_headwise & inp, ggml_tensor * q, float kq_scale, int il) {
@@ -165,7 +173,7 @@ static void build_scores(
         ggml_tensor * kh = ggml_view_2d(ctx, layer.k, lay.head_dim, n_kv, layer.k->nb[1], lay.offset[i]*layer.k->nb[1]);
 
         ggml_tensor * p = ggml_mul_mat(ctx, kh, ggml_permute(ctx, qh, 0, 2, 1, 3)); // [n_kv, n_query, G]
-        ggml_prec_set_acc(p, GGML_PREC_F32);
+        ggml_prec_set_acc(where_the_rows_are(graph, p), GGML_PREC_F32);
         p = ggml_soft_max_ext(ctx, p, inp.score_masks[level], kq_scale, 0.0f);
         p = sum_rows_in_place(ctx, ggml_reshape_2d(ctx, p, n_kv, n_query*lay.n_group));
         p = ggml_scale(ctx, p, 1.0f/(n_query*lay.n_group));
@@ -223,7 +231,7 @@ ggml_tensor * llama_headwise_build_attn(
 
         ggml_tensor * out = ggml_flash_attn_ext(ctx, ggml_permute(ctx, q_run, 0, 2, 1, 3), run(layer.k), run(layer.v),
                 inp->masks[level], kq_scale, 0.0f, 0.0f); // [D, n*G, T]
-        ggml_prec_set_acc(out, GGML_PREC_F32);
+        ggml_prec_set_acc(where_the_rows_are(graph, out), GGML_PREC_F32);
 
         cur = cur ? ggml_concat(ctx, cur, out, 1) : out;
     }

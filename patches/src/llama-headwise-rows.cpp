@@ -84,7 +84,7 @@ void llama_kv_cache_headwise::zero_behind(const std::vector<int32_t> & old_count
     }
 }
 
-int32_t llama_kv_cache_headwise::keep(const int32_t * n_keep, const int32_t * rows, int64_t n_rows) {
+int32_t llama_kv_cache_headwise::keep(llama_context * lctx, const int32_t * n_keep, const int32_t * rows, int64_t n_rows) {
     std::vector<int32_t> new_count(layout.n_level(), -1);
     int64_t used = 0;
     for (int32_t i = 0; i < layout.n_head(); ++i) {
@@ -122,13 +122,18 @@ int32_t llama_kv_cache_headwise::keep(const int32_t * n_keep, const int32_t * ro
 
     const size_t size_k = ggml_row_size(layout.type_k, layout.head_dim);
     const size_t size_v = ggml_row_size(layout.type_v, layout.head_dim);
+    std::vector<unmoved> left(layout.n_layer);
+    if (const int32_t code = gather(lctx, n_keep, rows, left)) {
+        return code;
+    }
     std::vector<uint8_t> staging;
     for (int32_t i = 0; i < layout.n_head(); ++i) {
         auto & layer = layers[i/layout.n_head_kv];
+        const auto & mine = left[i/layout.n_head_kv];
         const int32_t n = n_keep[i];
-        compact(layer.k,      size_k,        layout.offset[i], rows, n, staging);
-        compact(layer.v,      size_v,        layout.offset[i], rows, n, staging);
-        compact(layer.scores, sizeof(float), layout.offset[i], rows, n, staging);
+        if (mine.k)      { compact(layer.k,      size_k,        layout.offset[i], rows, n, staging); }
+        if (mine.v)      { compact(layer.v,      size_v,        layout.offset[i], rows, n, staging); }
+        if (mine.scores) { compact(layer.scores, sizeof(float), layout.offset[i], rows, n, staging); }
 
         auto * pos = layer.pos.data() + layout.offset[i];
         each_run(rows, n, [&](int32_t to, int32_t from, int32_t len) {
@@ -167,12 +172,16 @@ int32_t llama_kv_cache_headwise::truncate(llama_pos position) {
     return LLAMA_HW_OK;
 }
 
-static void copy_rows(ggml_tensor * to, int64_t to_row, const ggml_tensor * from, int64_t from_row, int64_t n,
-        std::vector<uint8_t> & staging) {
-    const size_t size = n*to->nb[1];
-    staging.resize(std::max(staging.size(), size));
-    ggml_backend_tensor_get(from, staging.data(), from_row*from->nb[1], size);
-    ggml_backend_tensor_set(to,   staging.data(), to_row*to->nb[1],     size);
+// From one pool to another, by the device itself if both are on one.
+static void copy_rows(ggml_context * ctx, ggml_tensor * to, int64_t to_row, ggml_tensor * from, int64_t from_row, int64_t n) {
+    const auto rows = [&](ggml_tensor * pool, int64_t first) {
+        ggml_tensor * view = ggml_view_2d(ctx, pool, pool->ne[0], n, pool->nb[1], first*pool->nb[1]);
+        ggml_backend_view_init(view);
+        return view;
+    };
+    if (n > 0) {
+        ggml_backend_tensor_copy(rows(from, from_row), rows(to, to_row));
+    }
 }
 
 int32_t llama_kv_cache_headwise::append_rows(const llama_kv_cache_headwise & src) {
@@ -201,15 +210,18 @@ int32_t llama_kv_cache_headwise::append_rows(const llama_kv_cache_headwise & src
         new_count[level] = n;
     }
 
-    std::vector<uint8_t> staging;
+    ggml_context_ptr views { ggml_init({ 4*layout.n_head()*ggml_tensor_overhead(), nullptr, true }) };
+    if (!views) {
+        return llama_hw_fail(LLAMA_HW_NO_MEMORY, "out of memory");
+    }
     for (int32_t i = 0; i < layout.n_head(); ++i) {
         auto & layer = layers[i/layout.n_head_kv];
         const auto & other = src.layers[i/layout.n_head_kv];
         const int64_t at = layout.offset[i] + count(i);
         const int32_t n  = src.count(i);
 
-        copy_rows(layer.k, at, other.k, theirs.offset[i], n, staging);
-        copy_rows(layer.v, at, other.v, theirs.offset[i], n, staging);
+        copy_rows(views.get(), layer.k, at, other.k, theirs.offset[i], n);
+        copy_rows(views.get(), layer.v, at, other.v, theirs.offset[i], n);
         std::copy_n(other.pos.begin() + theirs.offset[i], n, layer.pos.begin() + at);
     }
     level_count = new_count;

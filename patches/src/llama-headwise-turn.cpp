@@ -124,18 +124,9 @@ int32_t llama_kv_cache_headwise::move(llama_context * lctx, const int32_t * posi
     return LLAMA_HW_OK;
 }
 
-int32_t llama_kv_cache_headwise::turn_keys(llama_context * lctx, turning & turn) {
-    pending = &turn;
-    try {
-        lctx->memory_update(false);
-    } catch (...) {
-        pending = nullptr;
-        if (!turn.done) {
-            throw;
-        }
-    }
-    pending = nullptr;
-    return turn.done ? LLAMA_HW_OK : llama_hw_fail(LLAMA_HW_COMPUTE_FAILED, "the keys could not be turned");
+int32_t llama_kv_cache_headwise::turn_keys(llama_context * lctx, const turning & turn) {
+    return between_batches(lctx, [&]() { return compute_turn(lctx, turn); }) ? LLAMA_HW_OK :
+        llama_hw_fail(LLAMA_HW_COMPUTE_FAILED, "the keys could not be turned");
 }
 
 namespace {
@@ -162,10 +153,8 @@ public:
 
 } // namespace
 
-bool llama_kv_cache_headwise::apply_turn(llama_context * lctx) {
-    auto & turn = *pending;
+bool llama_kv_cache_headwise::compute_turn(llama_context * lctx, const turning & turn) {
     if (hparams.rope_type == LLAMA_ROPE_TYPE_NONE) {
-        turn.done = true;
         return true;
     }
     const auto & cparams = lctx->get_cparams();
@@ -222,7 +211,6 @@ bool llama_kv_cache_headwise::apply_turn(llama_context * lctx) {
         ggml_build_forward_expand(gf, k);
     }
     if (ggml_graph_n_nodes(gf) == 0) {
-        turn.done = true;
         return true;
     }
     res->add_input(std::move(inp));
@@ -231,7 +219,7 @@ bool llama_kv_cache_headwise::apply_turn(llama_context * lctx) {
         return false;
     }
     res->set_inputs(nullptr);
-    turn.done = lctx->graph_compute(gf, true) == GGML_STATUS_SUCCESS;
+    const bool done = lctx->graph_compute(gf, true) == GGML_STATUS_SUCCESS;
     lctx->synchronize();
-    return turn.done;
+    return done;
 }

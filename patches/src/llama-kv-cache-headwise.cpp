@@ -121,6 +121,23 @@ llama_memory_context_ptr llama_kv_cache_headwise::init_update(llama_context * lc
     return std::make_unique<llama_kv_cache_headwise_context>(this, lctx);
 }
 
+// upstream forgets the last graph and reserves the largest one again, so that none sees a buffer of before
+bool llama_kv_cache_headwise::between_batches(llama_context * lctx, const std::function<bool()> & work) {
+    bool done = false;
+    const std::function<bool()> noted = [&]() { return done = work(); };
+    pending = &noted;
+    try {
+        lctx->memory_update(false);
+    } catch (...) {
+        pending = nullptr;
+        if (!done) {
+            throw;
+        }
+    }
+    pending = nullptr;
+    return done;
+}
+
 void llama_kv_cache_headwise::append(const llama_ubatch & ubatch, bool scored) {
     const int32_t n = ubatch.n_tokens;
     for (int32_t il = 0; il < layout.n_layer; ++il) {
@@ -233,7 +250,7 @@ bool llama_kv_cache_headwise_context::next() {
 
 bool llama_kv_cache_headwise_context::apply() {
     if (lctx) {
-        return kv->apply_turn(lctx);
+        return kv->apply_update();
     }
     if (ubatches.empty()) {
         return true;

@@ -13,6 +13,7 @@
 
 #include "ggml-cpp.h"
 
+#include <functional>
 #include <limits>
 #include <vector>
 
@@ -50,7 +51,7 @@ public:
     int32_t check_state(const uint8_t * data, size_t size) const;
 
     // rows: codes of llama_hw_code
-    int32_t keep(const int32_t * count, const int32_t * rows, int64_t n_rows);
+    int32_t keep(llama_context * lctx, const int32_t * count, const int32_t * rows, int64_t n_rows);
     int32_t truncate(llama_pos position);
     int32_t shift(llama_context * lctx, llama_pos delta, llama_pos from);
     int32_t move(llama_context * lctx, const int32_t * positions, int64_t n_positions, llama_pos next);
@@ -67,8 +68,8 @@ public:
     // note the rows that a micro-batch is about to append
     void append(const llama_ubatch & ubatch, bool scored);
 
-    // turn the keys that wait for it; false if the graph could not be computed
-    bool apply_turn(llama_context * lctx);
+    // do the work that waits between two batches; false if its graph could not be computed
+    bool apply_update() { return (*pending)(); }
 
     const llama_model   & model;
     const llama_hparams & hparams;
@@ -117,11 +118,18 @@ private:
         bool each = false;
         std::vector<int32_t> first;  // [L, H] first row that turns
         std::vector<int32_t> n;      // [L, H] rows that turn
-        bool done = false;
     };
-    int32_t turn_keys(llama_context * lctx, turning & turn); // positions are left to the caller
+    int32_t turn_keys(llama_context * lctx, const turning & turn); // positions are left to the caller
+    bool compute_turn(llama_context * lctx, const turning & turn);
 
-    turning * pending = nullptr;
+    // move the rows that stay to the front of their heads on a device, and say which of a layer's pools it could not
+    struct unmoved { bool k = true, v = true, scores = true; };
+    int32_t gather(llama_context * lctx, const int32_t * n_keep, const int32_t * rows, std::vector<unmoved> & left);
+    bool compute_gather(llama_context * lctx, int32_t il, const int32_t * n_keep, const int32_t * rows, unmoved & left);
+
+    // compute graphs with the context's own buffers, and reserve its largest graph again; was the work done?
+    bool between_batches(llama_context * lctx, const std::function<bool()> & work);
+    const std::function<bool()> * pending = nullptr;
 
     std::vector<std::pair<ggml_context_ptr, ggml_backend_buffer_ptr>> ctxs_bufs;
 };
@@ -135,7 +143,7 @@ class llama_kv_cache_headwise_context : public llama_memory_context_i {
 public:
     explicit llama_kv_cache_headwise_context(llama_memory_status status);
     explicit llama_kv_cache_headwise_context(llama_kv_cache_headwise * kv); // full cache, to reserve the worst graph
-    llama_kv_cache_headwise_context(llama_kv_cache_headwise * kv, llama_context * lctx); // keys that wait to be turned
+    llama_kv_cache_headwise_context(llama_kv_cache_headwise * kv, llama_context * lctx); // work between two batches
     llama_kv_cache_headwise_context(llama_kv_cache_headwise * kv, std::vector<llama_ubatch> ubatches);
 
     bool next()  override;

@@ -57,12 +57,14 @@ def test_every_engine_option_has_a_shared_variable() -> None:
         EDGE_AUDIOKV_PROVIDER="cuda",
         EDGE_AUDIOKV_COMPUTE="Vulkan0",
         EDGE_AUDIOKV_GPU_LAYERS="all",
+        EDGE_AUDIOKV_KV_DEVICE="cpu",
     )
     assert (settings.model, settings.kv_policy, settings.kv_share) == ("tiny", "snapkv", 0.4)
     assert settings.kv_options == {"window": 16, "pooled": True}
     assert (settings.type_k, settings.type_v) == ("q8_0", "q4_0")
     assert (settings.threads, settings.provider) == (2, "cuda")
     assert (settings.compute, settings.gpu_layers) == ("Vulkan0", "all")
+    assert settings.kv_device == "cpu" and settings_of().kv_device == "auto"
 
 
 @pytest.mark.parametrize(

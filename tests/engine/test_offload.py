@@ -40,9 +40,13 @@ def neither(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def offload(
-    name: str | None = None, layers: int | str | None = None, mem: str | None = None
+    name: str | None = None,
+    layers: int | str | None = None,
+    mem: str | None = None,
+    cache: str = "auto",
 ) -> Offload:
-    return offload_of(EngineSettings(compute=name, gpu_layers=layers, gpu_mem=mem), header())
+    settings = EngineSettings(compute=name, gpu_layers=layers, gpu_mem=mem, kv_device=cache)
+    return offload_of(settings, header())
 
 
 @pytest.mark.parametrize(
@@ -143,6 +147,19 @@ def test_what_lies_where(both: None) -> None:
     assert share is not None and share.takes_cache
     one = offload("Vulkan1", "all")
     assert one.share({"weights": 1}) is None and one.host_share == 1.0
+
+
+def test_the_cache_alone_may_stay_here(both: None) -> None:
+    whole, here = offload("CUDA0", "all"), offload("CUDA0", "all", cache="cpu")
+    assert here.takes_all and not here.takes_cache and here.row_multiple == 64
+    assert (here.host_share, here.device_share) == (whole.host_share, whole.device_share)
+    share = here.share({"weights": 1})
+    assert share is not None and not share.takes_cache
+    # Nothing there to keep a tenth of it for: what needs 4.7GB with a cache fits into less.
+    assert offload("CUDA0", "auto", "4.6GB").n_layers == 30
+    assert offload("CUDA0", "auto", "4.6GB", cache="cpu").n_layers == ALL_LAYERS
+    # Where nothing is on a device it changes nothing.
+    assert offload(cache="cpu") == Offload()
 
 
 def test_one_memory_has_one_cap(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,8 @@ def native(facts: dict[str, Any], engine: EngineSettings) -> None:
     ]
     device = device_of(engine)
     facts["the LLM runs on"] = "CPU" if device is None else device.name
+    if device is not None and engine.kv_device == "cpu":
+        facts["the cache lies on"] = "CPU"
 
 
 def model(facts: dict[str, Any], name: str) -> None:

@@ -341,8 +341,9 @@ def device_lines(runtime: Runtime) -> list[str]:
     offload = runtime.offload
     if offload.device is None:
         return []
-    layers = "all layers" if offload.takes_cache else f"{offload.n_layers} layers"
-    lines = ["device", f"  {offload.device.name:<16}{layers}"]
+    layers = "all layers" if offload.takes_all else f"{offload.n_layers} layers"
+    cache = "the cache" if offload.takes_cache else "the cache in the machine's memory"
+    lines = ["device", f"  {offload.device.name:<16}{layers}, {cache}"]
     parts = runtime.ledger.device_parts()
     lines += [f"  {name:<16}{format_bytes(size):>12}" for name, size in parts.items()]
     if offload.is_apart:

@@ -62,7 +62,8 @@ class SessionNeeds:
     `least_rows` and `most_rows` bound each head of the memory. A head of the segment's cache has
     `scratch_rows`: it loses none, so that the memory can take them over. All are multiples of
     `row_multiple`. `squeezes` tells that old time closes up when positions run out, `recalls` that
-    turns are brought back for a question, `caches_apart` that a device's own memory holds the rows.
+    turns are brought back for a question, `computes_apart` that a device with memory of its own
+    computes, `caches_apart` that it holds the rows, too.
     """
 
     shape: KVShape
@@ -74,6 +75,7 @@ class SessionNeeds:
     squeezes: bool = DEFAULT_PLACEMENT != DROP
     recalls: bool = False
     row_multiple: int = 64
+    computes_apart: bool = False
     caches_apart: bool = False
 
     @classmethod
@@ -100,7 +102,8 @@ class SessionNeeds:
             recalls=recalls,
             row_multiple=offload.row_multiple,
         )
-        return replace(needs, caches_apart=offload.is_apart and offload.takes_cache)
+        apart = offload.is_apart
+        return replace(needs, computes_apart=apart, caches_apart=apart and offload.takes_cache)
 
     @classmethod
     def sized(
@@ -174,12 +177,13 @@ class SessionNeeds:
     def for_loading(self, n_sessions: int = 1) -> Loading:
         """What the runtime is to leave room for."""
         there = {
-            "segment cache": n_sessions * (context_bytes() + self.scratch_bytes),
+            "segment cache": n_sessions
+            * (context_bytes() + self.scratch_bytes * self.caches_apart),
             "compute of others": (n_sessions - 1) * context_bytes(),
         }
         return {
             "others": self.estimated_parts(n_sessions),
-            "device_others": there if self.caches_apart else {},
+            "device_others": there if self.computes_apart else {},
             "kv_min_bytes": n_sessions * self.least_bytes,
             "table_share": self.table_share,
         }
@@ -249,13 +253,13 @@ def open_session_caches(
         # The other contexts are like the first ones, but for those's pools.
         host_pool_bytes = sum(cache.context.host_pool_nbytes for cache in scratches)
         others_bytes = max(0, taken_bytes - host_pool_bytes)
-        scratch_pool_bytes = sum(cache.context.pool_nbytes for cache in scratches)
+        there_pool_bytes = sum(cache.context.pool_nbytes for cache in scratches) - host_pool_bytes
         plan = runtime.make_plan(
             {"compute": others_bytes, "working space": WORK_BYTES},
             kv_min_bytes=n_sessions * needs.least_bytes,
             kv_max_bytes=n_sessions * int(most_bytes * min(1.0, runtime.settings.kv_share)),
             table_share=needs.table_share,
-            device_others={"compute": max(0, there_bytes - scratch_pool_bytes)},
+            device_others={"compute": max(0, there_bytes - there_pool_bytes)},
         )
         capacity = needs.policy.budgets(
             plan.kv_bytes // n_sessions // shape.row_bytes,
