@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -11,8 +12,10 @@ from click.testing import CliRunner
 from edge_audiokv.cli.evaluate.doubt import doubt_lines
 from edge_audiokv.cli.evaluate.group import evaluate
 from edge_audiokv.errors import InputError
-from edge_audiokv.eval.doubt import Doubt, read_known, summarise
+from edge_audiokv.eval.doubt import Doubt, Known, doubt_known, read_known, summarise
 from edge_audiokv.eval.recall import wilson
+from edge_audiokv.eval.wer import Utterance
+from edge_audiokv.events import Answer
 
 CLIPS = Path(__file__).resolve().parents[1] / "data" / "manifest.jsonl"
 CODES = CLIPS.parent / "codes" / "manifest.jsonl"
@@ -75,3 +78,25 @@ def test_the_default_model_admits_what_it_did_not_hear(tmp_path: Path) -> None:
     ]
     # No code was said in the second join, and no sentence has the words that were not.
     assert all(a["declined"] for a in answers if not a["said"]), answers
+
+
+@pytest.mark.parametrize(
+    ("answer", "accept", "right"),
+    [
+        ("eighteen oh three", "1803", True),
+        ("poor Richard's cravats", "Richard", True),
+        ("three sons", "3", True),
+        ("thirteen sons", "3", False),
+        ("richardson's cravats", "Richard", False),
+    ],
+)
+def test_a_fact_is_judged_as_words_are_counted(answer: str, accept: str, right: bool) -> None:
+    clip = Utterance("a", CLIPS.parent / "letter.flac", "", "")
+    context = SimpleNamespace(
+        hear=lambda samples: samples,
+        listen=lambda sounds: None,
+        answer=lambda question: Answer(question, answer, 0.0),
+    )
+    told: list[Doubt] = []
+    doubt_known(context, [clip], [Known("?", (accept,), ("a",))], on_doubt=told.append)  # type: ignore[arg-type]
+    assert [each.right for each in told] == [right]
