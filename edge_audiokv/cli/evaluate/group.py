@@ -22,6 +22,7 @@ from edge_audiokv.cli.evaluate.common import (
 from edge_audiokv.cli.evaluate.context import noise_command, recall_command, rolling_command
 from edge_audiokv.cli.evaluate.doubt import doubt_command
 from edge_audiokv.cli.evaluate.language import language_command
+from edge_audiokv.cli.evaluate.probe import probe_command
 from edge_audiokv.cli.evaluate.quants import quants_command
 from edge_audiokv.cli.evaluate.repeats import repeats_command
 from edge_audiokv.cli.evaluate.report import report_command
@@ -66,6 +67,7 @@ _COMMANDS = (
     doubt_command,
     rolling_command,
     noise_command,
+    probe_command,
     repeats_command,
     quants_command,
     report_command,
