@@ -74,18 +74,20 @@ def probe_command(
     \b
     Examples:
       edge-audiokv eval probe --data sounds/manifest.jsonl:label
-      edge-audiokv eval probe --data clips.jsonl:speaker --data orders.jsonl:slots.size
+      edge-audiokv eval probe --data clips.jsonl:speaker --data orders.jsonl:drink
       edge-audiokv eval probe --data clips.jsonl:speaker:recording \\
-        --encoder whisper.onnx --tensor /encoder/norm/Add_output_0
+        --encoder whisper.onnx --tensor /encoder/norm/Add
     """
     found = [read_task(text, limit=limit) for text in tasks]
+    clips = list(dict.fromkeys(clip for task in found for clip in task.clips))
+    with _open(encoder, tensors, tokens_per_second, threads or usable_cores()) as probed:
+        with counted(len(clips), "clips") as advance:
+            rows = pool(probed, clips, advance)
+        place = {clip: index for index, clip in enumerate(clips)}
     scores: list[Score] = []
-    n_clips = sum(len(task.clips) for task in found)
-    probed = _open(encoder, tensors, tokens_per_second, threads or usable_cores())
-    with probed, counted(n_clips, "clips") as advance:
-        for task in found:
-            rows = pool(probed, task.clips, lambda name=task.name: advance(name))  # type: ignore[misc]
-            scores += score(task, rows, seed=seed)
+    for task in found:
+        mine = [place[clip] for clip in task.clips]
+        scores += score(task, {name: each[mine] for name, each in rows.items()}, seed=seed)
     show(to_dict(scores, encoder=encoder), probe_lines(found, scores), as_json=as_json)
 
 

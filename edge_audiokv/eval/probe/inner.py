@@ -75,7 +75,7 @@ class InnerEncoder(OnnxEncoder):
 
 
 def pool(
-    encoder: InnerEncoder, clips: Sequence[Path], on_clip: Callable[[], None]
+    encoder: InnerEncoder, clips: Sequence[Path], on_clip: Callable[[str], None]
 ) -> dict[str, NDArray[np.float64]]:
     """Means over time [N, D] of N clips, by name. Raises InputError with the clip."""
     rows: dict[str, list[NDArray[np.float64]]] = {}
@@ -86,7 +86,7 @@ def pool(
             raise InputError(f"{clip}: {error.what}", cure=error.cure) from None
         for name, row in pooled.items():
             rows.setdefault(name, []).append(row)
-        on_clip()
+        on_clip(clip.name)
     return {name: np.array(found) for name, found in rows.items()}
 
 
