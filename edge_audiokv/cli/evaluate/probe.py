@@ -51,7 +51,7 @@ from edge_audiokv.native.threads import usable_cores
     show_default=True,
     help="Rows that an ONNX file gives; a model says it itself.",
 )
-@click.option("--limit", type=click.IntRange(min=5), help="Only the first clips of every label.")
+@click.option("--limit", type=click.IntRange(min=5), help="Only so many clips of every label.")
 @seed_option
 @click.option("-t", "--threads", type=click.IntRange(1, 256), help="Threads; default: all cores.")
 @json_option

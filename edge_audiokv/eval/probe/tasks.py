@@ -40,8 +40,8 @@ def read_task(text: str, *, limit: int | None = None) -> Task:
     """The task of "FILE", "FILE:LABEL" or "FILE:LABEL:GROUP".
 
     LABEL and GROUP are fields of the manifest's lines ("slots.size": one within another); without
-    them the label is "label" and every clip is a group of its own. `limit` takes the first clips of
-    every label, as many. Raises InputError for what cannot be told apart.
+    them the label is "label" and every clip is a group of its own. `limit` takes so many clips of
+    every label. Raises InputError for what cannot be told apart.
     """
     path, label, group = _parts(text)
     found: list[tuple[Path, str, str]] = []
@@ -58,7 +58,7 @@ def read_task(text: str, *, limit: int | None = None) -> Task:
         unit = _field(data, group) if group else None
         found.append((path.parent / audio, value, f"clip {number}" if unit is None else unit))
     if limit is not None:
-        found = _first_of_each(found, limit)
+        found = _some_of_each(found, limit)
     sizes = Counter(value for _, value, _ in found)
     kept = [item for item in found if sizes[item[1]] >= FOLDS]
     if len({value for _, value, _ in kept}) < 2:
@@ -103,11 +103,13 @@ def _field(data: dict[str, Any], name: str) -> str | None:
     return None if value is None or value == "" or isinstance(value, dict | list) else str(value)
 
 
-def _first_of_each(found: list[tuple[Path, str, str]], limit: int) -> list[tuple[Path, str, str]]:
-    seen: Counter[str] = Counter()
-    kept = []
-    for item in found:
-        seen[item[1]] += 1
-        if seen[item[1]] <= limit:
-            kept.append(item)
-    return kept
+def _some_of_each(found: list[tuple[Path, str, str]], limit: int) -> list[tuple[Path, str, str]]:
+    """Spread over each label's clips: neighbours in a manifest are often of one speaker."""
+    members: dict[str, list[int]] = {}
+    for index, (_, value, _) in enumerate(found):
+        members.setdefault(value, []).append(index)
+    kept = set()
+    for own in members.values():
+        n_kept = min(limit, len(own))
+        kept |= {own[i * len(own) // n_kept] for i in range(n_kept)}
+    return [item for index, item in enumerate(found) if index in kept]

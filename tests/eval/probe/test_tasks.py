@@ -35,10 +35,12 @@ def test_a_file_alone_is_read_by_label_and_may_hold_a_colon(tmp_path: Path) -> N
     assert read_task(f"{path}:label").labels == read_task(str(path)).labels
 
 
-def test_a_limit_takes_as_many_of_every_label(tmp_path: Path) -> None:
-    path = manifest(tmp_path, [{"label": "a" if i < 30 else "b"} for i in range(40)])
-    task = read_task(str(path), limit=6)
+def test_a_limit_takes_as_many_of_every_label_from_all_over_the_file(tmp_path: Path) -> None:
+    lines = [{"label": "a" if i < 30 else "b", "speaker": str(i)} for i in range(40)]
+    path = manifest(tmp_path, lines)
+    task = read_task(f"{path}:label:speaker", limit=6)
     assert task.labels == ("a",) * 6 + ("b",) * 6 and task.n_left_out == 0
+    assert task.groups == ("0", "5", "10", "15", "20", "25", "30", "31", "33", "35", "36", "38")
 
 
 @pytest.mark.parametrize(
