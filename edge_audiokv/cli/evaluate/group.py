@@ -30,8 +30,10 @@ from edge_audiokv.cli.evaluate.words import words_command
 from edge_audiokv.cli.options import engine_options, settings_from
 from edge_audiokv.eval.anchor import NAME as ANCHOR_NAME
 from edge_audiokv.eval.anchor import WhisperAnchor
+from edge_audiokv.eval.leaderboard import save
 from edge_audiokv.eval.wer import (
     ClipScore,
+    Hypothesis,
     Transcribe,
     Utterance,
     WerReport,
@@ -43,6 +45,7 @@ from edge_audiokv.eval.wer import (
 from edge_audiokv.eval.wer import (
     evaluate as evaluate_clips,
 )
+from edge_audiokv.output.place import check_place, writing
 
 
 @click.group("eval", cls=Group)
@@ -50,7 +53,8 @@ def evaluate() -> None:
     """Measure a model on recordings whose text is known.
 
     A manifest has one JSON object a line, with "path" (relative to the manifest), "text" and, if
-    it is known, "speaker".
+    it is known, "speaker". A folder laid out as LibriSpeech, or one of Hugging Face with its
+    metadata.jsonl or metadata.csv, serves as well.
 
     \b
     Examples:
@@ -86,6 +90,12 @@ for _command in _COMMANDS:
     help="Decode each clip (at most 30 s) at once, without speech detection.",
 )
 @click.option("--anchor", is_flag=True, help="Whisper tiny.en on the same clips, side by side.")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    metavar="FILE.jsonl",
+    help="Write each clip's text as the Open ASR Leaderboard does, for its scorer.",
+)
 @json_option
 @engine_options
 def wer_command(
@@ -94,6 +104,7 @@ def wer_command(
     speakers: tuple[str, ...],
     whole_clips: bool,
     anchor: bool,
+    results: Path | None,
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -115,6 +126,9 @@ def wer_command(
     settings = settings_from(values)
     clips = read_manifest(manifest, speakers=speakers, limit=limit)
     normalise("")  # a missing extra is told before anything is loaded
+    if results is not None:
+        check_place(results)
+    heard: dict[Path, str] = {}
     reports = []
     with ExitStack() as stack:
         # Both are loaded first, so that a missing anchor costs no evaluation.
@@ -125,9 +139,18 @@ def wer_command(
         endpoint = EndpointConfig(max_segment_s=30.0) if whole_clips else EndpointConfig()
         transcriber = stack.enter_context(Transcriber(settings, endpoint=endpoint))
         hear = hear_whole_with(transcriber) if whole_clips else hear_with(transcriber)
-        reports.append(_measure(settings.model, clips, hear))
+
+        def noted(path: Path) -> Hypothesis:
+            hypothesis = hear(path)
+            heard[path] = hypothesis.text
+            return hypothesis
+
+        reports.append(_measure(settings.model, clips, noted))
         if whisper is not None:
             reports.append(_measure(ANCHOR_NAME, clips, whisper))
+    if results is not None:
+        with writing(results):
+            save(results, clips, reports[0].scores, heard)
     show([report.to_dict() for report in reports], report_lines(reports), as_json=as_json)
 
 
