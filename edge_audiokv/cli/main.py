@@ -39,6 +39,7 @@ COMMANDS = {
     "doctor": ("machine.doctor", "doctor", "Look at this machine, and at what it lacks."),
     "policies": ("policies", "policies", "List the eviction policies and their options."),
     "quantize": ("models.quantize", "command", "Make smaller GGUF files of a model."),
+    "imatrix": ("models.imatrix", "command", "Gather an importance matrix from speech."),
     "calibrate": (
         "models.calibrate",
         "calibrate",

@@ -22,13 +22,15 @@ from typing import Any
 from edge_audiokv.errors import InputError, ModelError, OutputError
 from edge_audiokv.files import growing
 from edge_audiokv.models.cache import file_sha256
-from edge_audiokv.models.gguf import read_header
+from edge_audiokv.models.gguf import GGUFHeader, read_header
+from edge_audiokv.models.imatrix import read_imatrix
 from edge_audiokv.native.library import load
 
 _FTYPE = "LLAMA_FTYPE_"
 _TENSOR = "GGML_TYPE_"
 _PROGRESS = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
 _SIZE = re.compile(r"quant size\s*=\s*([\d.]+) Mi?B \(([\d.]+) BPW\)")
+_MOST_TEXT = 127  # of what llama.cpp takes as a value
 _FAILED = re.compile(r"failed to quantize: (.*)")
 
 
@@ -87,15 +89,18 @@ def quantize(
     threads: int = 1,
     output_type: str | None = None,
     embedding_type: str | None = None,
+    imatrix: Path | None = None,
     dry_run: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Quantized:
     """Write `source` with weights of `type_name` to `target`, whole or not at all.
 
     Weights that are quantised already are taken as they are and rounded once more. `output_type`
-    and `embedding_type` are those of the word head and the token table. `progress` is told tensors
-    done and in all. Raises InputError for an unknown type, ModelError if the file cannot be
-    quantised (very small types need an importance matrix), OSError if it cannot be written.
+    and `embedding_type` are those of the word head and the token table. With `imatrix`, a file of
+    `models.imatrix`, errors are weighed by how strongly an input is driven. `progress` is told
+    tensors done and in all. Raises InputError for an unknown type, ModelError if the file cannot be
+    quantised (very small types need an importance matrix) or the matrix is of another model,
+    OSError if it cannot be written.
     """
     job = {
         "source": str(source),
@@ -104,8 +109,11 @@ def quantize(
         "output": number_of(output_type, tensor_types()) if output_type else None,
         "embedding": number_of(embedding_type, tensor_types()) if embedding_type else None,
         "dry_run": dry_run,
+        "imatrix": str(imatrix) if imatrix is not None else None,
     }
-    read_header(source)  # what is no GGUF is told in its own words
+    header = read_header(source)  # what is no GGUF is told in its own words
+    if imatrix is not None:
+        check_imatrix(imatrix, header)
     if dry_run:
         size_mib, bits, needs = _in_child({**job, "target": os.devnull}, source, progress)
         file_bytes = int(size_mib * 2**20)
@@ -115,6 +123,15 @@ def quantize(
         digest, header = file_sha256(part), read_header(part)
     tensors = tuple(header.tensor_types.items())
     return Quantized(type_name.upper(), str(target), header.file_bytes, bits, digest, tensors)
+
+
+def check_imatrix(path: Path, header: GGUFHeader) -> None:
+    """Raise ModelError unless `path` is an importance matrix of the model of `header`."""
+    if not set(read_imatrix(path).sums) & set(header.tensor_bytes):
+        raise ModelError(
+            f"{path} is of another model: it names no matrix of {header.path.name}.",
+            cure="Gather one with `edge-audiokv imatrix` and this model.",
+        )
 
 
 def _in_child(
@@ -179,8 +196,36 @@ def _main(text: str) -> int:
         params.output_tensor_type = job["output"]
     if job["embedding"] is not None:
         params.token_embedding_type = job["embedding"]
+    if job["imatrix"] is not None:
+        _put_imatrix(llama, params, Path(job["imatrix"]))
     names = os.fsencode(job["source"]), os.fsencode(job["target"])
     return int(llama.llama_model_quantize(*names, ctypes.byref(params)) != 0)
+
+
+def _put_imatrix(llama: Any, params: Any, path: Path) -> None:
+    """Into the parameters, and what it is into the file to be made, under llama.cpp's own keys."""
+    found = read_imatrix(path)
+    means = found.means()
+    entries = (llama.llama_model_imatrix_data * (len(means) + 1))()
+    for entry, (name, values) in zip(entries, means.items(), strict=False):
+        entry.name, entry.size = name.encode(), values.size
+        entry.data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+    facts: list[tuple[str, str | int]] = [
+        ("file", path.name),
+        ("dataset", ", ".join(found.datasets)),
+        ("entries_count", len(means)),
+        ("chunks_count", found.n_chunks),
+    ]
+    overrides = (llama.llama_model_kv_override * (len(facts) + 1))()
+    for override, (key, value) in zip(overrides, facts, strict=False):
+        override.key = f"quantize.imatrix.{key}".encode()
+        if isinstance(value, int):
+            override.tag, override.value.val_i64 = llama.LLAMA_KV_OVERRIDE_TYPE_INT, value
+        else:
+            override.tag = llama.LLAMA_KV_OVERRIDE_TYPE_STR
+            override.value.val_str = value.encode()[:_MOST_TEXT]
+    params.imatrix, params.kv_overrides = entries, overrides
+    params._kept = means  # C reads them while it quantises
 
 
 if __name__ == "__main__":

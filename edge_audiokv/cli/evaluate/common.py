@@ -19,8 +19,9 @@ from edge_audiokv.cli import voice
 manifest_option = click.option(
     "--manifest",
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help='JSON lines with "path" (relative to the file), "text" and maybe "speaker".',
+    type=click.Path(exists=True, path_type=Path),
+    help='JSON lines with "path" (relative to the file), "text" and maybe "speaker"; or a folder'
+    " as of LibriSpeech or Hugging Face.",
 )
 speaker_option = click.option(
     "--speaker", "speakers", multiple=True, help="Only this speaker; repeatable."

@@ -22,6 +22,7 @@ from edge_audiokv.cli.evaluate.common import (
 from edge_audiokv.cli.evaluate.context import noise_command, recall_command, rolling_command
 from edge_audiokv.cli.evaluate.doubt import doubt_command
 from edge_audiokv.cli.evaluate.language import language_command
+from edge_audiokv.cli.evaluate.probe import probe_command
 from edge_audiokv.cli.evaluate.quants import quants_command
 from edge_audiokv.cli.evaluate.repeats import repeats_command
 from edge_audiokv.cli.evaluate.report import report_command
@@ -35,8 +36,10 @@ from edge_audiokv.eval.ablation import (
 )
 from edge_audiokv.eval.anchor import NAME as ANCHOR_NAME
 from edge_audiokv.eval.anchor import WhisperAnchor
+from edge_audiokv.eval.leaderboard import save
 from edge_audiokv.eval.wer import (
     ClipScore,
+    Hypothesis,
     Transcribe,
     Utterance,
     WerReport,
@@ -48,6 +51,7 @@ from edge_audiokv.eval.wer import (
 from edge_audiokv.eval.wer import (
     evaluate as evaluate_clips,
 )
+from edge_audiokv.output.place import check_place, writing
 
 
 @click.group("eval", cls=Group)
@@ -55,7 +59,8 @@ def evaluate() -> None:
     """Measure a model on recordings whose text is known.
 
     A manifest has one JSON object a line, with "path" (relative to the manifest), "text" and, if
-    it is known, "speaker".
+    it is known, "speaker". A folder laid out as LibriSpeech, or one of Hugging Face with its
+    metadata.jsonl or metadata.csv, serves as well.
 
     \b
     Examples:
@@ -72,6 +77,7 @@ _COMMANDS = (
     doubt_command,
     rolling_command,
     noise_command,
+    probe_command,
     repeats_command,
     quants_command,
     report_command,
@@ -95,6 +101,12 @@ for _command in _COMMANDS:
     is_flag=True,
     help="Also the encoder's own words alone, and the LLM without them; needs --whole-clips.",
 )
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    metavar="FILE.jsonl",
+    help="Write each clip's text as the Open ASR Leaderboard does, for its scorer.",
+)
 @json_option
 @engine_options
 def wer_command(
@@ -104,6 +116,7 @@ def wer_command(
     whole_clips: bool,
     anchor: bool,
     ablate: bool,
+    results: Path | None,
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -127,6 +140,9 @@ def wer_command(
     settings = settings_from(values)
     clips = read_manifest(manifest, speakers=speakers, limit=limit)
     normalise("")  # a missing extra is told before anything is loaded
+    if results is not None:
+        check_place(results)
+    heard: dict[Path, str] = {}
     reports = []
     with ExitStack() as stack:
         # Both are loaded first, so that a missing anchor costs no evaluation.
@@ -138,7 +154,13 @@ def wer_command(
         with Transcriber(settings, endpoint=endpoint) as transcriber:
             alone = encoder_alone_with(transcriber) if ablate else None
             hear = hear_whole_with(transcriber) if whole_clips else hear_with(transcriber)
-            reports.append(_measure(settings.model, clips, hear))
+
+            def noted(path: Path) -> Hypothesis:
+                hypothesis = hear(path)
+                heard[path] = hypothesis.text
+                return hypothesis
+
+            reports.append(_measure(settings.model, clips, noted))
             if alone is not None:
                 reports.append(_measure(ENCODER_ALONE, clips, alone))
         if ablate:
@@ -146,6 +168,9 @@ def wer_command(
                 reports.append(_measure(LLM_ALONE, clips, hear_whole_with(transcriber)))
         if whisper is not None:
             reports.append(_measure(ANCHOR_NAME, clips, whisper))
+    if results is not None:
+        with writing(results):
+            save(results, clips, reports[0].scores, heard)
     show([report.to_dict() for report in reports], report_lines(reports), as_json=as_json)
 
 

@@ -79,6 +79,12 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Where quantised files are made and kept; default: the cache.",
 )
+@click.option(
+    "--imatrix",
+    type=click.Path(path_type=Path),
+    metavar="FILE.gguf",
+    help="Make types with this importance matrix, of `edge-audiokv imatrix`.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say how much it would be.")
 @click.option(
     "--fail-above",
@@ -97,6 +103,7 @@ def quants_command(
     budgets: str,
     output: Path | None,
     quants_dir: Path | None,
+    imatrix: Path | None,
     dry_run: bool,
     fail_above: tuple[str, ...],
     **values: Any,
@@ -128,7 +135,7 @@ def quants_command(
         faults.append("-o names no file for the rows")
     plan = _plan(
         manifest, speakers, limit, (types, kv_types, policies, budgets), output, quants_dir,
-        values, faults,
+        imatrix, values, faults,
     )  # fmt: skip
     rows = check_rows(plan)
     sizes = plan.quants.sizes(plan.names)  # types that cannot be made are told now
@@ -174,6 +181,7 @@ def _plan(
     lists: tuple[str, str, str, str],
     output: Path | None,
     quants_dir: Path | None,
+    imatrix: Path | None,
     values: dict[str, Any],
     faults: list[str],
 ) -> Plan:
@@ -184,6 +192,7 @@ def _plan(
     from edge_audiokv.eval.quants.run import Plan
     from edge_audiokv.eval.wer import normalise
     from edge_audiokv.models.download import ensure
+    from edge_audiokv.models.imatrix import read_imatrix
     from edge_audiokv.native.probe import check_in_child
 
     normalise("")  # a missing extra is told before anything is loaded
@@ -196,12 +205,17 @@ def _plan(
             check_place(output)
         except OutputError as error:
             faults.append(f"-o: {error}")
+    if imatrix is not None:
+        try:
+            read_imatrix(imatrix)
+        except EdgeAudioKVError as error:
+            faults.append(f"--imatrix: {error}")
     refuse(faults)
     if entry is None or grid is None:
         raise RuntimeError("a fault was not told")
     threads = EngineSettings(threads=values["threads"]).n_threads
     settings = {**values, "threads": threads}
-    quants = Quants.of(ensure(entry, check=check_in_child), quants_dir)
+    quants = Quants.of(ensure(entry, check=check_in_child), quants_dir, imatrix)
     plan = Plan(quants, tuple(grid.cells()), tuple(clips), settings, target)
     return plan
 

@@ -17,6 +17,7 @@ from edge_audiokv.errors import OutputError
 from edge_audiokv.models.gguf import read_header
 from edge_audiokv.native.quantize import (
     Quantized,
+    check_imatrix,
     file_types,
     number_of,
     quantize,
@@ -47,6 +48,12 @@ DEFAULT_TYPES = "Q8_0,Q6_K,Q5_K_M,Q4_K_M,IQ4_XS,Q4_0"
 )
 @click.option("--output-type", metavar="TYPE", help="Type of the word head (output.weight).")
 @click.option("--embedding-type", metavar="TYPE", help="Type of the token table.")
+@click.option(
+    "--imatrix",
+    type=click.Path(path_type=Path),
+    metavar="FILE.gguf",
+    help="An importance matrix of `edge-audiokv imatrix` or llama-imatrix.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say how large they would be.")
 @click.option("--overwrite", is_flag=True, help="Write over files that are there.")
 @click.option("-t", "--threads", type=click.IntRange(1, 256), help="Threads; default: all cores.")
@@ -57,6 +64,7 @@ def command(
     output_dir: Path | None,
     output_type: str | None,
     embedding_type: str | None,
+    imatrix: Path | None,
     dry_run: bool,
     overwrite: bool,
     threads: int | None,
@@ -67,13 +75,13 @@ def command(
     IN.gguf is best a file of F16, BF16 or F32 weights: what is quantised already is rounded once
     more. Files are called NAME.TYPE.gguf and appear whole or not at all; each is told with its
     size, bits a weight, SHA-256 and how many tensors have which type. Types that need an importance
-    matrix are refused.
+    matrix are refused without one.
 
     \b
     Examples:
       edge-audiokv quantize model.F16.gguf --dry-run
       edge-audiokv quantize model.F16.gguf --types Q4_K_M,Q8_0 -o quants
-      edge-audiokv quantize model.F16.gguf --types Q4_K_M --output-type Q6_K --json
+      edge-audiokv quantize model.F16.gguf --types Q3_K_M --imatrix speech.gguf
     """
     known = file_types()
     names = list(known) if types == "all" and dry_run else _names(types)
@@ -82,7 +90,9 @@ def command(
         number_of(name, known)
     for name in filter(None, (output_type, embedding_type)):
         number_of(name, tensor_types())
-    read_header(file)
+    header = read_header(file)
+    if imatrix is not None:
+        check_imatrix(imatrix, header)
     folder = output_dir or file.parent
     targets = [folder / f"{_stem(file, known)}.{name}.gguf" for name in names]
     if not dry_run:
@@ -109,6 +119,7 @@ def command(
                     threads=threads or usable_cores(),
                     output_type=output_type,
                     embedding_type=embedding_type,
+                    imatrix=imatrix,
                     dry_run=dry_run,
                     progress=lambda done, total, task=task: bar.update(  # type: ignore[misc]
                         task, completed=done, total=total

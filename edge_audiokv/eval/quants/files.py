@@ -3,7 +3,8 @@
     FOLDER/<12 digits of model and library>/base.gguf, Q8_0.gguf, ...
 
 An adapter is merged first, into f16 weights, since types are compared and not adapters. Files stay
-for the next run; each is checked against what it was when it was made.
+for the next run; each is checked against what it was when it was made. With an importance matrix
+the folder is another.
 """
 
 from __future__ import annotations
@@ -47,13 +48,16 @@ class Quants:
 
     local: LocalModel
     folder: Path
+    imatrix: Path | None = None
 
     @classmethod
-    def of(cls, local: LocalModel, folder: Path | None) -> Quants:
+    def of(cls, local: LocalModel, folder: Path | None, imatrix: Path | None = None) -> Quants:
         # Another llama.cpp may round otherwise.
         text = f"{local.model_hash}:{describe_library()}"
+        if imatrix is not None:
+            text += f":{file_sha256(imatrix)}"
         root = cache_directory() / "quants" if folder is None else folder
-        return cls(local, root / sha256(text.encode()).hexdigest()[:12])
+        return cls(local, root / sha256(text.encode()).hexdigest()[:12], imatrix)
 
     @property
     def came_in(self) -> str:
@@ -90,7 +94,11 @@ class Quants:
                 continue
             try:
                 made = quantize(
-                    source, self.path(name), "F16" if name == BASE else name, dry_run=True
+                    source,
+                    self.path(name),
+                    "F16" if name == BASE else name,
+                    imatrix=self.imatrix,
+                    dry_run=True,
                 )
             except EdgeAudioKVError as error:
                 faults.append(f"{name}: {error.what}")
@@ -133,7 +141,14 @@ class Quants:
         if name == BASE and self.local.lora_path is not None:
             merge(self.local.gguf_path, self.local.lora_path, path, report, kind="f16")
         else:
-            quantize(self.path(BASE), path, name, threads=threads, progress=report)
+            quantize(
+                self.path(BASE),
+                path,
+                name,
+                imatrix=self.imatrix,
+                threads=threads,
+                progress=report,
+            )
         seal(path)
 
     def _describe(self, name: str) -> Weights:

@@ -64,8 +64,11 @@ class Plan:
         data = sha256()
         for clip in self.clips:
             data.update(f"{clip.id}\0{clip.text}\0{file_sha256(clip.path)}\n".encode())
-        local = self.quants.local
+        local, imatrix = self.quants.local, self.quants.imatrix
+        # Only where there is one: runs without go on as they were begun.
+        more = {} if imatrix is None else {"imatrix_sha256": file_sha256(imatrix)}
         return {
+            **more,
             "version": __version__,
             "llama_cpp": describe_library(),
             "model": local.entry.name,

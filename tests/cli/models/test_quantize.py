@@ -15,6 +15,8 @@ from click.testing import CliRunner, Result
 from edge_audiokv.cli.main import cli
 from edge_audiokv.errors import ModelError, OutputError
 from edge_audiokv.models.download import LocalModel
+from edge_audiokv.models.gguf import read_header
+from edge_audiokv.models.imatrix import Imatrix, read_imatrix
 from edge_audiokv.native.context import HeadwiseContext
 from edge_audiokv.native.model import Model
 from edge_audiokv.native.quantize import file_types
@@ -116,3 +118,63 @@ def test_what_is_no_gguf_is_refused_at_once(tmp_path: Path) -> None:
     done = run(path, "--types", "Q8_0")
     assert done.exit_code != 0 and str(path) in str(done.exception)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["notes.gguf", "t.gguf"]
+
+
+def test_an_importance_matrix_spares_what_is_driven(source: Path, tmp_path: Path) -> None:
+    """Errors are weighed by mean squares: less of them where it counts, and it is written down."""
+    tensors = {tensor.name: np.array(tensor.data) for tensor in gguf.GGUFReader(source).tensors}
+    name = "blk.0.attn_q.weight"
+    weights = np.where(np.arange(tensors[name].shape[1]) % 2, 100, 0.01).astype(np.float32)
+    sums = {key: np.ones((1, data.shape[1]), np.float32) for key, data in tensors.items()
+            if data.ndim == 2 and key.startswith("blk.")}  # fmt: skip
+    sums[name] = weights[None] * 4
+    counts = {key: np.array([4 if key == name else 1], np.float32) for key in sums}
+    Imatrix(sums, counts, ("speech.jsonl",), 7, 128).save(tmp_path / "i.gguf")
+    errors = []
+    for folder, more in (("with", ["--imatrix", tmp_path / "i.gguf"]), ("without", [])):
+        done = run(source, "--types", "Q4_0", "-o", tmp_path / folder, *more)
+        assert done.exit_code == 0, done.exception
+        reader = gguf.GGUFReader(tmp_path / folder / "tiny.Q4_0.gguf")
+        (made,) = [tensor for tensor in reader.tensors if tensor.name == name]
+        apart = gguf.dequantize(made.data, made.tensor_type) - tensors[name]
+        errors.append(float((weights * apart**2).sum()))
+        keys = {key: field.contents() for key, field in reader.fields.items() if "imatrix" in key}
+        told = {"file": "i.gguf", "dataset": "speech.jsonl", "entries_count": len(sums),
+                "chunks_count": 7}  # fmt: skip
+        expected = {f"quantize.imatrix.{key}": value for key, value in told.items()}
+        assert keys == (expected if more else {})
+    assert errors[0] < 0.9 * errors[1]
+
+
+def test_a_matrix_of_another_model_is_refused_before_anything_is_made(
+    source: Path, tmp_path: Path
+) -> None:
+    one = np.ones((1, 4), np.float32)
+    Imatrix({"blk.9.x.weight": one}, {"blk.9.x.weight": one[0, :1]}).save(tmp_path / "i.gguf")
+    done = run(source, "--types", "Q4_0", "-o", tmp_path / "new", "--imatrix", tmp_path / "i.gguf")
+    assert isinstance(done.exception, ModelError) and "another model" in str(done.exception)
+    wide = {"blk.0.attn_q.weight": one}
+    Imatrix(wide, {"blk.0.attn_q.weight": one[0, :1]}).save(tmp_path / "i.gguf")
+    done = run(source, "--types", "Q4_0", "-o", tmp_path / "new", "--imatrix", tmp_path / "i.gguf")
+    assert isinstance(done.exception, ModelError) and "imatrix size" in str(done.exception)
+    assert list((tmp_path / "new").glob("*")) == []
+    done = run(source, "--types", "Q4_0", "-o", tmp_path / "new", "--imatrix", source)
+    assert isinstance(done.exception, ModelError) and "no importance" in str(done.exception)
+
+
+def test_types_that_need_a_matrix_are_made_with_one(
+    local_model: LocalModel, tmp_path: Path
+) -> None:
+    """Gathered from one clip of speech by the default model."""
+    data = Path(__file__).parents[2] / "data" / "manifest.jsonl"
+    command = ["imatrix", "--data", str(data), "--limit", "2", "-o", str(tmp_path / "i.gguf")]
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 0, done.exception
+    found = read_imatrix(tmp_path / "i.gguf")
+    header = read_header(local_model.gguf_path)
+    assert len(found.sums) == 7 * header.block_count and found.n_chunks == 2
+    rows = {int(count[0]) for count in found.counts.values()}
+    assert len(rows) == 1 and found.chunk_tokens < rows.pop() < 2 * found.chunk_tokens + 1
+    args = ["--types", "IQ2_XXS", "--dry-run", "--json", "--imatrix", tmp_path / "i.gguf"]
+    (dry,) = json.loads(run(local_model.gguf_path, *args).stdout)
+    assert not dry["needs_imatrix"]

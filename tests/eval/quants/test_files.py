@@ -12,9 +12,11 @@ import pytest
 
 from edge_audiokv.errors import DownloadError, InputError
 from edge_audiokv.eval.quants.files import Quants
+from edge_audiokv.eval.quants.grid import BASE
 from edge_audiokv.models.cache import cache_directory
 from edge_audiokv.models.download import LocalModel
 from edge_audiokv.models.emptying import cached_bytes, empty
+from edge_audiokv.models.imatrix import Imatrix
 
 from ...models.test_merge import write_lora
 from ...native import tiny
@@ -110,3 +112,17 @@ def test_what_lies_in_the_cache_goes_with_it(tmp_path: Path, cache: Path) -> Non
     assert cached_bytes() >= made["Q8_0"].file_bytes
     empty()
     assert not (cache / "quants").exists() and made["base"].path.is_file()
+
+
+def test_an_importance_matrix_has_files_of_its_own(tmp_path: Path) -> None:
+    model = local(tmp_path)
+    names = ("blk.0.attn_q.weight", "blk.1.ffn_down.weight")
+    widths = (tiny.N_EMBD, tiny.N_FF)
+    sums = {name: np.full((1, n), 3, np.float32) for name, n in zip(names, widths, strict=True)}
+    counts = {name: np.ones(1, np.float32) for name in names}
+    Imatrix(sums, counts).save(tmp_path / "i.gguf")
+    plain = Quants.of(model, tmp_path / "q")
+    careful = Quants.of(model, tmp_path / "q", tmp_path / "i.gguf")
+    assert plain.folder != careful.folder
+    found = [make(quants, BASE, "Q4_0")[0]["Q4_0"] for quants in (plain, careful)]
+    assert [weights.imatrix for weights in found] == [False, True]

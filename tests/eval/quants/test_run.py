@@ -108,6 +108,9 @@ def test_rows_of_other_data_or_settings_are_not_gone_on_with(plan: Plan) -> None
     other = replace(plan, settings={**plan.settings, "word_weight": 0.0})
     with pytest.raises(OutputError, match="other settings or data: word_weight"):
         check_rows(other)
+    matrix = replace(plan.quants, imatrix=plan.clips[1].path)
+    with pytest.raises(OutputError, match="imatrix_sha256"):
+        check_rows(replace(plan, quants=matrix))
     plan.clips[0].path.write_text("another sound")
     fresh = replace(plan)
     with pytest.raises(OutputError, match="data_sha256"):
