@@ -173,7 +173,7 @@ def heads_merged(tower: Any, patch: pytest.MonkeyPatch) -> None:
 def rough_gelu(tower: Any, patch: pytest.MonkeyPatch) -> None:
     exact, sharp = torch.nn.functional.gelu, torch.nn.functional.relu
     patch.setattr(torch.nn.functional, "gelu", lambda x: exact(x, approximate="tanh"))
-    patch.setattr(torch.nn.functional, "relu", lambda x: sharp(x) + 1e-3 * x)
+    patch.setattr(torch.nn.functional, "relu", lambda x, inplace=False: sharp(x) + 1e-3 * x)
 
 
 def norm_of_another_epsilon(tower: Any, patch: pytest.MonkeyPatch) -> None:
