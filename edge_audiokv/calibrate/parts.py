@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge_audiokv.encoder.base import Encoder
 from edge_audiokv.encoder.onnx import OnnxEncoder
-from edge_audiokv.engine.prompt import PromptTemplate
+from edge_audiokv.engine.prompt import PromptTemplate, digit_rows
 from edge_audiokv.engine.trial import try_files
 from edge_audiokv.models import catalog, download
 from edge_audiokv.models.download import LocalModel
@@ -47,8 +47,14 @@ def load_parts(name: str | Path, *, question: str | None = None) -> Parts:
         max_window_s=entry.max_audio_s,
     ).load()
     gguf_path, lora_path = local.llm_paths
-    answer_after = entry.prompt.answer_after
-    model = Model(gguf_path, lora=lora_path, answer_after=answer_after).load()
+    stated = entry.prompt
+    model = Model(
+        gguf_path,
+        lora=lora_path,
+        answer_after=stated.answer_after,
+        answer_tags=stated.answer_tags,
+    ).load()
     prompt = PromptTemplate.of(entry.prompt)
+    encoder.digits = digit_rows(entry.rule, model, gguf_path)
     before, after = prompt.before_ids(model), prompt.after_ids(model, question)
     return Parts(local, encoder, model, before, after, prompt)

@@ -34,6 +34,10 @@ class Encoder(Loadable):
         self.tokens_per_second = rule.tokens_per_second
         n_cuts = int(max_window_s * rule.sample_rate_hz) // rule.cut_samples
         self.max_window_samples = max(1, n_cuts) * rule.cut_samples
+        self.digits: NDArray[np.float32] | None = None
+        """What the LLM reads for "0" to "9", [10, d_model]: with them a `timed` rule's texts come
+        between the rows; without, only the graph's rows come.
+        """
 
     @abstractmethod
     def load(self) -> Self:
@@ -61,7 +65,8 @@ class Encoder(Loadable):
 
     def token_count(self, n_samples: int) -> int:
         """T, the embeddings that `n_samples` of audio give; exact but for a short last block."""
-        return self.rule.rows(n_samples)
+        rows = self.rule.graph_rows if self.digits is None else self.rule.rows
+        return rows(n_samples)
 
     def encode(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embeddings [T, d_model] float32 of `audio` [S], mono at `sample_rate_hz`.
@@ -90,10 +95,26 @@ class Encoder(Loadable):
             raise InputError(
                 "The audio holds samples that are not numbers.", cure="Repair or convert the file."
             )
+        n_rows = 0
         for start, end in self._cuts(samples):
             window = samples[start:end]
             missing = self.rule.padded(len(window)) - len(window)
-            yield self._encode_window(np.pad(window, (0, missing)) if missing else window)
+            heard = self._encode_window(np.pad(window, (0, missing)) if missing else window)
+            yield self._timed(heard, n_rows)
+            n_rows += len(heard)
+
+    def _timed(self, sound: Sound, after_rows: int) -> Sound:
+        """`sound`, which follows `after_rows` rows, with the texts that come between its rows."""
+        times = self.rule.times(len(sound), after_rows) if self.digits is not None else []
+        if self.digits is None or not times:
+            return sound
+        at = [row for row, text in times for _ in text]
+        rows = self.digits[[int(digit) for _, text in times for digit in text]]
+        return Sound(
+            np.insert(sound.embeddings, at, rows, axis=0),
+            np.insert(sound.words, at, 0, axis=0),
+            np.insert(sound.beliefs, at, 0, axis=0),
+        )
 
     def _cuts(self, samples: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
         """[start, end) of the windows, in samples."""

@@ -185,7 +185,7 @@ class OnnxEncoder(Encoder):
             )
         n_tokens = output.shape[1]
         if not self.rule.fits(n_tokens, len(audio)):
-            expected = self.rule.rows(len(audio))
+            expected = self.rule.graph_rows(len(audio))
             raise self._misfit(f"{n_tokens} tokens for {expected} expected")
         embeddings = np.ascontiguousarray(output[0], dtype=np.float32)
         if not np.isfinite(embeddings).all():

@@ -8,12 +8,18 @@ does nothing but transcribe may have no `{question}`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, Self
 
+from edge_audiokv.engine.finals.language import NAMES, language_code
 from edge_audiokv.errors import ModelError, UnfitModelError
+from edge_audiokv.kv.shape import FloatArray
 from edge_audiokv.models.entry import PROMPT_TOKENS, Prompt
+from edge_audiokv.models.token_rows import read_token_rows
+from edge_audiokv.models.token_rule import TokenRule
 
 _QUESTION = "{question}"
+_ALL_DIGITS = "1024635798"
 
 
 class Tokenizer(Protocol):
@@ -26,6 +32,7 @@ class Tokenizer(Protocol):
 class PromptTemplate:
     """Text before the audio, after it, and around a question that has no audio of its own.
 
+    The answer is what is written after `answer_after`, if that is written.
     `asking` is the text around such a question; None for a model that only transcribes. An answer
     to it with less than `least_evidence` or `least_confidence` is withheld.
     """
@@ -38,11 +45,19 @@ class PromptTemplate:
     max_tokens: int = PROMPT_TOKENS
     least_evidence: float = 0.0
     least_confidence: float = 0.0
+    answer_after: str = ""
 
     @classmethod
-    def of(cls, prompt: Prompt) -> Self:
-        """Split the template at `{audio}`. Raises ModelError if its placeholders are not right."""
+    def of(cls, prompt: Prompt, *, language: str | None = None) -> Self:
+        """Split the template at `{audio}`; a `language` that is spoken is told where it can be.
+
+        Raises ModelError if its placeholders are not right.
+        """
         template = prompt.template
+        if language is not None and prompt.in_language:
+            code = language_code(language)
+            template = prompt.in_language.replace("{code}", code)
+            template = template.replace("{language}", NAMES.get(code, code))
         if template.count("{audio}") != 1 or template.count(_QUESTION) > 1:
             raise ModelError(
                 f"The prompt template has {template.count('{audio}')} {{audio}} and"
@@ -56,7 +71,16 @@ class PromptTemplate:
             first = _QUESTION in before
             asking = before.rstrip("\n") + after if first else before + after.lstrip("\n")
         rest = prompt.end_of_turn, asking, prompt.question, prompt.max_tokens
-        return cls(before, after, *rest, prompt.least_evidence, prompt.least_confidence)
+        # What the template ends with is not written once more.
+        said = bool(prompt.answer_after) and after.endswith(prompt.answer_after)
+        return cls(
+            before,
+            after,
+            *rest,
+            prompt.least_evidence,
+            prompt.least_confidence,
+            "" if said else prompt.answer_after,
+        )
 
     def check_length(self, tokenizer: Tokenizer) -> None:
         """Raise ModelError if the text around the sound is more than caches have room for."""
@@ -116,6 +140,24 @@ class PromptTemplate:
             *middle,
             *tokenizer.tokenize(tail, special=True),
         ]
+
+
+def digit_rows(rule: TokenRule, tokenizer: Tokenizer, llm: Path) -> FloatArray | None:
+    """What the LLM in the GGUF `llm` reads for "0" to "9", float32 [10, d_model], where the rule
+    puts times between rows; else None.
+
+    Raises ModelError if its tokenizer takes several digits for one token.
+    """
+    if rule.kind != "timed":
+        return None
+    ids = [tokenizer.tokenize(str(digit), special=False) for digit in range(10)]
+    whole = tokenizer.tokenize(_ALL_DIGITS, special=False)
+    if whole != [ids[int(digit)][-1] for digit in _ALL_DIGITS] or any(len(x) != 1 for x in ids):
+        raise ModelError(
+            "The LLM has tokens of several digits, so that no times can be put between rows.",
+            cure="Take the LLM that the encoder was made for.",
+        )
+    return read_token_rows(llm, [token for (token,) in ids])
 
 
 def check_asks(prompt: Prompt) -> None:

@@ -22,7 +22,7 @@ from edge_audiokv.engine.memory.estimate import (
 )
 from edge_audiokv.engine.memory.heap import bound_heap
 from edge_audiokv.engine.offload import Offload, offload_of
-from edge_audiokv.engine.prompt import PromptTemplate
+from edge_audiokv.engine.prompt import PromptTemplate, digit_rows
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.engine.trial import try_files
 from edge_audiokv.errors import InputError, MemoryBudgetError, ModelError
@@ -165,7 +165,7 @@ class Runtime(Loadable):
             self._reads, self._reads_from_bytes = False, error.required_bytes
             self.plan = plan(0)
         try:
-            self._template = PromptTemplate.of(entry.prompt)
+            self._template = PromptTemplate.of(entry.prompt, language=settings.language)
             # The encoder first: opening it needs more for a moment than it keeps.
             self._encoder = encoder = OnnxEncoder(
                 local.encoder_path,
@@ -185,11 +185,13 @@ class Runtime(Loadable):
                     lora=lora_path,
                     n_gpu_layers=offload.n_layers,
                     device=offload.device,
-                    answer_after=entry.prompt.answer_after,
+                    answer_after=self._template.answer_after,
+                    answer_tags=entry.prompt.answer_tags,
                 ).load()
                 if offload.is_apart:
                     self.ledger.add_on_device("weights", lambda: model.device_nbytes)
                 self._template.check_length(model)
+                encoder.digits = digit_rows(entry.rule, model, gguf_path)
                 own, words = settings.word_weight, self._ordered
                 self._words_heard = WordsHeard(
                     encoder.words if words is None else words.words,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from edge_audiokv.errors import InputError, ModelError
 from edge_audiokv.families.tensors import Stored, find_tensors, read_json
+from edge_audiokv.families.unread import give
 
 _LICENCE = re.compile(r"^license(_name)?:\s*['\"]?([^'\"\n]+)", re.M)
 _MOST_CARD_BYTES = 1 << 20
@@ -76,28 +76,40 @@ class Checkpoint:
         )
 
     def fill(self, module: nn.Module, *prefixes: str) -> None:
-        """Copy the tensors below one of `prefixes` into `module`, as float32.
+        """Give `module` the tensors below one of `prefixes`, as float32; see `unread`.
 
         Names and shapes must be the module's. Raises ModelError for what is missing or differs.
         """
-        from safetensors import safe_open
-
         names = self.under(*prefixes)
-        wanted = module.state_dict()
+        wanted = module.state_dict(keep_vars=True)
         if missing := sorted(wanted.keys() - names.keys()):
             raise ModelError(
                 f"{self.folder} has no tensor {prefixes[0]}{missing[0]}"
                 + (f", nor {len(missing) - 1} others of this part." if missing[1:] else "."),
                 cure="Take a checkpoint of the family as its makers publish it.",
             )
-        by_file: dict[Path, list[str]] = {}
-        for short in wanted:
-            by_file.setdefault(self.tensors[names[short]].file, []).append(short)
-        with torch.no_grad():
-            for file, shorts in by_file.items():
-                with safe_open(str(file), framework="pt") as opened:
-                    for short in shorts:
-                        _copy(opened.get_tensor(names[short]), wanted[short], names[short])
+        for short, weight in wanted.items():
+            stored = self.tensors[names[short]].shape
+            # A convolution over one frame is a matrix.
+            if stored not in (tuple(weight.shape), (*weight.shape, 1)):
+                raise ModelError(
+                    f"{names[short]} has the shape {list(stored)} instead of {list(weight.shape)}.",
+                    cure="The configuration is not that of the weights: download both again.",
+                )
+        give(
+            [
+                (weight, partial(self._read, names[short], tuple(weight.shape)))
+                for short, weight in wanted.items()
+            ]
+        )
+
+    def _read(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """A tensor as float32."""
+        from safetensors import safe_open
+
+        with safe_open(str(self.tensors[name].file), framework="pt") as opened:
+            tensor: Tensor = opened.get_tensor(name)
+        return tensor.float().reshape(shape)
 
     @property
     def licence(self) -> str:
@@ -113,14 +125,3 @@ class Checkpoint:
         name = named.get("_name") or named.get("")
         name = "".join(letter for letter in name or "" if letter.isprintable())[:200].strip()
         return f"{name} (as its card states)" if name else "not stated in the checkpoint"
-
-
-def _copy(source: Tensor, target: Tensor, name: str) -> None:
-    if source.shape == (*target.shape, 1):  # a convolution over one frame is a matrix
-        source = source[..., 0]
-    if source.shape != target.shape:
-        raise ModelError(
-            f"{name} has the shape {list(source.shape)} instead of {list(target.shape)}.",
-            cure="The configuration is not that of the weights: download both again.",
-        )
-    target.copy_(source)

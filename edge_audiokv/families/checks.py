@@ -84,7 +84,8 @@ def check_llm(path: Path, plan: Plan) -> tuple[str, int]:
         assert_width(model.n_embd, plan)
         _ = model.shape  # says why, if the cache cannot serve it
         wording = plan.wording
-        prompt = wording.template + wording.end_of_turn
+        longest = max(wording.template, wording.in_language, key=len)
+        prompt = longest + wording.end_of_turn
         for text in (*_TEXTS, prompt.replace("{audio}", "").replace("{question}", "")):
             ours = model.tokenize(text, special=True)
             theirs = _ids(tokenizer, text)

@@ -14,6 +14,7 @@ from edge_audiokv.families.growing import check_room, check_target, growing_fold
 from edge_audiokv.families.llm import Progress
 from edge_audiokv.families.plan import Language, Plan
 from edge_audiokv.families.steps import Steps, job_of
+from edge_audiokv.families.unread import layer_by_layer, unread
 from edge_audiokv.models.catalog import TOML_NAME
 from edge_audiokv.models.entry import ModelEntry, read_entry
 from edge_audiokv.models.source import Source
@@ -28,6 +29,7 @@ TOKENIZER = "tokenizer"
 # Room for a question of a person's beside what the prompt has anyway.
 _QUESTION_TOKENS, _LEAST_TOKENS = 32, 64
 _KV_BYTES = 2  # f16
+_SPARE_BYTES = 768 << 20
 # Of a job, in the name of its unfinished folder.
 _KEY_DIGITS = 8
 _ENCODER_STEP = "encoder"
@@ -77,7 +79,6 @@ def estimate(plan: Plan, llm_type: str, encoder_type: str | None) -> Estimate:
     encoder_type = export.check_type(encoder_type or export.default_type(plan.tower_count))
     llm_bytes = llm.estimated_bytes(plan.language, llm_type)
     encoder_bytes = export.estimated_bytes(plan.tower_count, encoder_type)
-    whole = export.estimated_bytes(plan.tower_count, "f32")
     on_the_way = 0 if llm_type in llm.DIRECT else llm.estimated_bytes(plan.language, "F16")
     config = plan.language.config
     heads = int(config.get("num_key_value_heads") or config["num_attention_heads"])
@@ -90,12 +91,19 @@ def estimate(plan: Plan, llm_type: str, encoder_type: str | None) -> Estimate:
         encoder_type=encoder_type,
         llm_bytes=llm_bytes,
         encoder_bytes=encoder_bytes,
-        disk_bytes=encoder_bytes + llm_bytes + max(2 * whole, on_the_way),
-        # Measured: 1.9 times the tower while it is traced; the LLM goes tensor by tensor, with
-        # some copies of the largest, the table of tokens. The rest is PyTorch.
-        memory_bytes=max(2 * whole, 8 * largest) + (1 << 29),
+        disk_bytes=encoder_bytes + llm_bytes + on_the_way,
+        # Measured (scripts/measure_convert.py): the graph is held once when it is run, and the
+        # LLM's largest tensor in 32 bits when it is quantised. The rest is Python's, PyTorch's and
+        # a window's.
+        memory_bytes=max(encoder_bytes, 4 * largest, 8 * _stacked_count(config)) + _SPARE_BYTES,
         kv_bytes_per_second=round(row_bytes * plan.sound.tokens_per_second),
     )
+
+
+def _stacked_count(config: dict[str, Any]) -> int:
+    """Numbers in the matrices of all experts of a layer, which are written as one."""
+    experts = int(config.get("num_experts") or 0)
+    return experts * int(config.get("moe_intermediate_size") or 0) * int(config["hidden_size"])
 
 
 def convert(
@@ -196,7 +204,10 @@ def _encoder(
     difference = steps.fact(_ENCODER_STEP)
     if difference is None:
         progress("compare the encoder", 0, 1)
-        rows = checks.tower_rows(plan.tower().eval(), plan)
+        with unread():
+            tower = plan.tower()
+        rows = checks.tower_rows(layer_by_layer(tower.eval()), plan)
+        del tower
         difference = checks.rows_difference(rows, files[0])
         if type_name == "f32":
             checks.check_graph(difference, files[0])

@@ -76,6 +76,10 @@ def entry_text(
         lines.append(f"ask = {_text(wording.ask)}")
     if wording.answer_after:
         lines.append(f"answer_after = {_text(wording.answer_after)}")
+    if wording.answer_tags:
+        lines.append(f"answer_tags = {_text(wording.answer_tags)}")
+    if wording.in_language:
+        lines.append(f"in_language = {_text(wording.in_language)}")
     lines.append(f"max_tokens = {max_tokens}")
     if source is not None:
         lines += [

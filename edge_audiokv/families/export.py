@@ -12,12 +12,13 @@ from torch import nn
 
 from edge_audiokv.errors import InputError
 from edge_audiokv.families.streamed import write
+from edge_audiokv.families.unread import unread
 from edge_audiokv.families.weights import weights_of
 
 OPSET = 20
 TYPES = ("f32", "fp16", "int8")
-# protobuf holds at most 2 GiB; weights of larger graphs lie in a file beside.
-OUTSIDE_FROM_BYTES = 1 << 30
+# Of what lies in the graph itself onnxruntime holds two copies while it loads; beside it, none.
+OUTSIDE_FROM_BYTES = 1 << 26
 DATA_SUFFIX = ".data"
 _BITS = {"f32": 32, "fp16": 16, "int8": 8}
 # Towers above this many weights are int8 unless told otherwise: on a CPU fp16 saves no RAM.
@@ -51,14 +52,16 @@ def write_encoder(
 ) -> tuple[Path, ...]:
     """Write the graph to `target`; the files made, `target` first, its weights beside it.
 
-    What `tower` makes is held once, and goes weight by weight. int8 has a scale for each column of
+    Of what `tower` makes one weight is held at a time. int8 has a scale for each column of
     a matrix; what it multiplies is rounded as it comes. Raises OSError.
     """
     import onnx
 
     scratch = target.with_name("graph")
     scratch.mkdir()
-    model, tensors = _trace(tower(), scratch / "raw.onnx")
+    with unread():
+        made = tower()
+    model, tensors = _trace(made, scratch / "raw.onnx")
     for path in sorted(scratch.iterdir()):
         path.unlink()
     scratch.rmdir()
@@ -90,4 +93,4 @@ def _trace(tower: nn.Module, target: Path) -> tuple[Any, dict[str, torch.Tensor]
             export_params=False,
             do_constant_folding=False,
         )
-    return onnx.load(str(target)), dict(tower.state_dict())
+    return onnx.load(str(target)), dict(tower.state_dict(keep_vars=True))

@@ -33,6 +33,8 @@ class Wording:
     question: str = ""
     ask: str = ""
     answer_after: str = ""
+    answer_tags: str = ""
+    in_language: str = ""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,9 @@ PATTERNS = {
     r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+": "tekken",
 }
 
+# Of a table that is converted in parts: its numbers, and those of a part.
+_LARGE, _PART_NUMBERS = 1 << 24, 1 << 22
+
 
 class Refused(Exception):
     """Why the language model cannot be written."""
@@ -68,6 +71,18 @@ def _merged(make: Any, down: Any, up: Any, scale: float) -> Any:
     return make().float() + (up().float() @ down().float()) * scale
 
 
+def _in_parts(gguf: Any, to_eager: Any, make: Any, shape: tuple[int, ...]) -> Any:
+    """A table that is read, rounded and written some rows at a time."""
+
+    def rows(first: int, last: int) -> Any:
+        return to_eager(make())[first:last].float().numpy()
+
+    count = max(1, _PART_NUMBERS // shape[1])
+    starts = range(0, shape[0], count)
+    parts = [partial(rows, start, min(start + count, shape[0])) for start in starts]
+    return gguf.LazyChunkedTensor(parts, shape, "float32")
+
+
 def _convert(job: dict[str, Any]) -> None:
     sys.path[:0] = [job["converter"], str(Path(job["converter"]) / "gguf-py")]
     conversion: Any = importlib.import_module("conversion")
@@ -83,6 +98,9 @@ def _convert(job: dict[str, Any]) -> None:
         pattern = find_pattern(tokenizer)
     base: Any = conversion.get_model_class(job["architecture"], mmproj=False)
     pairs = _adapter(job["adapter"])
+    to_eager = importlib.import_module("conversion.base").LazyTorchTensor.to_eager
+    # Of the largest tensors, the tables of tokens, what reads them.
+    makers: dict[str, Any] = {}
 
     class Split(base):
         model_arch = base.model_arch
@@ -96,7 +114,18 @@ def _convert(job: dict[str, Any]) -> None:
             if name in pairs:
                 down, up = pairs[name]
                 make = partial(_merged, make, down, up, job["adapter"]["scale"])
+            else:
+                makers[name] = make
             return super().filter_tensors((name, make))
+
+        def modify_tensors(self, data_torch: Any, name: str, bid: int | None) -> Any:
+            for new_name, made in super().modify_tensors(data_torch, name, bid):
+                # By its shape alone: most other questions would have it read.
+                shape = tuple(made.shape)
+                large = len(shape) == 2 and shape[0] * shape[1] >= _LARGE
+                if large and made is data_torch and name in makers:
+                    made = _in_parts(gguf, to_eager, makers[name], shape)
+                yield new_name, made
 
         def set_vocab(self) -> None:
             if not byte_level:

@@ -9,8 +9,11 @@ from edge_audiokv.families.checkpoint import Checkpoint
 from edge_audiokv.families.plan import Plan
 from edge_audiokv.families.towers import (
     audio_flamingo,
+    fun_asr,
     glm_asr,
     granite_speech,
+    moss,
+    music_flamingo,
     phi4_multimodal,
     qwen2_5_omni,
     qwen2_audio,
@@ -23,9 +26,12 @@ from edge_audiokv.families.towers import (
 # What config.json calls the kind of model -> who reads it.
 FAMILIES = {
     "audioflamingo3": audio_flamingo.read,
+    "fun_asr_nano": fun_asr.read,
     "glmasr": glm_asr.read,
     "granite_speech": granite_speech.read,
     "granite_speech_plus": granite_speech.read,
+    "moss_transcribe_diarize": moss.read,
+    "musicflamingo": music_flamingo.read,
     "phi4_multimodal": phi4_multimodal.read,
     "qwen2_audio": qwen2_audio.read,
     "qwen2_5_omni": qwen2_5_omni.read,
@@ -42,13 +48,8 @@ REASONS = {
     "gemma3n": "its language model attends through sliding windows, which the cache does not serve",
     "gemma4": "its language model attends through sliding windows, which the cache does not serve",
     "lfm2_audio": "it mixes recurrent layers with attention, which the cache does not serve",
-    "musicflamingo": "its tower is not written here yet",
-    "moss_transcribe_diarize": "every two seconds of its rows are followed by the time as text,"
-    " counted from the start of the whole recording, and its answers name times and speakers in"
-    " brackets: no prompt here puts text between rows, and no answer is read so",
     "phi4mm": "it is Phi-4-multimodal in the layout of its makers' own program; its revision"
     " refs/pr/70 has that of transformers",
-    "fun_asr_nano": "its tower is not written here yet",
 }
 _CURE = f"Take one of {', '.join(sorted((*FAMILIES, ULTRAVOX)))}."
 

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from edge_audiokv.families.unread import value
+
 AnyArray = npt.NDArray[Any]
 Tensors = dict[str, torch.Tensor]
 # What has fewer numbers stays float32: it weighs nothing.
@@ -59,8 +61,8 @@ def _is_large(tensor: torch.Tensor) -> bool:
 
 
 def _values(name: str, tensors: Tensors, turned: set[str]) -> AnyArray:
-    tensor = tensors.pop(name)
-    values: AnyArray = (tensor.t() if name in turned else tensor).detach().numpy()
+    tensor = value(tensors.pop(name))
+    values: AnyArray = (tensor.t() if name in turned else tensor).numpy()
     return values
 
 

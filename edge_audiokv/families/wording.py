@@ -40,16 +40,19 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def from_chat_template(
-    folder: Path, user: str | list[dict[str, str]], question: str, *, placeholder: str = AUDIO
+    folder: Path,
+    user: str | list[dict[str, str]],
+    question: str,
+    *,
+    placeholder: str = AUDIO,
+    answer_tags: str = "",
 ) -> Wording:
     """What the chat template makes of one turn, whose user says `user` with the {question} in it.
 
     `user` is a text with its {audio}, or parts of which one is the sound; the template then writes
     `placeholder` for it. Raises ModelError if there is no template, or if it changes what is said.
     """
-    tokenizer = load_tokenizer(folder)
-    if not tokenizer.chat_template and (folder / _OLDER).is_file():
-        tokenizer.chat_template = str(read_json(folder / _OLDER).get("chat_template", ""))
+    tokenizer = _with_template(folder)
     asked = [{"role": "user", "content": user}]
     answered = [*asked, {"role": "assistant", "content": _as_like(user, _ANSWER)}]
     again = [*answered, {"role": "user", "content": _as_like(user, QUESTION)}]
@@ -78,7 +81,30 @@ def from_chat_template(
         end_of_turn=end,
         question=question,
         ask=ask,
+        answer_tags=answer_tags,
     )
+
+
+def own_question(folder: Path, user: list[dict[str, str]], *, placeholder: str) -> str:
+    """What the chat template says behind the sound where a person says nothing; empty if nothing.
+
+    Raises ModelError if there is no template.
+    """
+    asked = from_chat_template(
+        folder, [*user, {"type": "text", "text": QUESTION}], "", placeholder=placeholder
+    )
+    silent = _render(_with_template(folder), [{"role": "user", "content": user}], True)
+    head, tail = asked.template.replace(AUDIO, placeholder).split(QUESTION)
+    fits = silent.startswith(head) and silent.endswith(tail) and len(silent) > len(head + tail)
+    return silent[len(head) : len(silent) - len(tail)] if fits else ""
+
+
+def _with_template(folder: Path) -> Any:
+    """The tokenizer of a folder with its chat template, wherever that lies."""
+    tokenizer = load_tokenizer(folder)
+    if not tokenizer.chat_template and (folder / _OLDER).is_file():
+        tokenizer.chat_template = str(read_json(folder / _OLDER).get("chat_template", ""))
+    return tokenizer
 
 
 def _as_like(user: str | list[dict[str, str]], text: str) -> str | list[dict[str, str]]:

@@ -59,7 +59,9 @@ class Prompt:
     """The text around the audio: one `{audio}`, and before or after it at most one `{question}`.
 
     `ask` is a turn that asks about earlier sound, if that is not the template without its sound.
-    What the model writes up to `answer_after`, if it writes that, is not part of its answer.
+    What the model writes up to `answer_after`, if it writes that, is not part of its answer, nor is
+    what stands between the two characters `answer_tags`. `in_language` is the template where it is
+    known what is spoken: its {language} is the English name of that, its {code} the code.
     `max_tokens` is what caches leave room for beside the sound. An answer about earlier sound with
     less than `least_evidence`, or less sure than `least_confidence` (engine/recall/evidence.py), is
     not given; 0 gives all.
@@ -70,6 +72,8 @@ class Prompt:
     question: str
     ask: str = ""
     answer_after: str = ""
+    answer_tags: str = ""
+    in_language: str = ""
     max_tokens: int = PROMPT_TOKENS
     least_evidence: float = 0.0
     least_confidence: float = 0.0
@@ -296,12 +300,24 @@ class _Fields:
         ask = self.text("ask", "")
         if ask and (ask.count("{question}") != 1 or "{audio}" in ask):
             raise self.error("ask", "must have exactly one {question} and no {audio}")
+        told = self.text("in_language", "")
+        if told and (
+            told.count("{audio}") != 1
+            or told.count("{question}") > 1
+            or told.count("{language}") + told.count("{code}") != 1
+        ):
+            raise self.error("in_language", "must have one {audio}, and one {language} or {code}")
+        tags = self.text("answer_tags", "")
+        if tags and (len(tags) != 2 or tags[0] == tags[1] or fault_of_text(tags) is not None):
+            raise self.error("answer_tags", "must be two different characters")
         return Prompt(
             template,
             self.text("end_of_turn"),
             self.text("question") if "{question}" in template else self.text("question", ""),
             ask=ask,
             answer_after=self.text("answer_after", ""),
+            answer_tags=tags,
+            in_language=told,
             max_tokens=self.whole("max_tokens", PROMPT_TOKENS, most=MAX_PROMPT_TOKENS),
             least_evidence=self.number("least_evidence", 0.0, most=100.0),
             least_confidence=self.number("least_confidence", 0.0, most=1.0),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -27,6 +27,7 @@ KEPT_ARRAY_LENGTH = 1024  # per-layer lists are kept, vocabularies only skipped
 
 _UTF8_BYTES = (*range(1, 0xC0), *range(0xC2, 0xF5))
 _F32 = 0
+_ALIGNMENT = 32  # of the tensors' data, where a file states none
 _STRING, _ARRAY = 8, 9
 _ARRAY_TYPE = struct.pack("<I", _ARRAY)
 _SCALARS = {
@@ -35,6 +36,18 @@ _SCALARS = {
 }  # fmt: skip
 
 Value = int | float | bool | str | list[int | float | bool]
+
+
+@dataclass(frozen=True)
+class TokenTable:
+    """Where a GGUF has the rows of its tokens: `count` rows of `width` numbers of ggml's type
+    `kind`, from the file's byte `at` on.
+    """
+
+    width: int
+    count: int
+    kind: int
+    at: int
 
 
 class _Truncated(Exception):
@@ -59,6 +72,7 @@ class GGUFHeader:
     missing_bytes: int = 0  # of those that UTF-8 holds, not in a vocabulary (with `check_tokens`)
     kinds: tuple[int, ...] = ()  # ggml's number of every tensor's type
     tensor_bytes: dict[str, int] = field(default_factory=dict)  # by name, padding included
+    token_table: TokenTable | None = None
 
     @property
     def block_bytes(self) -> int:
@@ -326,20 +340,27 @@ def _parse(path: Path, data: bytes, file_bytes: int, check_tokens: bool = False)
     _check_keys(path, keys)
     places = []
     kinds = []
+    table: TokenTable | None = None
     for _ in range(tensor_count):
         name = cursor.string()
         dims = cursor.count("<I")
         if dims > MAX_DIMS:
             raise _damaged(path, f"a tensor of {dims} dimensions")
-        cursor.skip(8 * dims)
+        sizes = [cursor.count() for _ in range(dims)]
         kind = cursor.count("<I")
         if dims == 1 and kind != _F32:
             raise _damaged(path, f"{name} is a vector of type {kind}, not f32")
         kinds.append(kind)
         places.append((cursor.count(), name))
+        if name == "token_embd.weight" and dims == 2:
+            table = TokenTable(sizes[0], sizes[1], kind, at=places[-1][0])
     places.sort()
     if places and cursor.at + places[-1][0] >= file_bytes:
         raise ModelError(f"{path} is truncated: tensors are missing.", cure="Fetch it again.")
+    if table is not None:
+        alignment = max(1, int(float(str(keys.get("general.alignment", _ALIGNMENT)))))
+        start = -(-cursor.at // alignment) * alignment
+        table = replace(table, at=start + table.at)
     return GGUFHeader(
         path=path,
         version=version,
@@ -351,6 +372,7 @@ def _parse(path: Path, data: bytes, file_bytes: int, check_tokens: bool = False)
         missing_bytes=missing_bytes,
         kinds=tuple(kinds),
         tensor_bytes=_tensor_bytes(places, file_bytes - cursor.at),
+        token_table=table,
     )
 
 

@@ -39,7 +39,8 @@ class Model(Loadable):
     `device`, or to the first there is. With `use_mmap` the weights are pages of the file, which the
     kernel may drop and read again; else they are private memory. By default that is so where it
     takes no more memory.
-    What it writes up to `answer_after` is not part of its answer. Any thread may call.
+    What it writes up to `answer_after` is not part of its answer, nor is what stands between the
+    two characters `answer_tags`. Any thread may call.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Model(Loadable):
         device: ComputeDevice | None = None,
         use_mmap: bool | None = None,
         answer_after: str = "",
+        answer_tags: str = "",
     ) -> None:
         self.path = Path(path)
         self.lora = Path(lora) if lora is not None else None
@@ -58,6 +60,7 @@ class Model(Loadable):
         self.device = device if self.n_gpu_layers else None
         self.use_mmap = use_mmap
         self.answer_after = answer_after
+        self.answer_tags = answer_tags
         self._library: Library | None = None
         self._model: Any = None
         self._adapter: Any = None

@@ -126,3 +126,19 @@ def test_windows_of_one_length_are_filled_with_silence() -> None:
     encoder = Blocks(TokenRule(100, 50, kind="windows", block_s=0.3), max_window_s=0.1)
     assert len(encoder.encode(np.ones(41, np.float32))) == 30
     assert encoder.lengths == [30, 30]
+
+
+def test_times_come_between_rows_if_the_llm_has_digits() -> None:
+    rule = TokenRule(100, 10, kind="timed", block_s=2)
+    encoder = MeanEncoder(max_window_s=5)
+    encoder.rule = rule
+    audio = np.arange(2100, dtype=np.float32)
+    plain = encoder.encode(audio)
+    assert len(plain) == encoder.token_count(len(audio)) == 210
+    encoder.digits = -np.arange(10, dtype=np.float32)[:, None].repeat(2, axis=1) - 1
+    rows = encoder.encode(audio)
+    assert len(rows) == encoder.token_count(len(audio)) == 210 + 4 + 2 * 6
+    assert rows[rows[:, 0] >= 0].tolist() == plain.tolist()
+    times = [int(-row - 1) for row in rows[:, 0] if row < 0]
+    assert times == [2, 4, 6, 8, 1, 0, 1, 2, 1, 4, 1, 6, 1, 8, 2, 0]
+    assert (rows[20, 0], rows[41, 0], rows[42, 0]) == (-3, -5, plain[40, 0])

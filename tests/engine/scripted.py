@@ -32,6 +32,8 @@ SOUND = -1
 class Characters:
     """A vocabulary of ASCII characters; token 0 ends the turn."""
 
+    answer_tags = ""
+
     n_ctx_train = 2048
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:

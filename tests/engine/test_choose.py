@@ -20,6 +20,8 @@ END = 8
 class Pieces:
     """A vocabulary of few tokens."""
 
+    answer_tags = ""
+
     def piece(self, token: int) -> bytes:
         return PIECES[token].encode()
 

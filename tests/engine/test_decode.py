@@ -19,6 +19,8 @@ END = 0
 class Script:
     """Says the given tokens in order, then ends; records what was put into the cache."""
 
+    answer_tags = ""
+
     def __init__(self, tokens: Sequence[int], pieces: dict[int, bytes]) -> None:
         self.tokens = [*tokens, END]
         self.pieces = pieces
@@ -110,6 +112,26 @@ def test_what_is_written_before_the_answer_is_no_part_of_it() -> None:
     # The cache holds all of it, and a word's place is found by all of it.
     assert decoded.ids == (1, 2, 3, 4)
     assert pieces_of(script, decoded.ids) == ["", "", "good", " day"]
+
+
+class Tagged(Script):
+    """Writes times and speakers around what was said."""
+
+    answer_tags = "[]"
+
+
+def test_tags_are_no_part_of_an_answer() -> None:
+    words = [b"[0.", b"10][S", b"01]Good", b" day.[1.5", b"][1.6][S02]", b"Bye [", b"2.0]"]
+    ids = list(range(1, len(words) + 1))
+    script = Tagged(ids, dict(zip(ids, words, strict=True)))
+    grown = [text_of(script, ids[:n], growing=True).strip() for n in range(1, len(ids) + 1)]
+    assert grown == ["", "", "Good", "Good day.", "Good day.", "Good day. Bye", "Good day. Bye"]
+    assert text_of(script, ids).strip() == "Good day. Bye"
+    pieces = pieces_of(script, ids)
+    assert "".join(pieces) == text_of(script, ids)
+    assert [piece.strip() for piece in pieces] == ["", "", "Good", "day.", "", "Bye", ""]
+    # What is never closed may be a part of it after all.
+    assert text_of(script, ids[:6]).strip() == "Good day. Bye ["
 
 
 def test_a_draft_never_changes_the_text() -> None:

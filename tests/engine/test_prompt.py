@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from edge_audiokv.engine.prompt import PromptTemplate
+from edge_audiokv.engine.prompt import PromptTemplate, digit_rows
 from edge_audiokv.errors import ModelError, UnfitModelError
 from edge_audiokv.models.entry import PROMPT_TOKENS, Prompt
+from edge_audiokv.models.token_rule import TokenRule
 
 TEMPLATE = "<|im_start|>user\n{audio}\n{question}<|im_end|>\n<|im_start|>assistant\n"
 
@@ -121,3 +124,28 @@ def test_a_model_that_only_transcribes_cannot_be_asked() -> None:
         with pytest.raises(UnfitModelError, match="only transcribes") as caught:
             ask(letters, "Who spoke?")
         assert "models list" in caught.value.cure
+
+
+def test_what_is_spoken_is_told_where_the_model_can_be() -> None:
+    asr = Prompt("u{audio}a", "e", "", answer_after="<asr>", in_language="u{audio}a{language}<asr>")
+    told = PromptTemplate.of(asr, language="fil-PH")
+    assert (told.before_audio, told.after_audio) == ("u", "aFilipino<asr>")
+    assert told.answer_after == "" and PromptTemplate.of(asr).answer_after == "<asr>"
+    coded = Prompt("u{audio}{question}", "e", "?", in_language="u{audio}lang:{code}")
+    assert PromptTemplate.of(coded, language="English").after_audio == "lang:en"
+    deaf = Prompt("u{audio}{question}", "e", "?")
+    assert PromptTemplate.of(deaf, language="en") == PromptTemplate.of(deaf)
+
+
+class Digits(Letters):
+    """Takes a pair of digits for one token."""
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        return [1] if text[:2].isdigit() and len(text) > 1 else super().tokenize(text)
+
+
+def test_digits_that_are_no_tokens_cannot_stand_between_rows(tmp_path: Path) -> None:
+    timed = TokenRule(kind="timed", block_s=2)
+    with pytest.raises(ModelError, match="tokens of several digits"):
+        digit_rows(timed, Digits(), tmp_path / "none.gguf")
+    assert digit_rows(TokenRule(), Digits(), tmp_path / "none.gguf") is None

@@ -24,6 +24,8 @@ START = 7
 class Table:
     """Vocabulary, language model and cache: what follows depends on the last two tokens."""
 
+    answer_tags = ""
+
     def __init__(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
         self.table = rng.normal(0, 1.5, (6, 6, len(PIECES))).astype(np.float32)

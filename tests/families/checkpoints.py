@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .chunked import Qwen3ASR, Qwen3Omni, Qwen25Omni, Ultravox
-from .conformers import GraniteSpeech, GraniteSpeechPlus, Phi4
+from .conformers import FunAsr, GraniteSpeech, GraniteSpeechPlus, Phi4
 from .tiny import Tiny
-from .windowed import AudioFlamingo, GlmAsr, Qwen2Audio, Voxtral
+from .windowed import AudioFlamingo, GlmAsr, Moss, MusicFlamingo, Qwen2Audio, Voxtral
 
 ALL: tuple[type[Tiny], ...] = (
     Ultravox,
@@ -19,4 +19,7 @@ ALL: tuple[type[Tiny], ...] = (
     GraniteSpeech,
     GraniteSpeechPlus,
     Phi4,
+    Moss,
+    MusicFlamingo,
+    FunAsr,
 )

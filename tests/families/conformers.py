@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from transformers.audio_utils import mel_filter_bank
 
-from .tiny import LLM, Array, Tiny, draw, padded_size, write_tokenizer
+from .tiny import LLM, PARTS, Array, Tiny, draw, padded_size, write_tokenizer
 
 # As Granite's templates: a system turn with today's date before the first turn of a user.
 TEMPLATE = (
@@ -218,3 +219,88 @@ class Phi4(Tiny):
                 made["audio_embed_sizes"],
             )[0]
         return rows
+
+
+class FunAsr(Tiny):
+    name = "fun_asr"
+    specials: ClassVar = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>"]
+    lengths_s: ClassVar = (0.06, 0.12, 1.2, 5.4, 30.0)
+
+    def make(self) -> None:
+        from transformers import FunAsrNanoConfig, FunAsrNanoForConditionalGeneration
+
+        self.tokenizer = write_tokenizer(
+            self.folder,
+            self.specials,
+            self.pattern,
+            template=PARTS.replace("SOUND", "<|object_ref_start|>"),
+            eos_token="<|im_end|>",
+        )
+        config = FunAsrNanoConfig(
+            audio_config={
+                "model_type": "fun_asr_nano_encoder",
+                "hidden_size": 64,
+                "num_attention_heads": 2,
+                "intermediate_size": 128,
+                "num_hidden_layers": 3,
+                "num_timestamp_prediction_layers": 1,
+            },
+            adaptor_config={
+                "hidden_size": 128,
+                "num_attention_heads": 2,
+                "intermediate_size": 32,
+                "num_hidden_layers": 2,
+                "projector_hidden_size": 96,
+            },
+            text_config={
+                **LLM,
+                "model_type": "qwen3",
+                "head_dim": 32,
+                "vocab_size": padded_size(self.tokenizer),
+                "eos_token_id": [self.tokens("<|im_end|>")["<|im_end|>"]],
+            },
+            audio_token_id=self.tokens(self.specials[-1])[self.specials[-1]],
+        )
+        self.model = FunAsrNanoForConditionalGeneration(config).eval().float()
+        draw(self.model.model.audio_tower)
+        draw(self.model.model.multi_modal_projector)
+        self.model.save_pretrained(str(self.folder))
+
+    def rows(self, audio: Array) -> torch.Tensor:
+        from types import SimpleNamespace
+
+        from transformers.models.fun_asr_nano.feature_extraction_fun_asr_nano import (
+            FunAsrNanoFeatureExtractor,
+        )
+
+        # Its front end wants torchaudio, which is not there; what it does with the frames does not.
+        stacking = SimpleNamespace(num_frames_lfr=7, stride_lfr=6)
+        stacked = FunAsrNanoFeatureExtractor._apply_lfr(stacking, kaldi_frames(audio))[None]
+        mask = torch.ones(stacked.shape[:2], dtype=torch.long)
+        with torch.no_grad():
+            rows: torch.Tensor = self.model.get_audio_features(stacked, mask).pooler_output
+        return rows
+
+
+def kaldi_frames(audio: Array) -> torch.Tensor:
+    """Log-mel frames [n, 80] as torchaudio.compliance.kaldi.fbank gives them, in 64 bits."""
+    from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
+
+    bank = mel_filter_bank(
+        257, 80, 20, 8000, 16_000, mel_scale="kaldi", triangularize_in_mel_space=True
+    )
+    frames = spectrogram(
+        audio.astype(np.float64),
+        window_function(400, "hamming", periodic=False),
+        frame_length=400,
+        hop_length=160,
+        fft_length=512,
+        power=2.0,
+        center=False,
+        preemphasis=0.97,
+        remove_dc_offset=True,
+        mel_filters=bank,
+        log_mel="log",
+        mel_floor=1.1920928955078125e-07,
+    )
+    return torch.from_numpy(frames.T).float()

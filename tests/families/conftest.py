@@ -27,6 +27,7 @@ FAMILIES = (
     *("ultravox", "qwen3_asr", "qwen2_audio", "qwen2_5_omni", "voxtral"),
     *("qwen3_omni", "audio_flamingo", "glm_asr"),
     *("granite_speech", "granite_speech_plus", "phi4_multimodal"),
+    *("moss", "music_flamingo", "fun_asr"),
 )
 
 

@@ -95,7 +95,6 @@ def test_folders_that_are_no_checkpoint(tmp_path: Path, folder: Path) -> None:
         ({"model_type": "other", "auto_map": {"AutoModel": "m.M"}}, "own code, which is never run"),
         ({"model_type": "voxtral_realtime"}, "another way of decoding"),
         ({"model_type": "gemma3n"}, "sliding windows"),
-        ({"model_type": "moss_transcribe_diarize"}, "no prompt here puts text between rows"),
         ({"text_config__model_type": "gemma2"}, "which the cache does not serve"),
         ({"text_config__use_sliding_window": True, "text_config__sliding_window": 64}, "sliding"),
         ({"text_config__quantization_config": {"quant_method": "fp8"}}, "quantised already"),

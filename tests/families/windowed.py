@@ -171,7 +171,100 @@ class GlmAsr(Tiny):
         return masked_rows(self.model, audio)
 
 
-def masked_rows(model: Any, audio: Array) -> torch.Tensor:
+class MusicFlamingo(Tiny):
+    name = "music_flamingo"
+    specials: ClassVar = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<sound>"]
+    specials += ["<|sound_bos|>", "<|sound_eos|>"]
+    lengths_s: ClassVar = (0.04, 1.2, 5.4, 30.0)
+
+    def make(self) -> None:
+        from transformers import MusicFlamingoConfig, MusicFlamingoForConditionalGeneration
+
+        self.tokenizer = write_tokenizer(
+            self.folder,
+            self.specials,
+            self.pattern,
+            template=PARTS.replace("SOUND", "<sound>"),
+            eos_token="<|im_end|>",
+        )
+        ids = self.tokens(*self.specials)
+        config = MusicFlamingoConfig(
+            audio_config={**ENCODER, "model_type": "audioflamingo3_encoder"},
+            text_config={
+                **LLM,
+                "model_type": "qwen2",
+                "vocab_size": padded_size(self.tokenizer),
+            },
+            audio_token_id=ids["<sound>"],
+            audio_bos_token_id=ids["<|sound_bos|>"],
+            audio_eos_token_id=ids["<|sound_eos|>"],
+            rope_parameters={
+                "rope_type": "default",
+                "rope_theta": 1200,
+                "partial_rotary_factor": 0.2,
+            },
+        )
+        self.model = MusicFlamingoForConditionalGeneration(config).eval().float()
+        draw(self.model.model.audio_tower)
+        draw(self.model.model.multi_modal_projector)
+        self.model.save_pretrained(str(self.folder))
+
+    def rows(self, audio: Array) -> torch.Tensor:
+        sounds = torch.full((1, len(audio) // 640), self.model.config.audio_token_id)
+        return masked_rows(self.model, audio, input_ids=sounds)
+
+
+class Moss(Tiny):
+    name = "moss"
+    specials: ClassVar = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|audio_pad|>"]
+    specials += ["<|audio_start|>", "<|audio_end|>"]
+    lengths_s: ClassVar = (0.08, 1.2, 5.44, 29.92, 30.0)
+    question: ClassVar = "Who said what?"
+
+    def make(self) -> None:
+        from transformers import (
+            MossTranscribeDiarizeConfig,
+            MossTranscribeDiarizeForConditionalGeneration,
+        )
+
+        # As the real one may: without a text of the person's it asks its own question.
+        silent = "m.content | length == 1 and m.content[0].type == 'audio'"
+        asked = f"{{% if {silent} %}}{self.question}{{% endif %}}<|im_end|>"
+        template = PARTS.replace("SOUND", "<|audio_start|><|audio_pad|><|audio_end|>")
+        template = template.replace("<|im_end|>", asked)
+        self.tokenizer = write_tokenizer(
+            self.folder, self.specials, self.pattern, template=template, eos_token="<|im_end|>"
+        )
+        config = MossTranscribeDiarizeConfig(
+            audio_config={**ENCODER, "num_mel_bins": 80},
+            text_config={
+                **LLM,
+                "model_type": "qwen3",
+                "head_dim": 32,
+                "vocab_size": padded_size(self.tokenizer),
+                "eos_token_id": [self.tokens("<|im_end|>")["<|im_end|>"]],
+            },
+            audio_token_id=self.tokens("<|audio_pad|>")["<|audio_pad|>"],
+        )
+        self.model = MossTranscribeDiarizeForConditionalGeneration(config).eval().float()
+        draw(self.model.model.audio_tower)
+        draw(self.model.model.multi_modal_projector)
+        self.model.save_pretrained(str(self.folder))
+
+    def heard(self, audio: Array) -> Any:
+        from transformers import MossTranscribeDiarizeFeatureExtractor
+
+        extractor = MossTranscribeDiarizeFeatureExtractor()
+        return extractor(audio, sampling_rate=16_000, return_tensors="pt")
+
+    def rows(self, audio: Array) -> torch.Tensor:
+        with torch.no_grad():
+            heard = self.model.model.get_audio_features(**self.heard(audio))
+        rows: torch.Tensor = heard.pooler_output
+        return rows
+
+
+def masked_rows(model: Any, audio: Array, **more: Any) -> torch.Tensor:
     """Rows of a sound in a window of 30 s whose rest is masked."""
     made = WhisperFeatureExtractor(feature_size=128)(
         audio,
@@ -181,6 +274,6 @@ def masked_rows(model: Any, audio: Array) -> torch.Tensor:
         return_tensors="pt",
     )
     with torch.no_grad():
-        heard = model.get_audio_features(made["input_features"], made["attention_mask"])
+        heard = model.get_audio_features(made["input_features"], made["attention_mask"], **more)
     rows: torch.Tensor = heard.pooler_output
     return rows

@@ -67,6 +67,10 @@ def test_the_committed_weights_stay_within_their_bound_and_match_their_entry() -
         ("end_of_turn", 'ask = "{audio}{question}"\nend_of_turn', r"and no \{audio\}"),
         ("end_of_turn", "max_tokens = 513\nend_of_turn", "max_tokens must be a number"),
         ("end_of_turn", "answer_after = 3\nend_of_turn", "answer_after must be a text"),
+        ("end_of_turn", 'answer_tags = "["\nend_of_turn', "must be two different characters"),
+        ("end_of_turn", 'answer_tags = "||"\nend_of_turn', "must be two different characters"),
+        ("end_of_turn", 'in_language = "{audio}"\nend_of_turn', r"one \{language\} or \{code\}"),
+        ("end_of_turn", 'in_language = "{code}"\nend_of_turn', r"one \{audio\}"),
         ("tokens_per_second = 12.5", "tokens_per_second = 13", "do not divide 16000 Hz"),
         (
             "[llm]",
@@ -76,6 +80,7 @@ def test_the_committed_weights_stay_within_their_bound_and_match_their_entry() -
         ("[llm]", 'token_rule = "blocks"\n[llm]', "block_s is needed"),
         ("[llm]", 'token_rule = "windows"\nblock_s = 0.1\n[llm]', "no whole number of rows"),
         ("[llm]", 'token_rule = "blocks"\nblock_s = 0.123\n[llm]', "no whole number of samples"),
+        ("[llm]", 'token_rule = "timed"\nblock_s = 0.8\n[llm]', "no whole number of seconds"),
         ("[llm]", "block_s = 1\n[llm]", "block_s needs token_rule"),
         ("[llm]", "chunk_s = 0.1\n[llm]", "chunk_s 0.1 is no multiple"),
         ("[llm]", "encoder_bytes = 3\n[llm]", r"list of \[seconds, bytes\]"),

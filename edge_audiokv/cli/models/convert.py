@@ -81,11 +81,11 @@ def command(
     FOLDER is the checkpoint as the hub has it: config.json, the tokenizer, safetensors; OWNER/NAME,
     or OWNER/NAME@REVISION, is one on the hub, of which that and no more is fetched into the hub's
     cache (HF_HOME; HF_HUB_OFFLINE=1 asks nobody). Known are Ultravox, Qwen3-ASR (-hf), Qwen2-Audio,
-    Qwen2.5-Omni, Qwen3-Omni, Voxtral, Audio Flamingo 3, GLM-ASR, Granite-Speech and
-    Phi-4-multimodal. An adapter that lies beside the weights is merged into the LLM. No code of a
-    checkpoint is run, and DIR appears whole or not at all: what is done when it is broken off, or
-    killed, is kept beside it, checked by its hashes and taken up when the same command is run
-    again.
+    Qwen2.5-Omni, Qwen3-Omni, Voxtral, Audio Flamingo 3, Music Flamingo, GLM-ASR, Granite-Speech,
+    Phi-4-multimodal, MOSS-Transcribe-Diarize and Fun-ASR. An adapter that lies beside the weights
+    is merged into the LLM. No code of a checkpoint is run, and DIR appears whole or not at all:
+    what is done when it is broken off, or killed, is kept beside it, checked by its hashes and
+    taken up when the same command is run again.
 
     The encoder is compared with the checkpoint's, and the tokens of the LLM with its tokenizer's.
     Proven on random weights of every family; nobody here has run real ones yet. Needs

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 from edge_audiokv.engine.decoding.choose import Chooser, Likeliest
@@ -19,7 +21,11 @@ _NEAR_TOKENS = 8
 
 
 class Vocabulary(Protocol):
-    """What decoding needs of a model."""
+    """What decoding needs of a model. `answer_tags` are two characters that tags in its answers
+    stand between, or empty.
+    """
+
+    answer_tags: str
 
     def piece(self, token: int) -> bytes: ...
 
@@ -49,19 +55,46 @@ class Decoded:
 
 
 def text_of(vocabulary: Vocabulary, ids: Sequence[int], *, growing: bool = False) -> str:
-    """The answer in `ids`; bytes that are not yet whole characters are left out, and so is what
-    would steer a terminal. A text that is `growing` may not have come to its answer yet.
+    """The answer in `ids`; bytes that are not yet whole characters are left out, and so are tags
+    and what would steer a terminal. A text that is `growing` may not have come to its answer yet.
     """
     answer = ids[vocabulary.answer_start(ids, growing=growing) :]
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    return without_controls(decoder.decode(b"".join(vocabulary.piece(token) for token in answer)))
+    text = decoder.decode(b"".join(vocabulary.piece(token) for token in answer))
+    return without_controls(_outside(text, vocabulary.answer_tags, growing=growing))
 
 
 def pieces_of(vocabulary: Vocabulary, ids: Sequence[int]) -> list[str]:
     """What each of `ids` adds to their answer; a character goes to the token that completes it."""
     start = vocabulary.answer_start(ids)
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    return ["" if i < start else decoder.decode(vocabulary.piece(x)) for i, x in enumerate(ids)]
+    pieces = ["" if i < start else decoder.decode(vocabulary.piece(x)) for i, x in enumerate(ids)]
+    if not vocabulary.answer_tags:
+        return pieces
+    text, at = "".join(pieces), 0
+    kept = list(text)
+    for tags in _tags(vocabulary.answer_tags).finditer(text):
+        kept[tags.start() : tags.end()] = [" ", *[""] * (tags.end() - tags.start() - 1)]
+    for i, piece in enumerate(pieces):
+        pieces[i] = "".join(kept[at : at + len(piece)])
+        at += len(piece)
+    return pieces
+
+
+def _outside(text: str, pair: str, *, growing: bool) -> str:
+    """`text` with a space for each run of tags; one that is not closed yet may still be."""
+    if not pair:
+        return text
+    if growing:
+        head, opening, tail = text.rpartition(pair[0])
+        text = head if opening and pair[1] not in tail else text
+    return _tags(pair).sub(" ", text)
+
+
+@cache
+def _tags(pair: str) -> re.Pattern[str]:
+    first, last = map(re.escape, pair)
+    return re.compile(rf"\s*(?:{first}[^{first}{last}]*{last}\s*)+")
 
 
 def greedy(

@@ -71,7 +71,7 @@ class Remembering:
     def rows_per_second(self) -> float:
         """Positions that a second of speech takes, with its text and its share of a prompt."""
         prompts = _SHORT_PROMPT_TOKENS / _PROMPT_EVERY_S
-        return self.rule.tokens_per_second + _SAID_TOKENS_PER_S + prompts
+        return self.rule.rows_per_second + _SAID_TOKENS_PER_S + prompts
 
     def under(
         self, cap_bytes: int, *, share: float, policy: Policy, type_k: str, type_v: str

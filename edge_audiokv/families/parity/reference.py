@@ -23,9 +23,12 @@ _SPARE_BYTES = 1 << 30
 # What config.json calls the kind of model -> the class of transformers, and how it hears.
 _CLASSES = {
     "audioflamingo3": ("AudioFlamingo3ForConditionalGeneration", "masked"),
+    "fun_asr_nano": ("FunAsrNanoForConditionalGeneration", "banked"),
     "glmasr": ("GlmAsrForConditionalGeneration", "masked"),
     "granite_speech": ("GraniteSpeechForConditionalGeneration", "stacked"),
     "granite_speech_plus": ("GraniteSpeechPlusForConditionalGeneration", "stacked"),
+    "moss_transcribe_diarize": ("MossTranscribeDiarizeForConditionalGeneration", "joined"),
+    "musicflamingo": ("MusicFlamingoForConditionalGeneration", "turned"),
     "phi4_multimodal": ("Phi4MultimodalForCausalLM", "framed"),
     "qwen2_audio": ("Qwen2AudioForConditionalGeneration", "cut"),
     "qwen2_5_omni": ("Qwen2_5OmniThinkerForConditionalGeneration", "omni"),
@@ -131,6 +134,54 @@ class Reference:
     def _masked(self, audio: Array) -> Tensor:
         made = self._mel(audio)
         heard = self._model.get_audio_features(made["input_features"], made["attention_mask"])
+        return _last(heard.pooler_output)
+
+    def _turned(self, audio: Array) -> Tensor:
+        made, config = self._mel(audio), self._model.config
+        tower, frames = self._model.model.audio_tower, made["attention_mask"].sum(-1)
+        _, count = tower._get_feat_extract_output_lengths(frames)
+        # Its rows' times are counted by their places in the prompt.
+        ids = torch.full((1, int(count[0])), config.audio_token_id)
+        heard = self._model.get_audio_features(
+            made["input_features"], made["attention_mask"], input_ids=ids
+        )
+        return _last(heard.pooler_output)
+
+    def _joined(self, audio: Array) -> Tensor:
+        from transformers import MossTranscribeDiarizeFeatureExtractor
+
+        extractor = MossTranscribeDiarizeFeatureExtractor(
+            feature_size=self._model.config.audio_config.num_mel_bins
+        )
+        made = extractor(audio, sampling_rate=_RATE_HZ, return_tensors="pt")
+        return _last(self._model.model.get_audio_features(**made).pooler_output)
+
+    def _banked(self, audio: Array) -> Tensor:
+        from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
+
+        # What torchaudio's Kaldi front end computes, which is not always there.
+        frames = spectrogram(
+            audio,
+            window_function(400, "hamming", periodic=False),
+            frame_length=400,
+            hop_length=160,
+            fft_length=512,
+            power=2.0,
+            center=False,
+            preemphasis=0.97,
+            remove_dc_offset=True,
+            mel_filters=mel_filter_bank(
+                257, 80, 20, 8000, _RATE_HZ, mel_scale="kaldi", triangularize_in_mel_space=True
+            ),
+            log_mel="log",
+            mel_floor=float(np.finfo(np.float32).eps),
+        ).T
+        count = -(-len(frames) // 6)
+        at = np.arange(count)[:, None] * 6 + np.arange(7) - 3
+        stacked = frames[at.clip(0, len(frames) - 1)].reshape(1, count, -1)
+        heard = self._model.get_audio_features(
+            torch.from_numpy(stacked).float(), torch.ones(1, count, dtype=torch.long)
+        )
         return _last(heard.pooler_output)
 
     def _omni(self, audio: Array) -> Tensor:

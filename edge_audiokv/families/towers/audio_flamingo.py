@@ -1,6 +1,9 @@
-"""Audio Flamingo 3: the encoder of Qwen2-Audio, with two matrices behind it."""
+"""The Flamingos: the encoder of Qwen2-Audio, with two matrices behind it."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
 
 from torch import nn
 
@@ -18,35 +21,60 @@ _PLACEHOLDER = "<sound>"
 
 
 def read(checkpoint: Checkpoint) -> Plan:
+    """Raises ModelError for settings that no checkpoint of the family has."""
+    return planned(
+        checkpoint, family="Audio Flamingo 3", question="Transcribe the input speech.", markers=None
+    )
+
+
+def planned(
+    checkpoint: Checkpoint,
+    *,
+    family: str,
+    question: str,
+    markers: tuple[str, str] | None,
+    turned: Callable[[nn.Module], nn.Module] = lambda projector: projector,
+    notes: tuple[str, ...] = (),
+) -> Plan:
+    """What becomes of a Flamingo. `markers` stand around the sound; `turned` is what is between
+    encoder and projector, which it is given.
+    """
     config = checkpoint.config
     audio, text = whisper_names(config["audio_config"]), config["text_config"]
     check_tower(audio)
     if config.get("projector_hidden_act", "gelu") != "gelu":
         raise ModelError(
-            "Its projector is not one of Audio Flamingo 3.", cure="Take nvidia/audio-flamingo-3-hf."
+            f"Its projector is not one of {family}.", cure="Take nvidia/audio-flamingo-3-hf."
         )
     language = plain(checkpoint, text)
     biased = bool(config.get("projector_bias", True))
 
     def tower() -> nn.Module:
         out = text["hidden_size"]
-        made = Tower(audio, Perceptron(audio["d_model"], out, out, bias=biased))
+        projector = Perceptron(audio["d_model"], out, out, bias=biased)
+        made = Tower(audio, turned(projector))
         checkpoint.fill(made.audio_tower, *TOWER)
-        checkpoint.fill(made.multi_modal_projector, *PROJECTOR)
+        checkpoint.fill(projector, *PROJECTOR)
         return made
 
+    wording = from_chat_template(
+        checkpoint.folder,
+        [{"type": "text", "text": "{question}"}, {"type": "audio"}],
+        question,
+        placeholder=_PLACEHOLDER,
+    )
+    if markers is not None:
+        first, last = markers
+        template = wording.template.replace("{audio}", f"{first}{{audio}}{last}")
+        wording = replace(wording, template=template)
     return Plan(
-        family="Audio Flamingo 3",
+        family=family,
         folder=checkpoint.folder,
         sound=Sound(tokens_per_second=RATE_HZ / (4 * HOP), max_audio_s=_WINDOW_S),
-        wording=from_chat_template(
-            checkpoint.folder,
-            [{"type": "text", "text": "{question}"}, {"type": "audio"}],
-            "Transcribe the input speech.",
-            placeholder=_PLACEHOLDER,
-        ),
+        wording=wording,
         language=language,
         tower=tower,
         tower_count=checkpoint.count(*TOWER, *PROJECTOR),
         licences=dict.fromkeys(("encoder", "llm"), checkpoint.licence),
+        notes=notes,
     )

@@ -24,6 +24,15 @@ _TOWER, _PROJECTOR = "model.audio_tower.", "model.multi_modal_projector."
 # Shorter sound is padded to this length, as the reference does.
 _LEAST_SAMPLES = 8000
 _WINDOWS = 4
+_TEMPLATE = (
+    "<|im_start|>system\n<|im_end|>\n<|im_start|>user\n<|audio_start|>{audio}<|audio_end|>"
+    "<|im_end|>\n<|im_start|>assistant\n"
+)
+# As its processor names them.
+_LANGUAGES = (
+    *("ar", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fr", "hi", "hu", "id", "it", "ja"),
+    *("ko", "mk", "ms", "nl", "pl", "pt", "ro", "ru", "sv", "th", "tl", "tr", "vi", "yue", "zh"),
+)
 
 
 def halved(frames: Any) -> Any:
@@ -141,8 +150,8 @@ def read(checkpoint: Checkpoint) -> Plan:
         folder=checkpoint.folder,
         sound=sound_of(audio),
         wording=Wording(
-            template="<|im_start|>system\n<|im_end|>\n<|im_start|>user\n<|audio_start|>{audio}"
-            "<|audio_end|><|im_end|>\n<|im_start|>assistant\n",
+            template=_TEMPLATE,
+            in_language=f"{_TEMPLATE}language {{language}}<asr_text>",
             end_of_turn="<|im_end|>\n",
             answer_after="<asr_text>",
         ),
@@ -150,5 +159,6 @@ def read(checkpoint: Checkpoint) -> Plan:
         tower=tower,
         tower_count=checkpoint.count(_TOWER, _PROJECTOR),
         licences=dict.fromkeys(("encoder", "llm"), checkpoint.licence),
+        languages=_LANGUAGES,
         notes=("It transcribes; it answers no questions.",),
     )

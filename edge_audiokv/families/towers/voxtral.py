@@ -64,10 +64,13 @@ def read(checkpoint: Checkpoint) -> Plan:
             end_of_turn="</s>",
             question="Transcribe the audio.",
             ask="[INST]{question}[/INST]",
+            in_language="<s>[INST][BEGIN_AUDIO]{audio}[/INST]lang:{code}[TRANSCRIBE]",
         ),
         language=language,
         tower=tower,
         tower_count=checkpoint.count(*_TOWER, *_PROJECTOR),
         licences=dict.fromkeys(("encoder", "llm"), checkpoint.licence),
+        # Those that its makers' card lists.
+        languages=("de", "en", "es", "fr", "hi", "it", "nl", "pt"),
         notes=("A short sound costs a whole window of rows, as its makers run it.",),
     )

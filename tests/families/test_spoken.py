@@ -1,0 +1,55 @@
+"""`--language` of a converted model: its family's own way of being told what is spoken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_audiokv.engine.finals.language import check_language
+from edge_audiokv.engine.prompt import PromptTemplate
+from edge_audiokv.models.entry import read_entry
+
+from .conftest import Case
+
+pytestmark = pytest.mark.integration
+LETTER = Path(__file__).parents[1] / "data" / "letter.flac"
+
+
+def test_qwen3_asr_is_told_by_the_names_of_its_processor(all_made: dict[str, Case]) -> None:
+    from transformers.models.qwen3_asr.processing_qwen3_asr import LANGUAGE_CODE_TO_NAME
+
+    entry = read_entry(all_made["qwen3_asr"].folder / "model.toml")
+    assert len(entry.languages) == len(LANGUAGE_CODE_TO_NAME) == 30
+    for code, name in LANGUAGE_CODE_TO_NAME.items():
+        for text in (code, name):
+            check_language(text, entry)
+            told = PromptTemplate.of(entry.prompt, language=text)
+            assert told.after_audio.endswith(f"assistant\nlanguage {name}<asr_text>")
+            # The marker is there already: the answer is all that is written.
+            assert told.answer_after == ""
+    free = PromptTemplate.of(entry.prompt)
+    assert free.after_audio.endswith("assistant\n") and free.answer_after == "<asr_text>"
+
+
+def test_voxtral_is_told_by_codes_and_still_answers(all_made: dict[str, Case]) -> None:
+    case = all_made["voxtral"]
+    prompt = read_entry(case.folder / "model.toml").prompt
+    told, free = PromptTemplate.of(prompt, language="German"), PromptTemplate.of(prompt)
+    assert told.before_audio == free.before_audio == "<s>[INST][BEGIN_AUDIO]"
+    # Mistral's transcription request, as mistral-common writes it.
+    assert told.after_audio == "[/INST]lang:de[TRANSCRIBE]"
+    assert told.asking == free.asking == "[INST]{question}[/INST]"
+
+
+@pytest.mark.parametrize("family", ["qwen3_asr", "voxtral"])
+def test_the_command_takes_a_language_that_the_family_knows(
+    all_made: dict[str, Case], call: Any, family: str
+) -> None:
+    folder = all_made[family].folder
+    done = call("transcribe", LETTER, "-m", folder, "-t", "1", "--language", "de", "-f", "json")
+    assert done.code == 0, done.err
+    assert '"language": "de"' in done.out
+    done = call("transcribe", LETTER, "-m", folder, "--language", "xx")
+    assert done.code == 4 and "does not know xx" in done.complaint
