@@ -29,8 +29,7 @@ class EndpointConfig:
     prefix_padding_ms     sound kept before the first voiced frame
     silence_duration_ms   silence that ends a segment; one that is longer than half of the longest
                           ends at ever shorter ones, down to suffix_padding_ms
-    suffix_padding_ms     sound kept after the last voiced frame; the closing text is begun when it
-                          has come, so more of it makes every text later
+    suffix_padding_ms     sound kept after the last voiced frame
     min_speech_ms         voiced time before anything is reported: shorter clicks are dropped
     max_segment_s         longest segment, at most 30 s; longer speech is split
     """
@@ -38,7 +37,7 @@ class EndpointConfig:
     threshold: float = 0.5
     prefix_padding_ms: int = 300
     silence_duration_ms: int = 500
-    suffix_padding_ms: int = 128
+    suffix_padding_ms: int = 200
     min_speech_ms: int = 160
     max_segment_s: float = 20.0
 
