@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from edge_audiokv.calibrate.clips import spoken
+from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.errors import InputError
 from edge_audiokv.eval.long_context import LongContext, Texts, context_for
@@ -110,6 +111,9 @@ def find_codes(
     # What is known of a code alone tells of the ear, whatever the memory may hold.
     settings_for = {0.0: replace(settings, kv_share=1.0), **dict.fromkeys(lengths_s, settings)}
 
+    # What is heard has one vocabulary: under a cap another runtime may have no room for a reader.
+    runtime = Runtime(settings)
+
     def open_context(seconds: float) -> LongContext:
         longest_s = seconds + MAX_CODE_S
         return context_for(
@@ -119,6 +123,7 @@ def find_codes(
             placement=placement,
             recalls=recalls,
             texts=texts,
+            runtime=runtime,
         )
 
     def ask(context: LongContext, at: tuple[float, float], code: int) -> None:
@@ -128,33 +133,34 @@ def find_codes(
         if on_reply is not None:
             on_reply(replies[-1])
 
-    for seconds in settings_for:
-        # Too long for the model, or too small a budget: told before anything is asked.
-        open_context(seconds).load().close()
-    with open_context(0.0) as context:
-        spelled, _ = hear_clips(context, codes, 0.0)
-        sounds, durations_s = hear_clips(context, clips, 1.0 if repeats else max(lengths_s))
-        n_alone = min(len(codes), len(depths) * tries)
-        for code in random.Random(seed).sample(range(len(codes)), n_alone):
-            context.listen([spelled[code]])
-            ask(context, (0.0, 0.0), code)
-    for seconds in sorted(set(lengths_s)):
-        rng = random.Random(seed)
-        order = rng.sample(range(len(codes)), len(codes))
-        with open_context(seconds) as context:
-            places = [depth for _ in range(tries) for depth in depths]
-            for first in range(0, len(places), together):
-                group, _ = draw_join(durations_s, seconds, rng)
-                inside = [sounds[i] for i in group]
-                # A step further each time round, so that no depth hears the same codes always.
-                numbers = range(first, first + together)
-                hidden = [order[(i + i // len(order)) % len(order)] for i in numbers]
-                at = places[first : first + together]
-                for depth, code in sorted(zip(at, hidden, strict=True), reverse=True):
-                    inside.insert(round(depth * len(group)), spelled[code])
-                context.listen(inside)
-                for depth, code in zip(at, hidden, strict=True):
-                    ask(context, (seconds, depth), code)
+    with runtime:
+        for seconds in settings_for:
+            # Too long for the model, or too small a budget: told before anything is asked.
+            open_context(seconds).load().close()
+        with open_context(0.0) as context:
+            spelled, _ = hear_clips(context, codes, 0.0)
+            sounds, durations_s = hear_clips(context, clips, 1.0 if repeats else max(lengths_s))
+            n_alone = min(len(codes), len(depths) * tries)
+            for code in random.Random(seed).sample(range(len(codes)), n_alone):
+                context.listen([spelled[code]])
+                ask(context, (0.0, 0.0), code)
+        for seconds in sorted(set(lengths_s)):
+            rng = random.Random(seed)
+            order = rng.sample(range(len(codes)), len(codes))
+            with open_context(seconds) as context:
+                places = [depth for _ in range(tries) for depth in depths]
+                for first in range(0, len(places), together):
+                    group, _ = draw_join(durations_s, seconds, rng)
+                    inside = [sounds[i] for i in group]
+                    # A step further each time round, so that no depth hears the same codes always.
+                    numbers = range(first, first + together)
+                    hidden = [order[(i + i // len(order)) % len(order)] for i in numbers]
+                    at = places[first : first + together]
+                    for depth, code in sorted(zip(at, hidden, strict=True), reverse=True):
+                        inside.insert(round(depth * len(group)), spelled[code])
+                    context.listen(inside)
+                    for depth, code in zip(at, hidden, strict=True):
+                        ask(context, (seconds, depth), code)
     return replies
 
 

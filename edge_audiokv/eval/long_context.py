@@ -49,16 +49,21 @@ Texts = dict[int, tuple[ref[Sound], Decoded]]
 
 
 class LongContext(Loadable):
-    """A runtime and one cache of `max_tokens` positions. `load()` does the work."""
+    """A runtime, unless another's is lent, and one cache of `max_tokens` positions. `load()` does
+    the work.
+    """
 
     # Does what is heard have to fit the positions that the model was trained for?
     is_bounded = True
     # Rows that every head keeps for what is read at once, whatever the share.
     least_rows = 640
 
-    def __init__(self, settings: EngineSettings, max_tokens: int) -> None:
+    def __init__(
+        self, settings: EngineSettings, max_tokens: int, *, runtime: Runtime | None = None
+    ) -> None:
         self.settings, self.max_tokens = settings, max_tokens
-        self.runtime = Runtime(settings)
+        self.runtime = Runtime(settings) if runtime is None else runtime
+        self._is_lent = runtime is not None
         self._cache: HeadCache | None = None
 
     def load(self) -> Self:
@@ -109,7 +114,8 @@ class LongContext(Loadable):
         if self._cache is not None:
             self._cache.close()
         self._cache = None
-        self.runtime.close()
+        if not self._is_lent:
+            self.runtime.close()
 
     def hear(self, samples: FloatArray) -> Sound:
         """What `listen` takes of `samples` [S]; nothing is written of a single turn, or read."""
@@ -159,8 +165,9 @@ class Conversation(LongContext):
         *,
         recalls: bool = False,
         texts: Texts | None = None,
+        runtime: Runtime | None = None,
     ) -> None:
-        super().__init__(settings, max_tokens)
+        super().__init__(settings, max_tokens, runtime=runtime)
         self.placement = placement
         self._recording = Recording(None) if recalls else None
         self.least_rows += MAX_REMINDER_TOKENS * recalls
@@ -249,15 +256,22 @@ def context_for(
     placement: str = DEFAULT_PLACEMENT,
     recalls: bool = False,
     texts: Texts | None = None,
+    runtime: Runtime | None = None,
 ) -> LongContext:
     """A cache that holds a join of `seconds`, heard in one turn or as a session's turns.
 
     In turns it may be longer than the model's positions: what goes then follows `placement`.
     """
     if not turns:
-        return LongContext(settings, _tokens_of(seconds))
-    tokens = tokens_of_turns(seconds)
-    return Conversation(settings, tokens, placement, recalls=recalls, texts=texts)
+        return LongContext(settings, _tokens_of(seconds), runtime=runtime)
+    return Conversation(
+        settings,
+        tokens_of_turns(seconds),
+        placement,
+        recalls=recalls,
+        texts=texts,
+        runtime=runtime,
+    )
 
 
 def tokens_of_turns(seconds: float) -> int:

@@ -54,15 +54,17 @@ def compare(
     with ExitStack() as stack:
         single_tokens = MAX_TURN_TOKENS + MAX_QUESTION_TOKENS + MAX_ANSWER_TOKENS
         alone = stack.enter_context(LongContext(settings, single_tokens))
-        long = LongContext(settings, 0)
-        long.max_tokens = alone.runtime.model.n_ctx_train
+        # One runtime, so that what is heard has one vocabulary: under a cap a second one may have
+        # no room for a reader.
+        runtime = alone.runtime
+        long = LongContext(settings, runtime.model.n_ctx_train, runtime=runtime)
         stack.enter_context(long)
-        memory = RollingMemory(long.runtime, long.cache, max_turn_tokens=MAX_TURN_TOKENS)
-        single = RollingMemory(alone.runtime, alone.cache, max_turn_tokens=MAX_TURN_TOKENS)
-        encoder, heard_s = alone.runtime.encoder, 0.0
+        memory = RollingMemory(runtime, long.cache, max_turn_tokens=MAX_TURN_TOKENS)
+        single = RollingMemory(runtime, alone.cache, max_turn_tokens=MAX_TURN_TOKENS)
+        heard_s = 0.0
         for clip in clips:
-            sound = alone.runtime.hear(read_all(clip.path), final=True)
-            duration_s = len(sound) / encoder.tokens_per_second
+            sound = runtime.hear(read_all(clip.path), final=True)
+            duration_s = len(sound) / runtime.encoder.tokens_per_second
             rolling = memory.transcribe(sound, duration_s)
             memory.commit(sound.embeddings, rolling, listened=True)
             if heard_s >= context_s:
