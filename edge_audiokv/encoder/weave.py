@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from operator import itemgetter
 
 import numpy as np
@@ -34,7 +34,8 @@ _PASSED_ROWS = 20
 # than that: readers guess at what they cannot spell, and the encoder alone may know it.
 _GUESSED, _SURELY_HEARD = 0.35, 0.9
 # Digits that are said one after another, at least so many and each heard with more than this
-# belief: a reader that may write no figures loses its way there, and what is heard counts alone.
+# belief: a reader that may write no figures loses its way there, and what is heard counts alone,
+# unless the same is read. Of two that are alike the encoder may hear one, and the reader both.
 _DIGITS_TEXT = "zero one two three four five six seven eight nine"
 _DIGITS = frozenset(f" {digit}" for digit in _DIGITS_TEXT.split())
 _ROW_OF_DIGITS, _DIGIT_HEARD = 3, 0.3
@@ -121,7 +122,7 @@ def weave(
         row, before = chosen, spot.text
         at_row[row] = spot
         placed[row] = {way: belief * trust for way, belief in spot.ways.items()}
-    spelled = _spelled(rows)
+    spelled = _spelled(rows, at_row)
     at_row = {at: spot for at, spot in at_row.items() if not spelled[at]}
     placed = {at: ways for at, ways in placed.items() if not spelled[at]}
     width = sound.words.shape[1] + max((len(ways) for ways in placed.values()), default=0)
@@ -176,9 +177,9 @@ def _better_heard(
     return better, given_up
 
 
-def _spelled(rows: Sequence[dict[str, float]]) -> NDArray[np.bool_]:
+def _spelled(rows: Sequence[dict[str, float]], read: dict[int, Spot]) -> NDArray[np.bool_]:
     """Rows [T] from the first digit of such a row of digits to its last, and those beside them in
-    which no other word is heard.
+    which no other word is heard. `read` has the words by row, ascending.
     """
     best = [max(row.items(), key=itemgetter(1), default=("", 0.0)) for row in rows]
     texts = [text if belief > _DIGIT_HEARD else "" for text, belief in best]
@@ -194,7 +195,13 @@ def _spelled(rows: Sequence[dict[str, float]]) -> NDArray[np.bool_]:
             continue
         if at - first >= _ROW_OF_DIGITS:
             begin = max(ends[first - 1][0] + 1, ends[first][0] - _NEAR_ROWS)
-            spelled[begin : ends[at][0]] = True
+            heard = [text for _, text in ends[first:at]]
+            # What is heard beside them may be read a few rows further.
+            beside = ends[first - 1][1], ends[at][1]
+            inside = [spot.text for row, spot in read.items() if begin <= row < ends[at][0]]
+            there = [text for text in inside if text not in beside]
+            same = [text for text, _ in groupby(there)] == [text for text, _ in groupby(heard)]
+            spelled[begin : ends[at][0]] = not same or len(there) < len(heard)
         first = at + 1
     return spelled
 

@@ -203,10 +203,15 @@ DIGITS = (" the", " one", " two", " six")
 DIGIT_NAMES = {word: at for at, word in enumerate([*DIGITS, " re"])}
 
 
-def read_digits(*rows: dict[int, float]) -> list[dict[str, float]]:
-    """Rows where the reader wrote "the two re", the second word in row 6, the third in row 8."""
+READ_DIGITS = {0: " the", 6: " two", 8: " re"}
+
+
+def read_digits(
+    *rows: dict[int, float], read_at: dict[int, str] = READ_DIGITS
+) -> list[dict[str, float]]:
+    """Rows where the reader wrote the words of `read_at`."""
     told = sound(*rows)
-    read = [spot(" the", 0, 0), spot(" two", 6, 6), spot(" re", 8, 8)]
+    read = [spot(text, at, at) for at, text in read_at.items()]
     woven = weave(told, DIGITS, read, DIGIT_NAMES, share=1.0)
     names = list(DIGIT_NAMES)
     return [
@@ -236,3 +241,24 @@ def test_digits_that_follow_each_other_are_as_they_were_heard() -> None:
 def test_fewer_digits_are_as_they_were_read(rows: list[dict[int, float]]) -> None:
     woven = read_digits(*rows)
     assert [text for row in woven for text in row] == [" the", " two", " re"]
+
+
+@pytest.mark.parametrize(
+    ("read", "stands"),
+    [
+        ((" one", " two", " six"), True),
+        # The encoder hears one of two that are alike, the reader both.
+        ((" one", " two", " six", " six"), True),
+        ((" one", " six"), False),
+        ((" one", " two", " one", " two", " six"), False),
+        ((" one", " two", " re", " six"), False),
+    ],
+)
+def test_digits_stand_as_they_were_read_if_they_are_those_that_were_heard(
+    read: tuple[str, ...], stands: bool
+) -> None:
+    rows = [{0: 0.9}, {}, {1: 0.8}, {}, {2: 0.9}, {}, {}, {3: 0.9}, {}, {}, {}]
+    places = (2, 4, 7, 9, 10) if len(read) > 3 or stands else (2, 7)
+    woven = read_digits(*rows, read_at={0: " the"} | dict(zip(places, read, strict=False)))
+    words = [text for row in woven[1:] for text in row]
+    assert words == list(read if stands else (" one", " two", " six"))

@@ -31,9 +31,10 @@ def sources_of(answer: str, turns: Sequence[Turn], *, since_s: float) -> tuple[S
 def bears_out(turn: Turn, answer: str) -> bool:
     """Was `answer` said in `turn`: a number as it stands, else at least half of its telling words?
 
-    One word is shared by chance, and so is a digit of another number.
+    One word is shared by chance, and so is a digit of another number; and a small model leaves out
+    one that is said twice.
     """
     if is_number(answer):
-        return figures_of(answer) in figures_of(turn.text)
+        return figures_of(answer) in figures_of(turn.text).split()
     said = telling_words(answer)
     return bool(said) and 2 * len(said & telling_words(turn.text)) >= len(said)

@@ -95,6 +95,8 @@ CODES = ("the code of the kitchen is four two", "the code of the garage is two o
         ("What is the code of the kitchen?", "42", "other words", "42"),
         ("What is the code of the kitchen?", "two one", "four two", "four two"),
         ("What is the code of the kitchen?", "two one", "two one", NOT_HEARD),
+        # A part of the number is another number.
+        ("What is the code of the kitchen?", "four", "four two", "four two"),
         ("What is the code of the kitchen?", "a boat", "a boat", NOT_HEARD),
         ("Is there a code of the kitchen?", "yes", "yes", "yes"),
         # Several do: the memory is asked, and the best of them if that gives what none holds.
