@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,7 +17,6 @@ from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.errors import ModelError, NativeError
 from edge_audiokv.kv.budget import apart
 from edge_audiokv.kv.controller import Controller, Eviction
-from edge_audiokv.kv.memory import Ledger
 from edge_audiokv.kv.novelty import Novelty
 from edge_audiokv.kv.policy import Policy, make_policy
 from edge_audiokv.kv.profile import load_profile
@@ -381,27 +380,3 @@ def cache_over(
         context.close()
         raise
     return HeadCache(context, controller, share=share, max_tokens=max_tokens)
-
-
-def count_caches(
-    ledger: Ledger, caches: Sequence[HeadCache], compute_bytes: Callable[[], int]
-) -> None:
-    """Put pools and the rest into `ledger`, each where it lies; `compute_bytes` is what the rest
-    takes of the machine's memory. The caches lie in one place.
-    """
-    contexts = [cache.context for cache in caches]
-
-    def pool_bytes() -> int:
-        return sum(context.pool_nbytes for context in contexts)
-
-    def host_pool_bytes() -> int:
-        return sum(context.host_pool_nbytes for context in contexts)
-
-    def there_bytes() -> int:
-        return sum(context.device_nbytes for context in contexts)
-
-    there = not host_pool_bytes()
-    (ledger.add_on_device if there else ledger.add)("KV pools", pool_bytes)
-    if there_bytes():
-        ledger.add_on_device("compute", lambda: there_bytes() - (pool_bytes() - host_pool_bytes()))
-    ledger.add("compute", compute_bytes)

@@ -14,12 +14,12 @@ from edge_audiokv.audio.vad import VoiceDetector
 from edge_audiokv.engine.cache import (
     HeadCache,
     clip_capacity,
-    count_caches,
     open_cache,
     policy_of,
 )
 from edge_audiokv.engine.decoding.decode import DRAFT_TOKENS
 from edge_audiokv.engine.finals.finals import Finals
+from edge_audiokv.engine.memory.counting import count_caches
 from edge_audiokv.engine.memory.estimate import context_bytes, shape_of
 from edge_audiokv.engine.recognizer import Recognizer, Stopwatch
 from edge_audiokv.engine.runtime import Runtime

@@ -11,11 +11,11 @@ from edge_audiokv.audio.vad import FRAME_SAMPLES, VoiceDetector
 from edge_audiokv.engine.cache import (
     MAX_LEVELS,
     HeadCache,
-    count_caches,
     open_cache,
     policy_of,
 )
 from edge_audiokv.engine.decoding.decode import DRAFT_TOKENS
+from edge_audiokv.engine.memory.counting import count_caches
 from edge_audiokv.engine.memory.estimate import context_bytes, shape_of
 from edge_audiokv.engine.memory.heap import trim_heap
 from edge_audiokv.engine.memory.rolling import (
