@@ -1,7 +1,7 @@
 """Kept rows against kvpress, NVIDIA's collection of published methods, on a tiny random Llama.
 
 Both see the same keys, values and attention. kvpress cuts a real cache in the hooks that it brings;
-ours gets a view of what the cache held before. It needs PyTorch, which no other test does, so it
+ours gets a view of what the cache held before. It needs PyTorch, which `.ci/run` has not, so it
 runs where kvpress is installed and not elsewhere:
 
     pip install kvpress pytest && pip install .
