@@ -21,9 +21,11 @@ def write(
     head_dim: int | None = None,
     n_layer: int = N_LAYER,
     yarn: float = 1.0,
+    copies: int = 1,
 ) -> Path:
     """`arch`: llama, qwen2, qwen2vl (M-RoPE), qwen3, gemma3 (sliding window), mpt (ALiBi), mamba
-    (recurrent) or deepseek2 (MLA). `yarn` stretches the positions by a factor."""
+    (recurrent) or deepseek2 (MLA). `yarn` stretches the positions by a factor. Each of `n_head_kv`
+    drawn key-value heads is written so many `copies` in a row: the model computes the same."""
     d = N_EMBD // n_head if head_dim is None else head_dim
     writer = gguf.GGUFWriter(path, arch)
     writer.add_block_count(n_layer)
@@ -31,7 +33,7 @@ def write(
     writer.add_embedding_length(N_EMBD)
     writer.add_feed_forward_length(N_FF)
     writer.add_head_count(n_head)
-    writer.add_head_count_kv(n_head_kv)
+    writer.add_head_count_kv(n_head_kv * copies)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_layer_norm_eps(1e-5)
     writer.add_vocab_size(N_VOCAB)
@@ -69,6 +71,8 @@ def write(
     rng = np.random.default_rng(0)
     for name, shape in _tensors(arch, n_head_kv, d, n_layer, n_head).items():
         data = rng.normal(0, 0.2, shape).astype(np.float32)
+        if name.endswith(("attn_k.weight", "attn_v.weight")):
+            data = np.repeat(data.reshape(n_head_kv, d, -1), copies, axis=0).reshape(-1, shape[1])
         writer.add_tensor(name, data + 1 if "norm" in name else data)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
