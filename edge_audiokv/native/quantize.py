@@ -30,7 +30,6 @@ _FTYPE = "LLAMA_FTYPE_"
 _TENSOR = "GGML_TYPE_"
 _PROGRESS = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
 _SIZE = re.compile(r"quant size\s*=\s*([\d.]+) Mi?B \(([\d.]+) BPW\)")
-_DONT_NEED = 4  # of madvise(2)
 _MOST_TEXT = 127  # of what llama.cpp takes as a value
 _FAILED = re.compile(r"failed to quantize: (.*)")
 
@@ -181,32 +180,14 @@ def _in_child(
 class _Lines(logging.Handler):
     """llama.cpp's log, line by line, to whoever started this process."""
 
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.source = source
-
     def emit(self, record: logging.LogRecord) -> None:
-        line = record.getMessage()
-        print(line, flush=True)
-        if _PROGRESS.search(line):  # the tensor before is done
-            _let_go(self.source)
-
-
-def _let_go(path: str) -> None:
-    """Pages of a mapped file leave this process; who needs one again reads it again. Linux."""
-    if sys.platform != "linux":
-        return
-    libc, end = ctypes.CDLL(None), f" {path}"
-    for line in Path("/proc/self/maps").read_text(errors="replace").splitlines():
-        if line.endswith(end):
-            first, last = (int(number, 16) for number in line.split(" ", 1)[0].split("-"))
-            libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), _DONT_NEED)
+        print(record.getMessage(), flush=True)
 
 
 def _main(text: str) -> int:
     job = json.loads(text)
     logging.getLogger("edge_audiokv").setLevel(logging.DEBUG)
-    logging.getLogger("edge_audiokv").addHandler(_Lines(str(Path(job["source"]).resolve())))
+    logging.getLogger("edge_audiokv").addHandler(_Lines())
     llama = load().llama
     params = llama.llama_model_quantize_default_params()
     params.nthread, params.ftype = job["threads"], job["ftype"]
