@@ -103,7 +103,8 @@ def check_llm(path: Path, plan: Plan) -> tuple[str, int]:
                 )
         _check_markers(tokenizer, wording)
         architecture = model.metadata.get("general.architecture", "")
-        return architecture, len(_ids(tokenizer, prompt + wording.question))
+        question = max(wording.question, wording.translate, key=len)
+        return architecture, len(_ids(tokenizer, prompt + question))
 
 
 def assert_width(width: int, plan: Plan) -> None:
