@@ -32,9 +32,9 @@ SAID = "He wrote a long letter to his brother on the first day of winter."
 SHORT_S = 1.92
 
 
-def manifest(folder: Path, clip: Path) -> Path:
+def manifest(folder: Path, clip: Path, text: str = SAID) -> Path:
     path = folder / "clips.jsonl"
-    path.write_text(json.dumps({"path": str(clip), "text": SAID}))
+    path.write_text(json.dumps({"path": str(clip), "text": text}))
     return path
 
 
@@ -101,11 +101,9 @@ def test_transcribe_listen_and_ask_hear_the_same(case: Case, call: Any) -> None:
 def test_calibrate_makes_a_profile_that_budgets_are_cut_by(
     case: Case, call: Any, tmp_path: Path
 ) -> None:
-    profile = tmp_path / "heads.json"
+    profile, clip = tmp_path / "heads.json", manifest(tmp_path, LETTER, f"{SAID} Grüße, 世界。")
     clips = ("--clips", "1", "--loss-clips", "1", "--loss-seconds", "1", "--min-confidence", "0")
-    done = call(
-        "calibrate", "-m", case.folder, "--data", manifest(tmp_path, LETTER), "-o", profile, *clips
-    )
+    done = call("calibrate", "-m", case.folder, "--data", clip, "-o", profile, *clips)
     assert done.code == 0, done.err
     folder = shutil.copytree(case.folder, tmp_path / case.folder.name)
     made = load_profile(profile)
