@@ -175,3 +175,14 @@ class Mute:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._encoder, name)
+
+
+def test_calibrate_says_that_its_clips_are_too_short_to_join(tmp_path):
+    (tmp_path / "one.jsonl").write_text(
+        json.dumps({"path": str(DATA.parent / "letter.flac"), "text": "He wrote a long letter."})
+    )
+    arguments = ["--data", str(tmp_path / "one.jsonl"), "-o", str(tmp_path / "x.json")]
+    result = CliRunner().invoke(calibrate, [*arguments, "--tables", "loss"])
+    assert "are shorter than 18 s, all joined" in str(result.exception)
+    assert "--loss-seconds" in result.exception.cure
+    assert [path.name for path in tmp_path.iterdir()] == ["one.jsonl"]
