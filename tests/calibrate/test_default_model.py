@@ -149,10 +149,18 @@ def test_calibrate_refuses_clips_without_word_times(tmp_path):
     assert not (tmp_path / "x.json").exists()
 
 
-def test_words_are_found_where_the_llm_looks_as_well_as_by_the_encoders_own(parts: Parts) -> None:
+def test_words_are_found_where_the_llm_looks_as_well_as_by_the_encoders_own(parts, tmp_path):
     mute = replace(parts, encoder=Mute(parts.encoder))
+    # Of a mute encoder's LLM nobody knows that it writes plain words.
+    entries = [json.loads(line) for line in DATA.read_text().splitlines()]
+    plain = [
+        {**entry, "text": spoken(entry["text"]), "path": str(DATA.parent / entry["path"])}
+        for entry in entries
+    ]
+    manifest = tmp_path / "plain.jsonl"
+    manifest.write_text("\n".join(map(json.dumps, plain)))
     apart_s = []
-    for join in plan_joins(parts, DATA, seconds=0, limit=6):
+    for join in plan_joins(parts, manifest, seconds=0, limit=6):
         by_encoder, by_attention = join.words(parts), join.words(mute)
         assert [word.text for word in by_attention] == [word.text for word in by_encoder]
         assert all(0 < word.confidence <= 1 for word in by_attention)
