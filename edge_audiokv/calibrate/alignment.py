@@ -12,10 +12,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from edge_audiokv.engine.alignment.text import is_unspaced
 from edge_audiokv.errors import InputError
 from edge_audiokv.events import Word
 
-_PLAIN = re.compile(r"[^a-z0-9']")
+_PLAIN = re.compile(r"[^\w']|_")
 
 
 def words_of(entry: dict[str, Any]) -> list[Word]:
@@ -52,7 +53,7 @@ def span(word: Word, duration_s: float, n_audio: int) -> tuple[int, int]:
 
 
 def plain(text: str) -> str:
-    """Lower case, letters, digits and apostrophes only."""
+    """Lower case, letters of any script, digits and apostrophes only."""
     return _PLAIN.sub("", text.lower())
 
 
@@ -61,8 +62,9 @@ def align_tokens(
 ) -> list[int | None]:
     """Which word each token belongs to, greedily from left to right; None for the rest.
 
-    `pieces` are the tokens' texts in order; a piece that opens with a space starts a new word. A
-    spelt word takes the next equal word at most `reach` words ahead of the last match.
+    `pieces` are the tokens' texts in order; a piece that opens with a space starts a new word, and
+    so does one of a script without spaces, of which a token may be several words. What is spelt
+    takes the next equal words at most `reach` words ahead of the last match.
     """
     result: list[int | None] = [None] * len(pieces)
     at = 0
@@ -71,14 +73,32 @@ def align_tokens(
         if not text:
             continue
         for index in range(at, min(len(words), at + reach)):
-            if plain(words[index].text) == text:
+            n_words = _n_spelt(text, words[index : index + reach])
+            if n_words:
                 result[start:stop] = [index] * (stop - start)
-                at = index + 1
+                at = index + n_words
                 break
     return result
 
 
+def _n_spelt(text: str, words: Sequence[Word]) -> int:
+    """How many of `words`, from the first on, make up `text`; 0 if they do not."""
+    spelt = ""
+    for n_words, word in enumerate(words, 1):
+        spelt += plain(word.text)
+        if spelt == text:
+            return n_words
+        if not text.startswith(spelt) or not is_unspaced(spelt[-1:] or " "):
+            break
+    return 0
+
+
 def _spelt(pieces: Sequence[str]) -> list[tuple[int, int]]:
-    """Runs of tokens that spell one word each."""
-    starts = [i for i, piece in enumerate(pieces) if i == 0 or piece[:1].isspace()]
-    return list(zip(starts, [*starts[1:], len(pieces)], strict=True))
+    """Runs of tokens that spell a word each, or more where words have no spaces between them."""
+    starts, before = [], " "
+    for at, piece in enumerate(pieces):
+        opens = piece[:1].isspace() or is_unspaced(piece[:1] or "x")
+        if at == 0 or opens or (is_unspaced(before) and piece[:1].isalnum()):
+            starts.append(at)
+        before = piece[-1:] or before
+    return list(zip(starts, [*starts[1:], len(pieces)], strict=True)) if starts else []

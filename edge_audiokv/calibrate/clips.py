@@ -44,9 +44,14 @@ def spoken(text: str) -> str:
     return " ".join(_OTHER.sub(" ", text.lower().replace("-", " ")).split())
 
 
+def reference(parts: Parts, text: str) -> str:
+    """A reference text as the model writes it: one whose encoder names words writes those alone."""
+    return spoken(text) if parts.encoder.words else " ".join(text.split())
+
+
 def reference_ids(parts: Parts, text: str) -> list[int]:
     """Token ids of a reference text, as an answer begins (no space before the first word)."""
-    return parts.model.tokenize(spoken(text), special=False)
+    return parts.model.tokenize(reference(parts, text), special=False)
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class Join:
     def _words_of(parts: Parts, entry: dict[str, Any], path: Path) -> list[Word]:
         if "words" in entry:
             return words_of(entry)
-        encoder, text = parts.encoder, spoken(entry["text"])
+        encoder, text = parts.encoder, reference(parts, entry["text"])
         sound = encoder.hear(read_all(path))
         if not encoder.words:
             return words_by_attention(parts, sound.embeddings, text)

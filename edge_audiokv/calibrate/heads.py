@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from edge_audiokv.calibrate.alignment import align_tokens, span
 from edge_audiokv.calibrate.parts import Parts
 from edge_audiokv.calibrate.prefilled import Clip, Prefilled
+from edge_audiokv.engine.decoding.decode import pieces_of
 from edge_audiokv.events import Word
 from edge_audiokv.kv.shape import FloatArray, IntArray
 
@@ -77,8 +78,7 @@ def count_hits(
 
     Returns the steps that were added: those of tokens of words of at least `min_confidence`.
     """
-    pieces = [parts.model.piece(token).decode("utf-8", "replace") for token in clip.ids]
-    owner = align_tokens(pieces, words)
+    owner = align_tokens(pieces_of(parts.model, clip.ids), words)
     n_audio, base = len(clip.embeddings), len(parts.before)
     added = 0
     with Prefilled(parts, clip, n_threads=n_threads, n_text=len(clip.ids)) as start:

@@ -83,7 +83,15 @@ class Calibration:
 
     def losses(self, manifest: Path, n_clips: int, seconds: float, low_share: float) -> None:
         """Add joins of `seconds` to the loss table."""
-        joins = plan_joins(self.parts, manifest, seconds=seconds, limit=n_clips, shuffle_seed=0)
+        joins = list(
+            plan_joins(self.parts, manifest, seconds=seconds, limit=n_clips, shuffle_seed=0)
+        )
+        if not joins:
+            raise InputError(
+                f"The clips of {manifest} are shorter than {seconds:g} s, all joined.",
+                cure="Give more clips, or a lower --loss-seconds; or leave the loss table out:"
+                " --tables speech.",
+            )
         n_head = self.parts.model.shape.n_head
         for index, join in enumerate(joins):
             if join.id in self.loss.seen:

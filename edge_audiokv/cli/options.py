@@ -254,6 +254,11 @@ def result_options(command: Command) -> Command:
             help="Each word with its times and confidence, in json and jsonl.",
         ),
         click.option(
+            "--translate",
+            metavar="LANGUAGE",
+            help="Write a translation: en, German; refused if the model has no way of its own.",
+        ),
+        click.option(
             "--plain-text",
             is_flag=True,
             help="Words alone: no capitals and no marks.",
@@ -358,5 +363,6 @@ def settings_from(values: dict[str, Any]) -> EngineSettings:
         # Only of commands that write a transcript.
         word_timestamps=values.pop("word_timestamps", False),
         plain_text=values.pop("plain_text", False),
+        translate=values.pop("translate", None),
         **{name: values.pop(name) for name in names},
     )

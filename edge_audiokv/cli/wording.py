@@ -14,6 +14,7 @@ FLAGS = {
     "kv_policy": "--kv-policy",
     "language": "--language",
     "hotwords": "--hotwords",
+    "translate": "--translate",
 }
 _NAMED = re.compile(rf"""(?<![\w."'/-])({"|".join(FLAGS)})=(?:"([^"]*)"|(?=[\s,.;:)]|$))""")
 

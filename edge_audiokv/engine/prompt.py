@@ -48,16 +48,21 @@ class PromptTemplate:
     answer_after: str = ""
 
     @classmethod
-    def of(cls, prompt: Prompt, *, language: str | None = None) -> Self:
+    def of(
+        cls, prompt: Prompt, *, language: str | None = None, translate: str | None = None
+    ) -> Self:
         """Split the template at `{audio}`; a `language` that is spoken is told where it can be.
 
+        With `translate` the model's own question for a translation into that language is asked.
         Raises ModelError if its placeholders are not right.
         """
-        template = prompt.template
-        if language is not None and prompt.in_language:
-            code = language_code(language)
-            template = prompt.in_language.replace("{code}", code)
-            template = template.replace("{language}", NAMES.get(code, code))
+        template, question = prompt.template, prompt.question
+        if translate is not None:
+            question = prompt.translate.replace("{target}", _name(translate))
+            question = question.replace("{language}", _name(language or ""))
+        elif language is not None and prompt.in_language:
+            template = prompt.in_language.replace("{code}", language_code(language))
+            template = template.replace("{language}", _name(language))
         if template.count("{audio}") != 1 or template.count(_QUESTION) > 1:
             raise ModelError(
                 f"The prompt template has {template.count('{audio}')} {{audio}} and"
@@ -70,7 +75,7 @@ class PromptTemplate:
             # Without the sound its line goes, too.
             first = _QUESTION in before
             asking = before.rstrip("\n") + after if first else before + after.lstrip("\n")
-        rest = prompt.end_of_turn, asking, prompt.question, prompt.max_tokens
+        rest = prompt.end_of_turn, asking, question, prompt.max_tokens
         # What the template ends with is not written once more.
         said = bool(prompt.answer_after) and after.endswith(prompt.answer_after)
         return cls(
@@ -140,6 +145,12 @@ class PromptTemplate:
             *middle,
             *tokenizer.tokenize(tail, special=True),
         ]
+
+
+def _name(language: str) -> str:
+    """The English name of a language given by that or by its code."""
+    code = language_code(language)
+    return NAMES.get(code, code)
 
 
 def digit_rows(rule: TokenRule, tokenizer: Tokenizer, llm: Path) -> FloatArray | None:

@@ -17,6 +17,7 @@ from edge_audiokv.engine.decoding.decode import Decoded, greedy, text_of
 from edge_audiokv.engine.decoding.guard import LoopGuard
 from edge_audiokv.engine.decoding.mending import carry_on, mend, n_astray
 from edge_audiokv.engine.decoding.search import Search
+from edge_audiokv.engine.decoding.tags import tags_of
 from edge_audiokv.engine.finals.writing import plain_words
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.kv.shape import FloatArray
@@ -193,7 +194,7 @@ class Recognizer:
                 on_text(text_of(runtime.model, ids, growing=True).strip())
 
         def guard(chooser: Chooser) -> LoopGuard:
-            return LoopGuard(duration_s, witness_of(chooser))
+            return LoopGuard(duration_s, witness_of(chooser), tags_of(runtime.model))
 
         started = time.perf_counter()
         words = runtime.words_heard

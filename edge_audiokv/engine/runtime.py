@@ -13,7 +13,7 @@ from edge_audiokv.encoder.reader import WhisperReader
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.encoder.weave import OrderedWords
 from edge_audiokv.engine.decoding.choose import Trust, WordsHeard
-from edge_audiokv.engine.finals.language import check_language
+from edge_audiokv.engine.finals.language import check_language, check_translation
 from edge_audiokv.engine.memory.estimate import (
     context_bytes,
     llm_bytes,
@@ -76,12 +76,14 @@ class Runtime(Loadable):
     def find(self) -> LocalModel:
         """Find or fetch the model's files and verify them. Nothing large is loaded.
 
-        Raises ModelError, also for a language that the model does not know, InputError for hotwords
-        if it has no reader, or DownloadError.
+        Raises ModelError, also for a language that the model does not know or translate to,
+        InputError for hotwords if it has no reader, or DownloadError.
         """
         if self._local is None:
             entry = catalog.resolve(self.settings.model)
-            check_language(self.settings.language, entry)
+            settings = self.settings
+            check_language(settings.language, entry)
+            check_translation(settings.translate, settings.language, entry)
             local = download.ensure(entry, progress=self._progress, check=check_in_child)
             if self.settings.hotwords and not self._may_read(local):
                 raise InputError(
@@ -165,7 +167,9 @@ class Runtime(Loadable):
             self._reads, self._reads_from_bytes = False, error.required_bytes
             self.plan = plan(0)
         try:
-            self._template = PromptTemplate.of(entry.prompt, language=settings.language)
+            self._template = PromptTemplate.of(
+                entry.prompt, language=settings.language, translate=settings.translate
+            )
             # The encoder first: opening it needs more for a moment than it keeps.
             self._encoder = encoder = OnnxEncoder(
                 local.encoder_path,

@@ -77,6 +77,7 @@ class EngineOptions(TypedDict, total=False):
     gpu_mem: str | int | None
     kv_device: str
     language: str | None
+    translate: str | None
     hotwords: str | Sequence[str]
     word_timestamps: bool
     plain_text: bool

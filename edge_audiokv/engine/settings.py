@@ -51,6 +51,8 @@ class EngineSettings:
                 in the machine's memory, where its rows are then attended to
     language    what is spoken, such as "en" or "German": refused if the model does not list it;
                 None leaves it to the model, with a warning where the speech sounds like another
+    translate   the language that finals are to be written in, such as "en" or "German", in place of
+                what is spoken: refused if the model has no way of its own of translating to it
     hotwords    words that are expected, such as names, spelt as they should be written: a sequence,
                 or a text with commas between them; for models with a reader
     word_timestamps
@@ -75,6 +77,7 @@ class EngineSettings:
     gpu_mem: str | None = None
     kv_device: str = "auto"
     language: str | None = None
+    translate: str | None = None
     hotwords: str | Sequence[str] = ()
     word_timestamps: bool = False
     plain_text: bool = False
@@ -104,6 +107,8 @@ class EngineSettings:
         self._check_compute()
         if not (self.language is None or isinstance(self.language, str)):
             raise _wrong("language", self.language, 'Write a code such as "en", or None.')
+        if not (self.translate is None or isinstance(self.translate, str)):
+            raise _wrong("translate", self.translate, 'Write a code such as "en", or None.')
         self._read_hotwords()
         for name in ("word_timestamps", "plain_text"):
             if not isinstance(getattr(self, name), bool):

@@ -18,6 +18,7 @@ from edge_audiokv.engine.cache import (
     policy_of,
 )
 from edge_audiokv.engine.decoding.decode import DRAFT_TOKENS
+from edge_audiokv.engine.decoding.guard import most_tokens
 from edge_audiokv.engine.finals.finals import Finals
 from edge_audiokv.engine.memory.counting import count_caches
 from edge_audiokv.engine.memory.estimate import context_bytes, shape_of
@@ -30,8 +31,6 @@ from edge_audiokv.kv.holders import LOADING
 from edge_audiokv.lifetime import Loadable
 from edge_audiokv.models.download import LocalModel, Progress
 
-# Text tokens a second of speech that the pools have room for; the guard stops before that.
-_TEXT_TOKENS_PER_S = 8.0
 # The voice detector before it is loaded.
 _DETECTOR_BYTES = 10 << 20
 
@@ -93,7 +92,7 @@ class Transcriber(Loadable):
         seconds = self.endpoint.max_segment_s
         audio_tokens = local.entry.rule.rows_in(seconds) + 1
         prompt_tokens = audio_tokens + local.entry.prompt.max_tokens
-        text_tokens = int(seconds * _TEXT_TOKENS_PER_S)
+        text_tokens = most_tokens(seconds, local.entry.prompt.answer_tags)
         capacity = clip_capacity(
             runtime, policy, prompt_tokens=prompt_tokens, text_tokens=text_tokens
         )

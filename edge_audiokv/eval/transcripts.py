@@ -13,6 +13,7 @@ import numpy as np
 from edge_audiokv.calibrate.prefilled import Prefilled
 from edge_audiokv.engine.decoding.decode import text_of
 from edge_audiokv.engine.decoding.guard import LoopGuard
+from edge_audiokv.engine.decoding.tags import Tags, tags_of
 from edge_audiokv.errors import NativeError
 from edge_audiokv.kv.policy import Policy
 from edge_audiokv.kv.shape import IntArray
@@ -46,14 +47,14 @@ def transcribe(
             logits = context.decode_tokens([token])
     if logits is None:
         raise NativeError("llama.cpp gave no logits.")
-    kept, verdict = guard(ids, start.clip.audio_s)
+    kept, verdict = guard(ids, start.clip.audio_s, tags_of(model))
     raw, guarded = (text_of(model, tokens).strip() for tokens in (ids, kept))
     return Transcript(raw, guarded, verdict, len(ids), kept_rows, full_rows)
 
 
-def guard(ids: Sequence[int], duration_s: float) -> tuple[list[int], str]:
+def guard(ids: Sequence[int], duration_s: float, tags: Tags | None = None) -> tuple[list[int], str]:
     """(what the loop guard leaves of `ids`, its verdict or "")."""
-    watcher = LoopGuard(duration_s)
+    watcher = LoopGuard(duration_s, tags=tags)
     for token in ids:
         verdict = watcher.push(token)
         if verdict is not None:

@@ -80,6 +80,9 @@ def entry_text(
         lines.append(f"answer_tags = {_text(wording.answer_tags)}")
     if wording.in_language:
         lines.append(f"in_language = {_text(wording.in_language)}")
+    if wording.translate:
+        lines.append(f"translate = {_text(wording.translate)}")
+        lines.append(f"translates_to = [{', '.join(map(_text, wording.translates_to))}]")
     lines.append(f"max_tokens = {max_tokens}")
     if source is not None:
         lines += [

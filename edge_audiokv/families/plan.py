@@ -35,6 +35,8 @@ class Wording:
     answer_after: str = ""
     answer_tags: str = ""
     in_language: str = ""
+    translate: str = ""
+    translates_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

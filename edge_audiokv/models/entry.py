@@ -62,6 +62,8 @@ class Prompt:
     What the model writes up to `answer_after`, if it writes that, is not part of its answer, nor is
     what stands between the two characters `answer_tags`. `in_language` is the template where it is
     known what is spoken: its {language} is the English name of that, its {code} the code.
+    `translate` is the question for a translation into one of `translates_to`, with the {target} and
+    maybe the {language} that is spoken, by their English names.
     `max_tokens` is what caches leave room for beside the sound. An answer about earlier sound with
     less than `least_evidence`, or less sure than `least_confidence` (engine/recall/evidence.py), is
     not given; 0 gives all.
@@ -74,6 +76,8 @@ class Prompt:
     answer_after: str = ""
     answer_tags: str = ""
     in_language: str = ""
+    translate: str = ""
+    translates_to: tuple[str, ...] = ()
     max_tokens: int = PROMPT_TOKENS
     least_evidence: float = 0.0
     least_confidence: float = 0.0
@@ -179,6 +183,14 @@ class _Fields:
     def optional_text(self, field: str) -> str | None:
         return self.text(field) if field in self.data else None
 
+    def texts(self, field: str) -> tuple[str, ...]:
+        value = self.data.get(field, [])
+        if not isinstance(value, list) or not all(
+            isinstance(x, str) and fault_of_text(x) is None for x in value
+        ):
+            raise self.error(field, "must be a list of texts")
+        return tuple(value)
+
     def choice(self, field: str, choices: tuple[str, ...]) -> str | None:
         value = self.optional_text(field)
         if value is not None and value not in choices:
@@ -226,11 +238,7 @@ class _Fields:
 
     def entry(self) -> ModelEntry:
         audio, llm, prompt = self.sub("audio"), self.sub("llm"), self.sub("prompt")
-        languages = self.data.get("languages", [])
-        if not isinstance(languages, list) or not all(
-            isinstance(x, str) and fault_of_text(x) is None for x in languages
-        ):
-            raise self.error("languages", "must be a list of texts")
+        languages = self.texts("languages")
         status = self.text("status", "ready")
         if status not in STATUSES:
             raise self.error("status", f"must be one of {', '.join(STATUSES)}")
@@ -238,7 +246,7 @@ class _Fields:
             name=self.name("name"),
             directory=self.path.parent,
             summary=self.name("summary", ""),
-            languages=tuple(languages),
+            languages=languages,
             status=status,
             rule=audio.rule(),
             max_audio_s=audio.number("max_audio_s", most=3600),
@@ -310,6 +318,13 @@ class _Fields:
         tags = self.text("answer_tags", "")
         if tags and (len(tags) != 2 or tags[0] == tags[1] or fault_of_text(tags) is not None):
             raise self.error("answer_tags", "must be two different characters")
+        wish, targets = self.text("translate", ""), self.texts("translates_to")
+        if wish and (wish.count("{target}") != 1 or wish.count("{language}") > 1):
+            raise self.error("translate", "must have one {target}, and at most one {language}")
+        if wish and "{question}" not in template:
+            raise self.error("translate", "is a question: the template must have its {question}")
+        if bool(wish) != bool(targets):
+            raise self.error("translates_to", "and translate must be there both, or neither")
         return Prompt(
             template,
             self.text("end_of_turn"),
@@ -318,6 +333,8 @@ class _Fields:
             answer_after=self.text("answer_after", ""),
             answer_tags=tags,
             in_language=told,
+            translate=wish,
+            translates_to=targets,
             max_tokens=self.whole("max_tokens", PROMPT_TOKENS, most=MAX_PROMPT_TOKENS),
             least_evidence=self.number("least_evidence", 0.0, most=100.0),
             least_confidence=self.number("least_confidence", 0.0, most=1.0),

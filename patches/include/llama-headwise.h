@@ -20,7 +20,7 @@ extern "C" {
 // raised when a signature or a meaning below changes; bindings refuse another number
 #define LLAMA_HW_ABI   1
 // raised with every change of the sources or the hooks
-#define LLAMA_HW_PATCH 11
+#define LLAMA_HW_PATCH 12
 
 #define LLAMA_HW_MAX_LEVELS 16
 

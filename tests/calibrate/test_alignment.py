@@ -32,3 +32,15 @@ def test_a_word_far_ahead_is_no_match():
     words = [Word(text, i, i + 1) for i, text in enumerate(["a", *"bcdefghij", "zebra"])]
     assert align_tokens([" zebra"], words, reach=8) == [None]
     assert align_tokens([" zebra"], words, reach=20) == [10]
+
+
+def test_words_of_scripts_without_spaces_are_matched_by_what_tokens_hold_of_them():
+    said = ["你", "好,", "世", "界。", "12", "点", "Grüße"]
+    words = [Word(text, i, i + 1) for i, text in enumerate(said)]
+    pieces = ["你", "好", ",", "世界", "。", "12", "点", " Gr", "", "üße"]
+    assert align_tokens(pieces, words) == [0, 1, 1, 2, None, 4, 5, 6, 6, 6]
+    # A token that holds one of them and something else is none of them.
+    assert align_tokens(["世人", "界"], words) == [None, 3]
+    # Words with spaces between them are never one.
+    assert align_tokens([" today"], [Word("to", 0, 1), Word("day", 1, 2)]) == [None]
+    assert align_tokens([], words) == []

@@ -149,10 +149,18 @@ def test_calibrate_refuses_clips_without_word_times(tmp_path):
     assert not (tmp_path / "x.json").exists()
 
 
-def test_words_are_found_where_the_llm_looks_as_well_as_by_the_encoders_own(parts: Parts) -> None:
+def test_words_are_found_where_the_llm_looks_as_well_as_by_the_encoders_own(parts, tmp_path):
     mute = replace(parts, encoder=Mute(parts.encoder))
+    # Of a mute encoder's LLM nobody knows that it writes plain words.
+    entries = [json.loads(line) for line in DATA.read_text().splitlines()]
+    plain = [
+        {**entry, "text": spoken(entry["text"]), "path": str(DATA.parent / entry["path"])}
+        for entry in entries
+    ]
+    manifest = tmp_path / "plain.jsonl"
+    manifest.write_text("\n".join(map(json.dumps, plain)))
     apart_s = []
-    for join in plan_joins(parts, DATA, seconds=0, limit=6):
+    for join in plan_joins(parts, manifest, seconds=0, limit=6):
         by_encoder, by_attention = join.words(parts), join.words(mute)
         assert [word.text for word in by_attention] == [word.text for word in by_encoder]
         assert all(0 < word.confidence <= 1 for word in by_attention)
@@ -175,3 +183,14 @@ class Mute:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._encoder, name)
+
+
+def test_calibrate_says_that_its_clips_are_too_short_to_join(tmp_path):
+    (tmp_path / "one.jsonl").write_text(
+        json.dumps({"path": str(DATA.parent / "letter.flac"), "text": "He wrote a long letter."})
+    )
+    arguments = ["--data", str(tmp_path / "one.jsonl"), "-o", str(tmp_path / "x.json")]
+    result = CliRunner().invoke(calibrate, [*arguments, "--tables", "loss"])
+    assert "are shorter than 18 s, all joined" in str(result.exception)
+    assert "--loss-seconds" in result.exception.cure
+    assert [path.name for path in tmp_path.iterdir()] == ["one.jsonl"]

@@ -137,6 +137,18 @@ def test_what_is_spoken_is_told_where_the_model_can_be() -> None:
     assert PromptTemplate.of(deaf, language="en") == PromptTemplate.of(deaf)
 
 
+def test_a_translation_is_asked_for_as_the_model_has_it() -> None:
+    wish = "{language} into {target}"
+    asked = Prompt("u{audio}{question}a", "e", "?", translate=wish, translates_to=("fr",))
+    template, letters = PromptTemplate.of(asked, language="de", translate="fr-CA"), Letters()
+    assert template.question == "German into French"
+    assert template.after_ids(letters) == letters.tokenize("German into Frencha")
+    assert template.before_audio == PromptTemplate.of(asked).before_audio == "u"
+    # What anybody asks takes its place as ever.
+    assert template.after_ids(letters, "Who?") == letters.tokenize("Who?a")
+    assert PromptTemplate.of(asked, language="de") == PromptTemplate.of(asked)
+
+
 class Digits(Letters):
     """Takes a pair of digits for one token."""
 

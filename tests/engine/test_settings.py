@@ -30,6 +30,7 @@ from edge_audiokv.errors import InputError
             "hotwords",
             [None, 5, ["a", 5], {"a": 1}, "1, 2", "a" * 61, [*map("a{}".format, range(101))]],
         ),
+        ("translate", [5, ["en"]]),
         ("compute", ["", "  ", 1]),
         ("kv_device", ["", "gpu", "Vulkan0", None, 1]),
         ("gpu_layers", [-1, "some", "-1", 1.5, True, 1001]),

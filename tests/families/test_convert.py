@@ -19,7 +19,6 @@ from edge_audiokv.native.model import Model
 from . import tiny
 from .conftest import Case
 
-LETTER = Path(__file__).parents[1] / "data" / "letter.flac"
 pytestmark = pytest.mark.integration
 
 
@@ -145,9 +144,3 @@ def test_an_llm_that_the_cache_cannot_serve_leaves_nothing(
     done = call("models", "convert", folder, "-o", tmp_path / "new", "--type", "F32")
     assert done.code == 4 and "llama.cpp does not know its tokenizer" in done.err
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
-
-
-def test_who_only_transcribes_is_not_asked_and_says_so_at_once(all_made: Any, call: Any) -> None:
-    made = all_made["qwen3_asr"]
-    done = call("ask", LETTER, "Who wrote?", "-m", made.folder)
-    assert done.code == 4 and "only transcribes" in done.complaint

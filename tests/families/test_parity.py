@@ -29,7 +29,6 @@ from .conftest import Case
 
 pytestmark = pytest.mark.integration
 
-LETTER = Path(__file__).parents[1] / "data" / "letter.flac"
 CLOSE = 1e-4  # of rows whose deviation is about 1
 STOCK_CLOSE = 2e-4
 OURS_CLOSE = 0.05  # of the logits' deviation: rows in f16
@@ -253,12 +252,6 @@ def test_markers_of_the_prompt_are_single_tokens(case: Case) -> None:
     ids = case.tiny.tokenizer.convert_tokens_to_ids
     found = set(re.findall(r"<\|\w+\|>|\[/?[A-Z_]+\]", case.plan.wording.template))
     assert found and all(ids(marker) is not None for marker in found)
-
-
-def test_a_converted_folder_runs_in_a_command(case: Case, call: Any) -> None:
-    done = call("transcribe", LETTER, "-m", case.folder, "--mem", "2GB", "-t", "1", "-v")
-    assert done.code == 0, done.err
-    assert "KV pools" in done.err
 
 
 def test_the_entry_says_what_lies_beside_it(case: Case) -> None:

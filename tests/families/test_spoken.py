@@ -1,4 +1,4 @@
-"""`--language` of a converted model: its family's own way of being told what is spoken."""
+"""`--language` and `--translate` of a converted model: its family's own way of being told."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from edge_audiokv.engine.finals.language import check_language
 from edge_audiokv.engine.prompt import PromptTemplate
 from edge_audiokv.models.entry import read_entry
+from edge_audiokv.native.model import Model
 
 from .conftest import Case
 
@@ -53,3 +54,43 @@ def test_the_command_takes_a_language_that_the_family_knows(
     assert '"language": "de"' in done.out
     done = call("transcribe", LETTER, "-m", folder, "--language", "xx")
     assert done.code == 4 and "does not know xx" in done.complaint
+
+
+def test_translations_are_asked_for_as_the_makers_do(all_made: dict[str, Case]) -> None:
+    wished = {}
+    for name, case in all_made.items():
+        prompt = read_entry(case.folder / "model.toml").prompt
+        if prompt.translate:
+            wished[name] = PromptTemplate.of(prompt, language="de", translate="fr")
+    assert {name: template.question for name, template in wished.items()} == {
+        "granite_speech": "translate the speech to French.",
+        "qwen3_omni": "Listen to the provided German speech and produce a translation in French"
+        " text.",
+    }
+    # The longer question has room.
+    for name, template in wished.items():
+        with Model(all_made[name].llm) as model:
+            template.check_length(model)
+
+
+@pytest.mark.parametrize(
+    ("family", "told", "refusal"),
+    [
+        ("granite_speech", (), ""),
+        ("qwen3_omni", ("--language", "de"), ""),
+        ("qwen3_omni", (), "translates what it is told the language of. Say what is spoken, too:"),
+        ("voxtral", (), "no way of its own of translating to French (fr); to none."),
+        ("granite_speech_plus", (), "no way of its own of translating"),
+    ],
+)
+def test_the_command_translates_where_the_family_does(
+    all_made: dict[str, Case], call: Any, family: str, told: tuple[str, ...], refusal: str
+) -> None:
+    given = ("transcribe", LETTER, "-m", all_made[family].folder, "-t", "1", "-q", *told)
+    done = call(*given, "--translate", "French")
+    if refusal:
+        assert done.code in (3, 4) and refusal in done.complaint
+        return
+    assert done.code == 0, done.err
+    plain = call(*given)
+    assert plain.code == 0 and plain.out != done.out

@@ -71,6 +71,10 @@ def test_the_committed_weights_stay_within_their_bound_and_match_their_entry() -
         ("end_of_turn", 'answer_tags = "||"\nend_of_turn', "must be two different characters"),
         ("end_of_turn", 'in_language = "{audio}"\nend_of_turn', r"one \{language\} or \{code\}"),
         ("end_of_turn", 'in_language = "{code}"\nend_of_turn', r"one \{audio\}"),
+        ("end_of_turn", 'translate = "to"\nend_of_turn', r"translate must have one \{target\}"),
+        ("end_of_turn", 'translate = "{target}"\nend_of_turn', "must be there both"),
+        ("end_of_turn", 'translates_to = ["en"]\nend_of_turn', "must be there both"),
+        ("end_of_turn", 'translates_to = "en"\nend_of_turn', "must be a list of texts"),
         ("tokens_per_second = 12.5", "tokens_per_second = 13", "do not divide 16000 Hz"),
         (
             "[llm]",

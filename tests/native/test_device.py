@@ -203,6 +203,19 @@ def test_any_sequence_of_calls(pair: Pair, seed: int) -> None:
             step(draw, walks[here], walks[1 - here])
 
 
+def test_working_buffers_that_come_and_go(pair: Pair) -> None:
+    """A driver that touches what was freed ends the process, here or at the next allocation."""
+    rng = np.random.default_rng(3)
+    for round_ in range(6):
+        ours, _ = pair.open("f16", "f16")
+        with ours:
+            for n in (1, 5, 60, 64, 3):
+                ours.decode_tokens(ids(n, round_), score=True)
+                ours.keep(random_rows(ours, {0: 0.5, 1: 0.8}, rng))
+                ours.shift(2)
+            assert np.isfinite(ours.decode_tokens(ids(2))).all()
+
+
 def test_some_layers_on_the_device(pair: Pair, device: ComputeDevice) -> None:
     """The cache stays in the machine's memory, and its rows are as short as there."""
     with (

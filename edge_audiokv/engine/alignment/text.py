@@ -33,7 +33,7 @@ def _units(text: str) -> list[tuple[int, int]]:
             start = None
         elif start is None:
             start = at
-        elif _unspaced(char) or (char.isalnum() and _unspaced(text[at - 1])):
+        elif is_unspaced(char) or (char.isalnum() and is_unspaced(text[at - 1])):
             spans.append((start, at))
             start = at
     if start is not None:
@@ -59,5 +59,6 @@ def letters(word: str) -> list[tuple[int, str]]:
     return heard
 
 
-def _unspaced(char: str) -> bool:
+def is_unspaced(char: str) -> bool:
+    """Is this a character of a script that is written without spaces?"""
     return char > "\u0dff" and unicodedata.name(char, "").startswith(_UNSPACED)

@@ -57,6 +57,29 @@ def check_language(language: str | None, entry: ModelEntry) -> None:
     )
 
 
+def check_translation(target: str | None, language: str | None, entry: ModelEntry) -> None:
+    """UnfitModelError if a language is given that the model of `entry` does not translate to,
+    InputError if it has to be told which one is spoken.
+    """
+    if target is None:
+        return
+    listed = [language_code(known) for known in entry.prompt.translates_to]
+    code = language_code(target)
+    if not code:
+        raise InputError("translate is empty.", cure='Write a code such as "en", or leave it out.')
+    if code not in listed:
+        knows = f"it translates to {', '.join(map(_described, listed))}" if listed else "to none"
+        raise UnfitModelError(
+            f"{entry.name} has no way of its own of translating to {_described(code)}; {knows}.",
+            cure="Choose another model, or leave translate= out.",
+        )
+    if language is None and "{language}" in entry.prompt.translate:
+        raise InputError(
+            f"{entry.name} translates what it is told the language of.",
+            cure='Say what is spoken, too: language="de".',
+        )
+
+
 class LanguageCheck:
     """Listens to one recording or session, and doubts once that it is one of `languages`.
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from edge_audiokv.engine.decoding.guard import most_tokens
 from edge_audiokv.engine.memory.estimate import MODEL_TABLE_BYTES, model_parts, shape_of
-from edge_audiokv.engine.memory.session_memory import TEXT_TOKENS_PER_S, SessionNeeds
+from edge_audiokv.engine.memory.session_memory import SessionNeeds
 from edge_audiokv.errors import MemoryBudgetError
 from edge_audiokv.kv.memory import INTERPRETER, plan_memory
 from edge_audiokv.kv.policy import Policy
@@ -48,6 +49,7 @@ class Remembering:
     prompt_tokens: int
     context_tokens: int
     asks: bool = True
+    answer_tags: str = ""
 
     @classmethod
     def of_public(cls, model: PublicModel) -> Remembering:
@@ -64,8 +66,8 @@ class Remembering:
         parts = model_parts(local, min(_SEGMENT_S, entry.max_audio_s))
         context = local.gguf.context_length
         prompt = entry.prompt.max_tokens
-        asks = entry.prompt.asks
-        return cls(entry.name, parts, shape_of(local), entry.rule, prompt, context, asks)
+        asks, tags = entry.prompt.asks, entry.prompt.answer_tags
+        return cls(entry.name, parts, shape_of(local), entry.rule, prompt, context, asks, tags)
 
     @property
     def rows_per_second(self) -> float:
@@ -83,7 +85,7 @@ class Remembering:
             policy,
             audio_tokens=self.rule.rows_in(_SEGMENT_S) + 1,
             prompt_tokens=self.prompt_tokens,
-            text_tokens=int(_SEGMENT_S * TEXT_TOKENS_PER_S),
+            text_tokens=most_tokens(_SEGMENT_S, self.answer_tags),
             context_tokens=self.context_tokens,
             recalls=self.asks,
         )

@@ -16,6 +16,7 @@ from edge_audiokv.engine.decoding.choose import Chooser, witness_of
 from edge_audiokv.engine.decoding.decode import Decoded, greedy, text_of
 from edge_audiokv.engine.decoding.guard import LoopGuard
 from edge_audiokv.engine.decoding.search import Search
+from edge_audiokv.engine.decoding.tags import tags_of
 from edge_audiokv.engine.recognizer import Heard, Recognizer
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.errors import InputError
@@ -96,7 +97,7 @@ class RollingMemory:
                 on_text(text_of(model, ids, growing=True).strip())
 
         def guard(chooser: Chooser) -> LoopGuard:
-            return LoopGuard(duration_s, witness_of(chooser))
+            return LoopGuard(duration_s, witness_of(chooser), tags_of(model))
 
         chooser, start = self.runtime.words_heard.chooser(sound), self.cache.next_position
         decoded = greedy(self.cache, model, logits, guard(chooser), on_token=tell, chooser=chooser)

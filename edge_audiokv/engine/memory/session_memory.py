@@ -15,6 +15,7 @@ from edge_audiokv.engine.cache import (
     policy_of,
 )
 from edge_audiokv.engine.decoding.decode import DRAFT_TOKENS
+from edge_audiokv.engine.decoding.guard import most_tokens
 from edge_audiokv.engine.memory.counting import count_caches
 from edge_audiokv.engine.memory.estimate import context_bytes, shape_of
 from edge_audiokv.engine.memory.heap import trim_heap
@@ -31,7 +32,6 @@ from edge_audiokv.kv.policy import Policy
 from edge_audiokv.kv.shape import KVShape
 from edge_audiokv.kv.statistics import RowStatistics
 
-TEXT_TOKENS_PER_S = 8.0
 # Rows of older turns that even the smallest cache keeps beside the turn in progress.
 _LEAST_OLD_ROWS = 128
 # Arrays that an eviction or a scored step works with for a moment, in bytes a row (measured with
@@ -96,7 +96,7 @@ class SessionNeeds:
             policy_of(runtime),
             audio_tokens=entry.rule.rows_in(max_segment_s) + 1,
             prompt_tokens=entry.prompt.max_tokens,
-            text_tokens=int(max_segment_s * TEXT_TOKENS_PER_S),
+            text_tokens=most_tokens(max_segment_s, entry.prompt.answer_tags),
             context_tokens=local.gguf.context_length,
             placement=placement,
             recalls=recalls,

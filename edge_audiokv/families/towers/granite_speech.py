@@ -6,6 +6,7 @@ every prompt has some, so it is merged.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from edge_audiokv.errors import ModelError
 from edge_audiokv.families.checkpoint import Checkpoint
 from edge_audiokv.families.language import plain
-from edge_audiokv.families.plan import Plan, Sound
+from edge_audiokv.families.plan import Plan, Sound, Wording
 from edge_audiokv.families.towers.conformer import Encoder
 from edge_audiokv.families.towers.granite_mel import N_MELS, StackedMel
 from edge_audiokv.families.towers.mel import HOP, RATE_HZ
@@ -76,12 +77,7 @@ def read(checkpoint: Checkpoint) -> Plan:
             token_rule="blocks",
             block_s=block_s,
         ),
-        wording=from_chat_template(
-            checkpoint.folder,
-            f"{_PLACEHOLDER}{{question}}",
-            "can you transcribe the speech into a written format?",
-            placeholder=_PLACEHOLDER,
-        ),
+        wording=_wording(checkpoint, translates=not encoder.get("cat_hidden_layers")),
         language=language,
         tower=tower,
         tower_count=checkpoint.count(*_TOWER, *_PROJECTOR),
@@ -109,3 +105,20 @@ def _check(config: dict[str, Any]) -> None:
                 f"This Granite-Speech has another {name} than its makers' checkpoints.",
                 cure="Take ibm-granite/granite-speech-3.3-2b or a later one.",
             )
+
+
+def _wording(checkpoint: Checkpoint, *, translates: bool) -> Wording:
+    """As its makers ask, whose Plus is for transcripts alone."""
+    asked = from_chat_template(
+        checkpoint.folder,
+        f"{_PLACEHOLDER}{{question}}",
+        "can you transcribe the speech into a written format?",
+        placeholder=_PLACEHOLDER,
+    )
+    if not translates:
+        return asked
+    return replace(
+        asked,
+        translate="translate the speech to {target}.",
+        translates_to=("de", "en", "es", "fr", "ja", "pt"),
+    )

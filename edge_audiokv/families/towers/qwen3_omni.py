@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,6 +15,11 @@ from edge_audiokv.families.towers.thinker import NOTE, TOWER, Tower, configs
 from edge_audiokv.families.wording import from_chat_template
 
 _PLACEHOLDER = "<|audio_pad|>"
+# That it hears, as its makers list them; it writes more.
+_LANGUAGES = (
+    *("ar", "de", "en", "es", "fr", "id", "it", "ja", "ko", "ms", "nl", "pt", "ru", "tr", "ur"),
+    *("vi", "yue", "zh"),
+)
 
 
 class Projected(Encoder):
@@ -42,15 +48,21 @@ def read(checkpoint: Checkpoint) -> Plan:
         family="Qwen3-Omni",
         folder=checkpoint.folder,
         sound=sound_of(audio),
-        wording=from_chat_template(
-            checkpoint.folder,
-            [{"type": "audio"}, {"type": "text", "text": "{question}"}],
-            "Transcribe the audio.",
-            placeholder=_PLACEHOLDER,
+        wording=replace(
+            from_chat_template(
+                checkpoint.folder,
+                [{"type": "audio"}, {"type": "text", "text": "{question}"}],
+                "Transcribe the audio.",
+                placeholder=_PLACEHOLDER,
+            ),
+            translate="Listen to the provided {language} speech and produce a translation in"
+            " {target} text.",
+            translates_to=_LANGUAGES,
         ),
         language=language,
         tower=tower,
         tower_count=checkpoint.count(*TOWER),
         licences=dict.fromkeys(("encoder", "llm"), checkpoint.licence),
         notes=(NOTE,),
+        languages=_LANGUAGES,
     )

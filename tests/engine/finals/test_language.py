@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from edge_audiokv.encoder.sound import Sound
-from edge_audiokv.engine.finals.language import LanguageCheck, check_language, language_code
+from edge_audiokv.engine.finals.language import (
+    LanguageCheck,
+    check_language,
+    check_translation,
+    language_code,
+)
 from edge_audiokv.errors import InputError, UnfitModelError
 
 FRAME_S = 0.08
@@ -44,6 +49,36 @@ def test_another_is_refused_with_those_that_are_known(said: str) -> None:
 def test_a_model_without_languages_says_so() -> None:
     with pytest.raises(UnfitModelError, match="no language by name"):
         check_language("en", entry())  # type: ignore[arg-type]
+
+
+def translator(wish: str, *targets: str) -> SimpleNamespace:
+    return SimpleNamespace(
+        name="tiny", prompt=SimpleNamespace(translate=wish, translates_to=targets)
+    )
+
+
+def test_a_translation_that_the_model_has_words_for_passes() -> None:
+    model = translator("into {target}", "en", "fr")
+    for target in (None, "en", "French"):
+        check_translation(target, None, model)  # type: ignore[arg-type]
+    check_translation("fr", "de", translator("{language} into {target}", "fr"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wish", "targets", "target", "why"),
+    [
+        ("into {target}", ("en",), "German", r"to German \(de\); it translates to English \(en\)"),
+        ("", (), "en", r"to English \(en\); to none"),
+        ("into {target}", ("en",), " ", "translate is empty"),
+        ("{language} into {target}", ("en",), "en", "told the language of"),
+    ],
+)
+def test_another_translation_is_refused(
+    wish: str, targets: tuple[str, ...], target: str, why: str
+) -> None:
+    with pytest.raises((UnfitModelError, InputError), match=why) as told:
+        check_translation(target, None, translator(wish, *targets))  # type: ignore[arg-type]
+    assert told.value.cure
 
 
 def sound(top: float, other: float, *, rows: int = 30) -> Sound:
