@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from edge_audiokv.archive.search import is_number
 from edge_audiokv.engine.decoding.decode import Decoded, text_of
 from edge_audiokv.engine.memory.rolling import MAX_ANSWER_TOKENS, RollingMemory
 from edge_audiokv.engine.recall.evidence import (
@@ -57,14 +58,14 @@ class Answering:
         found = recall.turns(question, clock_s=clock_s) if recall is not None else []
         # From the one turn that fits, if one does: in a full memory a small model takes what was
         # said last, or often, for what was asked, and takes longer.
-        alone = self._from_best(question, clock_s, found) if len(found) == 1 else None
+        alone = self._from_best(question, clock_s, found, since_s) if len(found) == 1 else None
         if alone is not None and not alone[0].declined:
             given, decoded = alone
         else:
-            given, decoded = self._from_all(question, clock_s, found, alone, on_text)
+            given, decoded = self._from_all(question, clock_s, found, since_s, alone, on_text)
         if self._weighs:
             self._grow(given, decoded, on_text)
-        if given.declined:
+        if given.declined or given.sources:
             return given
         sources = sources_of(given.text, [each.turn for each in found], since_s=since_s)
         return replace(given, sources=sources)
@@ -74,6 +75,7 @@ class Answering:
         question: str,
         clock_s: float,
         found: Sequence[Found],
+        since_s: float,
         alone: tuple[Answer, Decoded] | None,
         on_text: Callable[[str], None] | None,
     ) -> tuple[Answer, Decoded]:
@@ -100,7 +102,8 @@ class Answering:
             return replace(given, text=NOT_HEARD, declined=True), decoded
         if any(bears_out(each.turn, given.text) for each in found):
             return given, decoded
-        return alone or self._from_best(question, clock_s, found) or (given, decoded)
+        best = alone or self._from_best(question, clock_s, found, since_s)
+        return best or (given, decoded)
 
     def _weighed(self, answer: Answer, decoded: Decoded, weighing: Weighing) -> Answer:
         """`answer` with what it rests on, or declined if that is too little."""
@@ -115,14 +118,35 @@ class Answering:
         return replace(answer, text=NOT_HEARD, declined=True)
 
     def _from_best(
-        self, question: str, clock_s: float, found: Sequence[Found]
+        self, question: str, clock_s: float, found: Sequence[Found], since_s: float
     ) -> tuple[Answer, Decoded] | None:
-        """What the model answers from the best turn and nothing else; declined if that was not said
+        """What the model answers from the best turn and nothing else, or from that and the next:
+        the answer to what was spoken of may come after a pause. Declined if that was not said
         there. None if there is no best, or no room for it.
         """
         best = next((each for each in found if each.is_best), None)
-        if best is None or not self._weighs:
+        if best is None or self._recall is None or not self._weighs:
             return None
+        alone = self._from_turn(question, clock_s, best)
+        if alone is None or not alone[0].declined or quoted_in(question):
+            return alone
+        both = self._recall.with_next(best)
+        more = self._from_turn(question, clock_s, both) if both is not None else None
+        if both is None or more is None or more[0].declined:
+            return alone
+        given, decoded = more
+        if is_number(given.text) and not bears_out(best.turn, given.text):
+            # One number after another: which belongs to what was asked nobody can tell.
+            return alone
+        sources = sources_of(given.text, [both.turn], since_s=since_s)
+        return replace(given, sources=sources), decoded
+
+    def _from_turn(
+        self, question: str, clock_s: float, best: Found
+    ) -> tuple[Answer, Decoded] | None:
+        """What the model answers from a turn and nothing else; declined if that was not said there.
+        None if there is no room for it.
+        """
         weighing = Weighing()
         # Twice, as `Recall.reading` has it.
         prompt = [*best.ids, *best.ids, *self._memory.question_ids(question)]

@@ -9,7 +9,7 @@ the form in which the memory keeps them. The best is read twice, as in Arora et 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_audiokv.archive.recording import Recording
 from edge_audiokv.archive.turn import Turn
@@ -21,6 +21,8 @@ from edge_audiokv.engine.recall.sought import span_sought, words_sought
 # costs time, and a small model takes words from all.
 MOST_TURNS = 4
 LEAST_SHARE = 0.5
+# Who pauses longer speaks of something else.
+_NEXT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,19 @@ class Recall:
             return self._recording.between(*span, limit=MOST_TURNS)
         sought = words_sought(question)
         return self._recording.find(sought, limit=MOST_TURNS, least_share=LEAST_SHARE)
+
+    def with_next(self, found: Found) -> Found | None:
+        """The turn of `found` and the one after it, as one; None if there is none, or both are too
+        long to be read twice. A pause parts what somebody says of a thing.
+        """
+        turn = found.turn
+        near = self._recording.between(turn.start_s, turn.end_s + _NEXT_S, limit=3)
+        after = next((each for each in near if each.start_s > turn.start_s), None)
+        if after is None:
+            return None
+        both = replace(turn, end_s=after.end_s, text=f"{turn.text} {after.text}")
+        ids = self.ids(both.text)
+        return Found(both, ids, True) if 2 * len(ids) <= MAX_REMINDER_TOKENS else None
 
     @staticmethod
     def reading(found: Sequence[Found]) -> list[int]:

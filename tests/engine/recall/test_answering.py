@@ -129,6 +129,45 @@ def test_an_answer_is_held_against_the_turns_that_are_asked_about(
     assert hearing.caches.scratch.next_position == 0
 
 
+TURNS = ("they came into the harbour at night", "the captain of the ship was a man named drake")
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "pause_s", "given"),
+    [
+        # What is spoken of may be told after a pause, and then both turns are the source.
+        ("Who came into the harbour?", "captain drake", 1.0, "captain drake"),
+        ("Who came into the harbour?", "captain drake", 9.0, NOT_HEARD),
+        ("Who came into the harbour?", "the mayor", 1.0, NOT_HEARD),
+        # Of a sentence that is asked for by a word of it there is nothing more to tell.
+        ('Repeat the sentence with the word "harbour".', "captain drake", 1.0, NOT_HEARD),
+    ],
+)
+def test_what_the_best_turn_does_not_tell_the_next_may(
+    recording: Recording,
+    monkeypatch: pytest.MonkeyPatch,
+    question: str,
+    answer: str,
+    pause_s: float,
+    given: str,
+) -> None:
+    said = Script("nothing", answer)
+    hearing = scripted_hearing(said, Script("a boat"), recording=recording, least_evidence=0.5)
+    list(hearing.take(speech(1), live=False))
+    list(hearing.take(silence(1), live=False))
+    start_s = 100.0
+    for words in [*TURNS, *["nothing"] * 20]:
+        recording.keep(Final(0, start_s, start_s + 2, words))
+        start_s += 2 + pause_s
+    without_sound(hearing, 1e-6, monkeypatch)
+    got = hearing.ask(question)
+    assert got.text == given
+    told = [(source.start_s, source.end_s, source.text) for source in got.sources]
+    both = [(100.0, 104.0 + pause_s, " ".join(TURNS))]
+    assert told == ([] if given == NOT_HEARD else both)
+    assert hearing.caches.scratch.next_position == 0
+
+
 def test_a_turn_that_was_said_last_may_stand_in_for_none(
     recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
