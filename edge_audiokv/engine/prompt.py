@@ -14,7 +14,7 @@ from typing import Protocol, Self
 from edge_audiokv.engine.finals.language import NAMES, language_code
 from edge_audiokv.errors import ModelError, UnfitModelError
 from edge_audiokv.kv.shape import FloatArray
-from edge_audiokv.models.entry import PROMPT_TOKENS, Prompt
+from edge_audiokv.models.prompt import PROMPT_TOKENS, Prompt
 from edge_audiokv.models.token_rows import read_token_rows
 from edge_audiokv.models.token_rule import TokenRule
 

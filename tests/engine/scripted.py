@@ -21,7 +21,7 @@ from edge_audiokv.engine.recall.opening import recall_from
 from edge_audiokv.engine.session_settings import SessionSettings
 from edge_audiokv.engine.settings import EngineSettings
 from edge_audiokv.events import MemoryReport
-from edge_audiokv.models.entry import Prompt
+from edge_audiokv.models.prompt import Prompt
 from edge_audiokv.models.token_rule import TokenRule
 
 RATE_HZ = 16_000

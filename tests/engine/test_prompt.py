@@ -8,7 +8,7 @@ import pytest
 
 from edge_audiokv.engine.prompt import PromptTemplate, digit_rows
 from edge_audiokv.errors import ModelError, UnfitModelError
-from edge_audiokv.models.entry import PROMPT_TOKENS, Prompt
+from edge_audiokv.models.prompt import PROMPT_TOKENS, Prompt
 from edge_audiokv.models.token_rule import TokenRule
 
 TEMPLATE = "<|im_start|>user\n{audio}\n{question}<|im_end|>\n<|im_start|>assistant\n"

@@ -16,7 +16,7 @@ from edge_audiokv.kv.memory import INTERPRETER, plan_memory
 from edge_audiokv.kv.policy import Policy
 from edge_audiokv.kv.shape import KVShape
 from edge_audiokv.models.download import LocalModel
-from edge_audiokv.models.entry import PROMPT_TOKENS
+from edge_audiokv.models.prompt import PROMPT_TOKENS
 from edge_audiokv.models.sizes import PublicModel
 from edge_audiokv.models.token_rule import TokenRule
 
