@@ -56,7 +56,8 @@ class LoopGuard:
     max_tokens_per_s: float = TEXT_TOKENS_PER_S
     slack_tokens: int = 16
     history: list[int] = field(default_factory=list)
-    # Places in the history of tokens outside tags, and of those after which a tag is open.
+    # Tokens outside tags, their places in the history, and those after which a tag is open.
+    _said: list[int] = field(default_factory=list)
     _outside: list[int] = field(default_factory=list)
     _open: set[int] = field(default_factory=set)
 
@@ -76,6 +77,7 @@ class LoopGuard:
             if is_tag:
                 n_tags = len(self.history) - len(self._outside)
                 return "runaway" if n_tags > self.max_tokens else None
+        self._said.append(token)
         self._outside.append(at)
         if len(self._outside) > self.max_tokens:
             return "runaway"
@@ -88,8 +90,7 @@ class LoopGuard:
         period = self._loop_period()
         if not period:
             return list(self.history)
-        said = [self.history[at] for at in self._outside]
-        n_said = len(said)
+        said, n_said = self._said, len(self._said)
         while n_said >= 2 * period and (
             said[n_said - period : n_said] == said[n_said - 2 * period : n_said - period]
         ):
@@ -106,9 +107,9 @@ class LoopGuard:
         for period in range(1, self.max_period_tokens + 1):
             repeats = max(self.min_repeats, -(-self.min_loop_tokens // period))
             span = period * repeats
-            if len(self._outside) < span:
+            if len(self._said) < span:
                 continue
-            tail = [self.history[at] for at in self._outside[-span:]]
+            tail = self._said[-span:]
             if tail[period:] == tail[:-period]:
                 heard = self.witness is not None and self.witness.bears_out(
                     self._outside[-period], len(self.history)
