@@ -87,6 +87,11 @@ class Terminal:
     def until_words(self, words: str, timeout_s: float = 120) -> None:
         self.until(lambda lines: any(words in line for line in lines), timeout_s)
 
+    def until_written(self, words: bytes, since: int) -> None:
+        """Read until `words` are written anew, after the first `since` bytes of `raw`: what is on
+        the screen may be old."""
+        self.until(lambda _lines: words in self.raw[since:])
+
     def finish(self, timeout_s: float = 120) -> int:
         """Read until the command ends; its exit code."""
         deadline = time.monotonic() + timeout_s

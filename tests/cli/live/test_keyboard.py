@@ -137,10 +137,15 @@ def test_ctrl_z_gives_the_terminal_to_the_shell_and_fg_takes_it_back() -> None:
         terminal.until_words("> begun")
         # Stopped as nobody can prevent, which costs it the terminal's modes.
         (child,) = children(terminal.process.pid)
+        before = len(terminal.raw)
         os.kill(child, signal.SIGSTOP)
-        terminal.until(lambda lines: sum("Stopped" in line for line in lines) == 3)
+        terminal.until_written(b"Stopped", before)
+        terminal.until_written(b"$ ", terminal.raw.rindex(b"Stopped"))
+        # Its panel is still on the screen: it has taken the terminal when it draws it anew.
+        before = len(terminal.raw)
         terminal.type(b"fg\r")
-        terminal.until(lambda lines: lines[-1].startswith("> begun"))
+        terminal.until_written(b"listening", before)
+        terminal.until_words("> begun")
         terminal.type(b"\x15end\r")
         terminal.until_words("you said end")
         terminal.until(lambda lines: lines[-1] == "$")
