@@ -336,7 +336,6 @@ class Runtime(Loadable):
 
 def _import_all() -> None:
     """Import what a session uses anyway, so that it counts as the interpreter's."""
-    import scipy.fft  # noqa: F401
     import soundfile  # noqa: F401
     import soxr  # noqa: F401
 

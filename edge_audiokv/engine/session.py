@@ -10,7 +10,6 @@ model and its cap; they may work at the same time, each in a thread of its own.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
@@ -29,7 +28,6 @@ from edge_audiokv.engine.room import Place, Room
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.session_settings import SessionOptions, SessionSettings, with_options
 from edge_audiokv.engine.settings import EngineSettings
-from edge_audiokv.engine.streaming import in_thread
 from edge_audiokv.errors import EdgeAudioKVError
 from edge_audiokv.events import (
     Answer,
@@ -138,10 +136,14 @@ class Session(Loadable):
                 self._hearing = self._hear_anew(self._place)
 
     async def __aenter__(self) -> Self:
-        return await asyncio.to_thread(self.load)
+        from asyncio import to_thread  # whoever awaits has it; others save its 5 MB
+
+        return await to_thread(self.load)
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.to_thread(self.close)
+        from asyncio import to_thread
+
+        await to_thread(self.close)
 
     # --- what it knows ----------------------------------------------------------------------------
 
@@ -203,6 +205,8 @@ class Session(Loadable):
         At most 64 events wait for a slow consumer. Cancelling, or leaving the loop and closing the
         iterator, closes the source and ends the thread before it returns.
         """
+        from edge_audiokv.engine.streaming import in_thread
+
         return in_thread(lambda: self.pulses(source))
 
     def stop(self, reason: str = "stopped") -> None:
@@ -285,7 +289,9 @@ class Session(Loadable):
 
     async def aask(self, question: str) -> Answer:
         """`ask` in a thread."""
-        return await asyncio.to_thread(self.ask, question)
+        from asyncio import to_thread
+
+        return await to_thread(self.ask, question)
 
     # --- steps ------------------------------------------------------------------------------------
 

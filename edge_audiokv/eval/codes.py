@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import soundfile
+
 from edge_audiokv.calibrate.clips import spoken
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.settings import EngineSettings
@@ -24,6 +26,7 @@ from edge_audiokv.kv.placements import DEFAULT_PLACEMENT
 
 # The longest code that a join makes room for.
 MAX_CODE_S = 10.0
+_LONGEST_WINDOW_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def find_codes(
     settings_for = {0.0: replace(settings, kv_share=1.0), **dict.fromkeys(lengths_s, settings)}
 
     # What is heard has one vocabulary: under a cap another runtime may have no room for a reader.
-    runtime = Runtime(settings)
+    runtime = Runtime(settings, max_window_s=_window_s([*clips, *codes]))
 
     def open_context(seconds: float) -> LongContext:
         longest_s = seconds + MAX_CODE_S
@@ -162,6 +165,15 @@ def find_codes(
                     for depth, code in zip(at, hidden, strict=True):
                         ask(context, (seconds, depth), code)
     return replies
+
+
+def _window_s(clips: Sequence[Utterance]) -> float:
+    """The longest of `clips`: what the encoder keeps for more is the cache's, under a cap."""
+    try:
+        longest_s = max(float(soundfile.info(str(clip.path)).duration) for clip in clips)
+    except soundfile.SoundFileError:  # of a kind that only PyAV reads
+        return _LONGEST_WINDOW_S
+    return min(_LONGEST_WINDOW_S, longest_s)
 
 
 def count_replies(n_codes: int, n_lengths: int, n_depths: int, tries: int) -> int:

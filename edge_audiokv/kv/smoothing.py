@@ -12,9 +12,10 @@ signal mirrored at both ends, at no padding); a raised cosine follows the cut-of
 from __future__ import annotations
 
 import numpy as np
+from numpy import fft
 from numpy.typing import NDArray
-from scipy import fft
 
+from edge_audiokv.kv.cosines import dct, idct
 from edge_audiokv.kv.shape import FloatArray, IntArray
 
 
@@ -42,7 +43,7 @@ def smooth_grid(
     n = signal.shape[-1]
     if n < 2:
         return signal.copy()
-    bins = fft.dct(signal, type=2, norm="ortho", axis=-1)
+    bins = dct(signal)
     energy = bins**2
     energy[..., 0] = 0.0
     cut = cut_off(energy, gamma)[..., None]
@@ -53,7 +54,7 @@ def smooth_grid(
         bins *= 0.5 + 0.5 * np.cos(np.float32(np.pi) * phase)
     else:
         bins *= k <= cut
-    low = fft.idct(bins, type=2, norm="ortho", axis=-1)
+    low = idct(bins)
     return np.asarray((1 - alpha) * signal + alpha * low, np.float32)
 
 
@@ -118,10 +119,9 @@ def pool(scores: FloatArray, kernel: int, *, mode: str = "mean") -> FloatArray:
     """
     if kernel <= 1 or scores.shape[-1] == 0:
         return scores.copy()
-    from scipy import ndimage
-
-    if mode == "max":
-        out = ndimage.maximum_filter1d(scores, kernel, axis=-1, mode="constant", cval=-np.inf)
-    else:
-        out = ndimage.uniform_filter1d(scores, kernel, axis=-1, mode="constant", cval=0.0)
+    before, after = kernel // 2, (kernel - 1) // 2
+    ends = [(0, 0)] * (scores.ndim - 1) + [(before, after)]
+    filled = np.pad(scores, ends, constant_values=-np.inf if mode == "max" else 0.0)
+    windows = np.lib.stride_tricks.sliding_window_view(filled, kernel, axis=-1)
+    out = windows.max(axis=-1) if mode == "max" else windows.mean(axis=-1)
     return np.asarray(out, np.float32)

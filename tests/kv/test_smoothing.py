@@ -95,7 +95,15 @@ def test_pooling_matches_a_plain_average_and_maximum():
     np.testing.assert_allclose(pool(s, 3), [[2, 8 / 3, 7 / 3, 2, 4 / 3]], rtol=1e-6)
     np.testing.assert_allclose(pool(s, 3, mode="max"), [[5, 5, 5, 4, 4]])
     np.testing.assert_allclose(pool(s, 1), s)
-    assert ndimage.maximum_filter1d(s, 3, axis=-1).shape == s.shape
+
+
+@pytest.mark.parametrize("kernel", range(1, 9))
+def test_pooling_is_scipys_filter(kernel):
+    s = np.random.default_rng(kernel).exponential(size=(2, 3, 40)).astype(np.float32)
+    mean = ndimage.uniform_filter1d(s, kernel, axis=-1, mode="constant", cval=0.0)
+    most = ndimage.maximum_filter1d(s, kernel, axis=-1, mode="constant", cval=-np.inf)
+    np.testing.assert_allclose(pool(s, kernel), mean, rtol=1e-5)
+    np.testing.assert_array_equal(pool(s, kernel, mode="max"), most)
 
 
 def test_240_heads_of_8192_frames_in_one_call():

@@ -262,7 +262,7 @@ def test_two_at_once_fetch_once_and_both_get_it(
         time.sleep(0.2)  # the other one must be waiting by now
         part.write_bytes(weights)
 
-    monkeypatch.setattr(download, "fetch_url", slow)
+    monkeypatch.setattr("edge_audiokv.models.http.fetch_url", slow)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(download.ensure, entry)
         inside.wait(10)
