@@ -15,7 +15,7 @@ from edge_audiokv.archive.recording import Recording
 from edge_audiokv.archive.turn import Turn
 from edge_audiokv.engine.memory.rolling import MAX_REMINDER_TOKENS
 from edge_audiokv.engine.prompt import PromptTemplate, Tokenizer
-from edge_audiokv.engine.recall.sought import span_sought, words_sought
+from edge_audiokv.engine.recall.sought import is_start_sought, span_sought, words_sought
 
 # More turns would crowd out the best, and so would any that fits the question much worse: each
 # costs time, and a small model takes words from all.
@@ -47,8 +47,8 @@ class Recall:
 
     def turns(self, question: str, *, clock_s: float) -> list[Found]:
         """At most `MOST_TURNS` turns in the order in which they were said: of the time that
-        `question` names (`clock_s` is now), else those that share words with it. `reading` them
-        takes `MAX_REMINDER_TOKENS` at most.
+        `question` names (`clock_s` is now), the first if it asks for that, else those that share
+        words with it. `reading` them takes `MAX_REMINDER_TOKENS` at most.
 
         None is found in an archive that fails: then the cache alone answers.
         """
@@ -67,6 +67,8 @@ class Recall:
         span = span_sought(question, clock_s)
         if span is not None:
             return self._recording.between(*span, limit=MOST_TURNS)
+        if is_start_sought(question):
+            return self._recording.between(0.0, clock_s, limit=1)
         sought = words_sought(question)
         return self._recording.find(sought, limit=MOST_TURNS, least_share=LEAST_SHARE)
 

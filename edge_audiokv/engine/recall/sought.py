@@ -1,4 +1,4 @@
-"""What a question is about: words that were said, or a time."""
+"""What a question is about: words that were said, a time, or the beginning."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ answer audio beginning earlier end first hear heard last later minute minutes mo
 second seconds sentence sentences speaker start summarise summarize summary transcribe word words
 """
 _OF_ASKING = frozenset(_OF_ASKING_TEXT.split())
+_OF_THE_START = frozenset(("beginning", "first", "start"))
+_OF_TIMES = frozenset(("minute", "minutes", "second", "seconds"))
 _NUMBERS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 _NUMBERS |= {"seven": 7, "eight": 8, "nine": 9, "ten": 10, "twenty": 20, "thirty": 30}
 _N = rf"(\d{{1,4}}|{'|'.join(_NUMBERS)})"
@@ -38,6 +40,12 @@ def quoted_in(question: str) -> str:
     """The words that `question` quotes."""
     quoted = [words.strip() for words in _QUOTED.findall(question)]
     return " ".join(filter(None, quoted))
+
+
+def is_start_sought(question: str) -> bool:
+    """Does `question` ask for what was said first, whatever that was?"""
+    words = telling_words(question)
+    return bool(words & _OF_THE_START) and not words & _OF_TIMES and not words_sought(question)
 
 
 def span_sought(question: str, clock_s: float) -> tuple[float, float] | None:

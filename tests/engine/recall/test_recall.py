@@ -88,6 +88,15 @@ def test_a_question_about_a_time_brings_back_what_was_said_then(recording: Recor
         assert "two" in read and "one" not in read and "three" not in read
 
 
+def test_a_question_about_the_beginning_brings_back_the_first_turn(recording: Recording) -> None:
+    hearing = scripted_hearing(Script("one", "two", "three"), Script("one"), recording=recording)
+    for _ in range(3):
+        hear(hearing)
+    answer, read = told(hearing, "What was said first?")
+    assert read.count("one<") == 2 and "two" not in read and "three" not in read
+    assert [source.text for source in answer.sources] == ["one"]
+
+
 def test_the_best_turn_is_read_again_at_the_end(recording: Recording) -> None:
     said = ("the code is four two", "nothing", "a code two", "nothing", "nothing more", "nothing")
     hearing = scripted_hearing(Script(*said), Script("42"), recording=recording)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_audiokv.engine.recall.sought import span_sought, words_sought
+from edge_audiokv.engine.recall.sought import is_start_sought, span_sought, words_sought
 from edge_audiokv.eval import tasks
 
 
@@ -50,8 +50,27 @@ def test_times(question: str, span: tuple[float, float] | None) -> None:
     assert span_sought(question, 3600.0) == (pytest.approx(span) if span else None)
 
 
+@pytest.mark.parametrize(
+    ("question", "start"),
+    [
+        (tasks.FIRST, True),
+        ("What was the first sentence?", True),
+        ("what did she say at the very beginning", True),
+        ("How did it start?", True),
+        (tasks.LAST, False),
+        ("Who was the first king?", False),
+        ("What was said in the first minute?", False),
+        ('Repeat the sentence with the word "first".', False),
+        ("", False),
+    ],
+)
+def test_the_start(question: str, start: bool) -> None:
+    assert is_start_sought(question) is start
+
+
 @given(st.text(max_size=60), st.floats(0, 1e6))
 def test_any_text_is_a_question(question: str, clock_s: float) -> None:
     words_sought(question)
+    is_start_sought(question)
     span = span_sought(question, clock_s)
     assert span is None or (span[0] <= span[1] and span[0] <= clock_s)
