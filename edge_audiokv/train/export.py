@@ -21,6 +21,7 @@ from edge_audiokv.train.llama import MATRICES, to_interleaved
 from edge_audiokv.train.projector import AudioModel, Projector, Words
 from edge_audiokv.train.spelling import Spelling
 from edge_audiokv.train.whisper import WhisperEncoder
+from edge_audiokv.train.word_blocks import split_words
 
 # Initialisers with fewer values stay float32; they weigh nothing and include the DFT's scales.
 HALF_FROM = 4096
@@ -100,6 +101,7 @@ def export_onnx(saved: dict[str, Any], target: Path) -> None:
     model = onnx.load(str(part))
     part.unlink()
     _shrink(model)
+    split_words(model)
     words = Spelling(saved["tokens"]).written
     onnx.helper.set_model_props(model, {"words": "\n".join(word.lower() for word in words)})
     onnx.checker.check_model(model)

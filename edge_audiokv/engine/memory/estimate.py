@@ -13,12 +13,11 @@ import numpy as np
 from edge_audiokv.kv.shape import KVShape
 from edge_audiokv.models.download import LocalModel
 
-# What onnxruntime makes of the file (int8 matrices stay int8, the words' table does not), and holds
-# while it opens the graph.
-_ENCODER_UNPACKED, _ENCODER_OPENING = 2.5, 2.8
+# What onnxruntime makes of the file (int8 matrices stay int8), and holds while it opens the graph.
+_ENCODER_UNPACKED, _ENCODER_OPENING = 1.8, 2.6
 # Activations of the longest window, in bytes by its seconds: the arena grows in steps.
 _WINDOW_S = (0.0, 15.0, 20.0, 30.0)
-_WINDOW_BYTES = (31_500_000, 52_000_000, 120_000_000, 152_000_000)
+_WINDOW_BYTES = (18_000_000, 48_500_000, 75_000_000, 146_000_000)
 # A reader's weights as int8 for its text and float32 for its sound, and its longest window, most of
 # which lies where the encoder's was.
 _READER_UNPACKED, _READER_WINDOW_BYTES = 1.1, 50_000_000
