@@ -170,7 +170,6 @@ class Runtime(Loadable):
             self._template = PromptTemplate.of(
                 entry.prompt, language=settings.language, translate=settings.translate
             )
-            # The encoder first: opening it needs more for a moment than it keeps.
             self._encoder = encoder = OnnxEncoder(
                 local.encoder_path,
                 d_model=entry.d_model,
@@ -180,8 +179,12 @@ class Runtime(Loadable):
                 provider=settings.provider,
             )
             with self.ledger.measured("encoder", lambda: encoder.later_bytes):
+                # The reader first: opening it needs more for a moment than it keeps, and what its
+                # longest window took is there for the encoder's.
+                reader = self._open_reader(local)
                 encoder.load()
-                self._ordered = self._open_reader(local)
+                if reader is not None and encoder.words:
+                    self._ordered = OrderedWords(reader, encoder.words, share=entry.read_share)
             with self.ledger.measured("weights"):
                 gguf_path, lora_path = local.llm_paths
                 self._model = model = Model(
@@ -226,8 +229,8 @@ class Runtime(Loadable):
         """Does the model have a reader whose words are to count?"""
         return bool(local.reader_paths) and self.settings.word_weight != 0
 
-    def _open_reader(self, local: LocalModel) -> OrderedWords | None:
-        if not self._reads or local.reader_paths is None or not self.encoder.words:
+    def _open_reader(self, local: LocalModel) -> WhisperReader | None:
+        if not self._reads or local.reader_paths is None:
             return None
         entry, settings = local.entry, self.settings
         self._reader = reader = WhisperReader(
@@ -235,7 +238,7 @@ class Runtime(Loadable):
         ).load()
         reader.expect(settings.hotwords)
         reader.warm_up(int(min(self.max_window_s, entry.max_audio_s) * entry.rule.sample_rate_hz))
-        return OrderedWords(reader, self.encoder.words, share=entry.read_share)
+        return reader
 
     def hear(self, samples: FloatArray, *, final: bool) -> Sound:
         """What encoder and reader make of `samples` [S]; a text that is not `final` is not worth
