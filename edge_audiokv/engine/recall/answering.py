@@ -16,8 +16,8 @@ from edge_audiokv.engine.recall.evidence import (
     evidence_of,
     is_bare,
 )
-from edge_audiokv.engine.recall.sought import quoted_in
-from edge_audiokv.engine.recall.sources import bears_out, sources_of
+from edge_audiokv.engine.recall.sought import quoted_in, words_sought
+from edge_audiokv.engine.recall.sources import bears_out, is_one_of_many, sources_of
 from edge_audiokv.engine.recognizer import Recognizer
 from edge_audiokv.events import Answer
 
@@ -63,6 +63,10 @@ class Answering:
             given, decoded = alone
         else:
             given, decoded = self._from_all(question, clock_s, found, since_s, alone, on_text)
+        if self._weighs and not given.declined and is_number(given.text):
+            turns = [each.turn for each in found]
+            if is_one_of_many(given.text, words_sought(question), turns):
+                given = replace(given, text=NOT_HEARD, declined=True, sources=())
         if self._weighs:
             self._grow(given, decoded, on_text)
         if given.declined or given.sources:

@@ -38,3 +38,20 @@ def bears_out(turn: Turn, answer: str) -> bool:
         return figures_of(answer) in figures_of(turn.text).split()
     said = telling_words(answer)
     return bool(said) and 2 * len(said & telling_words(turn.text)) >= len(said)
+
+
+def is_one_of_many(number: str, sought: str, turns: Sequence[Turn]) -> bool:
+    """Do `turns` hold other numbers like this answer that fit the words `sought` as well, while a
+    word that would tell which is meant was not heard?
+
+    "The code of the cellar" fits the codes of kitchen and hall alike if "cellar" was misheard.
+    """
+    words = set(sought.split())
+    held = [words & telling_words(turn.text) for turn in turns]
+    if not words.difference(*held):
+        return False
+    most = max(map(len, held), default=0)
+    digits = len(figures_of(number))
+    fitting = [turn for turn, shared in zip(turns, held, strict=True) if len(shared) == most]
+    numbers = (each for turn in fitting for each in figures_of(turn.text).split())
+    return len({each for each in numbers if len(each) == digits}) > 1

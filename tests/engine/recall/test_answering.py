@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edge_audiokv.archive.recording import Recording
+from edge_audiokv.archive.turn import Turn
 from edge_audiokv.engine.hearing import Hearing
 from edge_audiokv.engine.recall.evidence import (
     MOST_WEIGHED_TOKENS,
@@ -16,6 +17,7 @@ from edge_audiokv.engine.recall.evidence import (
     confidence_of,
     evidence_of,
 )
+from edge_audiokv.engine.recall.sources import is_one_of_many
 from edge_audiokv.events import Final
 from tests.engine.scripted import Script, scripted_hearing, silence, speech
 
@@ -104,6 +106,10 @@ CODES = ("the code of the kitchen is four two", "the code of the garage is two o
         ("What is the code?", "four two", "other words", "four two"),
         ("What is the code?", "a boat", "other words", NOT_HEARD),
         ("What is the code?", "four two", "yes", "yes"),
+        # Of a place that was not heard, every code would do.
+        ("What is the code of the cellar?", "four two", "two one", NOT_HEARD),
+        ("What is the code of the cellar?", "two one", "other words", NOT_HEARD),
+        ("Is there a code of the cellar?", "two one", "yes", "yes"),
     ],
 )
 def test_an_answer_is_held_against_the_turns_that_are_asked_about(
@@ -166,6 +172,23 @@ def test_what_the_best_turn_does_not_tell_the_next_may(
     both = [(100.0, 104.0 + pause_s, " ".join(TURNS))]
     assert told == ([] if given == NOT_HEARD else both)
     assert hearing.caches.scratch.next_position == 0
+
+
+@pytest.mark.parametrize(
+    ("sought", "turns", "many"),
+    [
+        ("code cellar", ["the code is 42", "the code is four two"], False),
+        ("code cellar", ["the code is 42", "the code is 21"], True),
+        ("code cellar", ["the code is 42", "the code is 213, one of two"], False),
+        ("code cellar", ["the code of the cellar is 42", "the code is 21"], False),
+        ("code old cellar", ["the code of the cellar is 42", "the code is 21"], False),
+        ("code", ["the code is 42", "the code is 21"], False),
+        ("cellar", [], False),
+    ],
+)
+def test_a_number_is_one_of_many(sought: str, turns: list[str], many: bool) -> None:
+    said = [Turn(i, 1, i, i + 1.0, text, float(i)) for i, text in enumerate(turns)]
+    assert is_one_of_many("four two", sought, said) is many
 
 
 def test_a_turn_that_was_said_last_may_stand_in_for_none(
