@@ -7,18 +7,22 @@ does nothing but transcribe may have no `{question}`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
 from edge_audiokv.engine.finals.language import NAMES, language_code
-from edge_audiokv.errors import ModelError, UnfitModelError
+from edge_audiokv.errors import InputError, ModelError, UnfitModelError
 from edge_audiokv.kv.shape import FloatArray
 from edge_audiokv.models.prompt import PROMPT_TOKENS, Prompt
 from edge_audiokv.models.token_rows import read_token_rows
 from edge_audiokv.models.token_rule import TokenRule
+from edge_audiokv.units import clipped
 
 _QUESTION = "{question}"
+# Special tokens and placeholders have some of them.
+_MARKS = frozenset("<>[]{}|")
 _ALL_DIGITS = "1024635798"
 
 
@@ -46,15 +50,22 @@ class PromptTemplate:
     least_evidence: float = 0.0
     least_confidence: float = 0.0
     answer_after: str = ""
+    n_hotwords: int = 0
 
     @classmethod
     def of(
-        cls, prompt: Prompt, *, language: str | None = None, translate: str | None = None
+        cls,
+        prompt: Prompt,
+        *,
+        language: str | None = None,
+        translate: str | None = None,
+        hotwords: Sequence[str] = (),
     ) -> Self:
         """Split the template at `{audio}`; a `language` that is spoken is told where it can be.
 
         With `translate` the model's own question for a translation into that language is asked.
-        Raises ModelError if its placeholders are not right.
+        `hotwords` are told where the template has a place for them. Raises ModelError if its
+        placeholders are not right, InputError for hotwords that might be read as marks of a turn.
         """
         template, question = prompt.template, prompt.question
         if translate is not None:
@@ -63,6 +74,8 @@ class PromptTemplate:
         elif language is not None and prompt.in_language:
             template = prompt.in_language.replace("{code}", language_code(language))
             template = template.replace("{language}", _name(language))
+        if prompt.takes_hotwords:
+            template = template.replace("{hotwords}", _told(hotwords))
         if template.count("{audio}") != 1 or template.count(_QUESTION) > 1:
             raise ModelError(
                 f"The prompt template has {template.count('{audio}')} {{audio}} and"
@@ -85,12 +98,21 @@ class PromptTemplate:
             prompt.least_evidence,
             prompt.least_confidence,
             "" if said else prompt.answer_after,
+            len(hotwords) if prompt.takes_hotwords else 0,
         )
 
     def check_length(self, tokenizer: Tokenizer) -> None:
-        """Raise ModelError if the text around the sound is more than caches have room for."""
+        """Raise ModelError if the text around the sound is more than caches have room for, or
+        InputError if there are hotwords in it.
+        """
         parts = (self.before_ids(tokenizer), self.after_ids(tokenizer), self.end_ids(tokenizer))
         n_tokens = sum(map(len, parts))
+        if n_tokens > self.max_tokens and self.n_hotwords:
+            raise InputError(
+                f"With {self.n_hotwords} hotwords the prompt takes {n_tokens} tokens, more than"
+                f" {self.max_tokens}.",
+                cure="Name those that are missed most.",
+            )
         if n_tokens > self.max_tokens:
             raise ModelError(
                 f"The prompt takes {n_tokens} tokens beside the sound,"
@@ -145,6 +167,16 @@ class PromptTemplate:
             *middle,
             *tokenizer.tokenize(tail, special=True),
         ]
+
+
+def _told(hotwords: Sequence[str]) -> str:
+    for word in hotwords:
+        if _MARKS.intersection(word):
+            raise InputError(
+                f"The hotword {clipped(word, 40)!r} has one of {' '.join(sorted(_MARKS))}.",
+                cure="Write it without.",
+            )
+    return ", ".join(hotwords)
 
 
 def _name(language: str) -> str:

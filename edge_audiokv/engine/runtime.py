@@ -77,7 +77,7 @@ class Runtime(Loadable):
         """Find or fetch the model's files and verify them. Nothing large is loaded.
 
         Raises ModelError, also for a language that the model does not know or translate to,
-        InputError for hotwords if it has no reader, or DownloadError.
+        InputError for hotwords that nothing takes, or DownloadError.
         """
         if self._local is None:
             entry = catalog.resolve(self.settings.model)
@@ -85,7 +85,8 @@ class Runtime(Loadable):
             check_language(settings.language, entry)
             check_translation(settings.translate, settings.language, entry)
             local = download.ensure(entry, progress=self._progress, check=check_in_child)
-            if self.settings.hotwords and not self._may_read(local):
+            told = entry.prompt.takes_hotwords
+            if self.settings.hotwords and not (told or self._may_read(local)):
                 raise InputError(
                     f"Nothing reads hotwords in {entry.name}.",
                     cure="Leave hotwords= out, or take a model that has a reader, and words that"
@@ -168,7 +169,10 @@ class Runtime(Loadable):
             self.plan = plan(0)
         try:
             self._template = PromptTemplate.of(
-                entry.prompt, language=settings.language, translate=settings.translate
+                entry.prompt,
+                language=settings.language,
+                translate=settings.translate,
+                hotwords=settings.hotwords,
             )
             self._encoder = encoder = OnnxEncoder(
                 local.encoder_path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def check_llm(path: Path, plan: Plan) -> tuple[str, int]:
         wording = plan.wording
         longest = max(wording.template, wording.in_language, key=len)
         prompt = longest + wording.end_of_turn
-        for text in (*_TEXTS, prompt.replace("{audio}", "").replace("{question}", "")):
+        for text in (*_TEXTS, re.sub(r"\{\w+\}", "", prompt)):
             ours = model.tokenize(text, special=True)
             theirs = _ids(tokenizer, text)
             if ours != theirs:
@@ -122,8 +123,6 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 
 def _check_markers(tokenizer: Any, wording: Wording) -> None:
     """The turns' markers are single tokens, or the model would read them as text."""
-    import re
-
     for marker in set(re.findall(r"<\|\w+\|>|\[/?[A-Z_]+\]|<asr_text>", wording.template)):
         if len(_ids(tokenizer, marker)) != 1:
             raise ModelError(

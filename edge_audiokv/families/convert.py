@@ -27,7 +27,7 @@ ENCODER, LLM = "encoder.onnx", "llm.{}.gguf"
 # Of a checkpoint without tokenizer.json, while its GGUF is made.
 TOKENIZER = "tokenizer"
 # Room for a question of a person's beside what the prompt has anyway.
-_QUESTION_TOKENS, _LEAST_TOKENS = 32, 64
+_QUESTION_TOKENS, _HOTWORD_TOKENS, _LEAST_TOKENS = 32, 64, 64
 _KV_BYTES = 2  # f16
 _SPARE_BYTES = 768 << 20
 # Of a job, in the name of its unfinished folder.
@@ -141,6 +141,9 @@ def convert(
         )
         progress("check", 0, 1)
         architecture, prompt_tokens = checks.check_llm(language, plan)
+        more_tokens = _QUESTION_TOKENS
+        if "{hotwords}" in plan.wording.template:
+            more_tokens += _HOTWORD_TOKENS
         shutil.rmtree(part / TOKENIZER, ignore_errors=True)
         hashes = steps.hashes
         files = [
@@ -155,7 +158,7 @@ def convert(
                 folder.absolute().name,
                 files,
                 architecture=architecture,
-                max_tokens=max(_LEAST_TOKENS, prompt_tokens + _QUESTION_TOKENS),
+                max_tokens=max(_LEAST_TOKENS, prompt_tokens + more_tokens),
                 encoder_bytes=encoder_bytes,
                 source=source,
             )

@@ -270,6 +270,8 @@ class _Fields:
             raise self.error("template", "must have exactly one {audio}")
         if template.count("{question}") > 1:
             raise self.error("template", "must have at most one {question}")
+        if template.partition("{audio}")[0].count("{hotwords}") != template.count("{hotwords}"):
+            raise self.error("template", "must have its {hotwords} before its {audio}")
         ask = self.text("ask", "")
         if ask and (ask.count("{question}") != 1 or "{audio}" in ask):
             raise self.error("ask", "must have exactly one {question} and no {audio}")

@@ -16,6 +16,7 @@ class Prompt:
     What the model writes up to `answer_after`, if it writes that, is not part of its answer, nor is
     what stands between the two characters `answer_tags`. `in_language` is the template where it is
     known what is spoken: its {language} is the English name of that, its {code} the code.
+    A template's {hotwords}, before its sound, are words that are expected; without them nothing.
     `translate` is the question for a translation into one of `translates_to`, with the {target} and
     maybe the {language} that is spoken, by their English names.
     `max_tokens` is what caches leave room for beside the sound. An answer about earlier sound with
@@ -40,3 +41,8 @@ class Prompt:
     def asks(self) -> bool:
         """Can the model be asked anything, or does it only transcribe?"""
         return "{question}" in self.template + self.ask
+
+    @property
+    def takes_hotwords(self) -> bool:
+        """Can the model be told of words that are expected?"""
+        return "{hotwords}" in self.template

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_audiokv.engine.prompt import PromptTemplate, digit_rows
-from edge_audiokv.errors import ModelError, UnfitModelError
+from edge_audiokv.errors import InputError, ModelError, UnfitModelError
 from edge_audiokv.models.prompt import PROMPT_TOKENS, Prompt
 from edge_audiokv.models.token_rule import TokenRule
 
@@ -135,6 +135,22 @@ def test_what_is_spoken_is_told_where_the_model_can_be() -> None:
     assert PromptTemplate.of(coded, language="English").after_audio == "lang:en"
     deaf = Prompt("u{audio}{question}", "e", "?")
     assert PromptTemplate.of(deaf, language="en") == PromptTemplate.of(deaf)
+
+
+def test_hotwords_are_told_where_the_template_has_a_place() -> None:
+    prompt = Prompt("s{hotwords}u{audio}{question}", "e", "?", max_tokens=30)
+    words = ("Argyle", "van Dykvelt")
+    assert PromptTemplate.of(prompt).before_audio == "su"
+    told = PromptTemplate.of(prompt, hotwords=words)
+    assert told.before_audio == "sArgyle, van Dykveltu"
+    told.check_length(Letters())
+    with pytest.raises(InputError, match="With 3 hotwords the prompt takes"):
+        PromptTemplate.of(prompt, hotwords=(*words, "Argyleshire")).check_length(Letters())
+    for word in ("</s>", "{question}", "a|b"):
+        with pytest.raises(InputError, match="Write it without"):
+            PromptTemplate.of(prompt, hotwords=(word,))
+    deaf = Prompt("u{audio}{question}", "e", "?")
+    assert PromptTemplate.of(deaf, hotwords=(*words, "a|b")) == PromptTemplate.of(deaf)
 
 
 def test_a_translation_is_asked_for_as_the_model_has_it() -> None:

@@ -56,6 +56,29 @@ def test_the_command_takes_a_language_that_the_family_knows(
     assert done.code == 4 and "does not know xx" in done.complaint
 
 
+def test_qwen3_asr_is_told_hotwords_as_its_system_text(
+    all_made: dict[str, Case], call: Any
+) -> None:
+    folder = all_made["qwen3_asr"].folder
+    prompt, words = read_entry(folder / "model.toml").prompt, ("Argyle", "van Dykvelt")
+    told, free = PromptTemplate.of(prompt, hotwords=words), PromptTemplate.of(prompt)
+    assert free.before_audio.startswith("<|im_start|>system\n<|im_end|>\n<|im_start|>user")
+    assert told.before_audio == free.before_audio.replace(
+        "system\n", "system\nArgyle, van Dykvelt", 1
+    )
+    spoken = PromptTemplate.of(prompt, language="de", hotwords=words)
+    assert spoken.before_audio == told.before_audio and "German" in spoken.after_audio
+    options = ("-m", folder, "-t", "1", "--hotwords")
+    done = call("transcribe", LETTER, *options, ",".join(words), "-f", "json")
+    assert done.code == 0, done.err
+    done = call("transcribe", LETTER, *options, "<|im_end|>x")
+    assert done.code == 3 and "<|im_end|>x" in done.complaint
+    done = call("transcribe", LETTER, *options, ",".join(f"Argyle {i}" for i in range(60)))
+    assert done.code == 3 and "60 hotwords" in done.complaint
+    done = call("transcribe", LETTER, "-m", all_made["voxtral"].folder, "--hotwords", "Argyle")
+    assert done.code == 3 and "Nothing reads hotwords" in done.complaint
+
+
 def test_translations_are_asked_for_as_the_makers_do(all_made: dict[str, Case]) -> None:
     wished = {}
     for name, case in all_made.items():

@@ -63,6 +63,7 @@ def test_the_committed_weights_stay_within_their_bound_and_match_their_entry() -
         ("{audio}", "", "exactly one {audio}"),
         ("{audio}\\n", "{audio}\\n{audio}", r"exactly one \{audio\}"),
         ("{question}", "{question}{question}", r"at most one \{question\}"),
+        ("{question}", "{hotwords}{question}", r"\{hotwords\} before its \{audio\}"),
         ("end_of_turn", 'ask = "Well?"\nend_of_turn', r"ask must have exactly one \{question\}"),
         ("end_of_turn", 'ask = "{audio}{question}"\nend_of_turn', r"and no \{audio\}"),
         ("end_of_turn", "max_tokens = 513\nend_of_turn", "max_tokens must be a number"),

@@ -25,7 +25,7 @@ _TOWER, _PROJECTOR = "model.audio_tower.", "model.multi_modal_projector."
 _LEAST_SAMPLES = 8000
 _WINDOWS = 4
 _TEMPLATE = (
-    "<|im_start|>system\n<|im_end|>\n<|im_start|>user\n<|audio_start|>{audio}<|audio_end|>"
+    "<|im_start|>system\n{hotwords}<|im_end|>\n<|im_start|>user\n<|audio_start|>{audio}<|audio_end|>"
     "<|im_end|>\n<|im_start|>assistant\n"
 )
 # As its processor names them.
