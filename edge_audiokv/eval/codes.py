@@ -115,7 +115,7 @@ def find_codes(
     settings_for = {0.0: replace(settings, kv_share=1.0), **dict.fromkeys(lengths_s, settings)}
 
     # What is heard has one vocabulary: under a cap another runtime may have no room for a reader.
-    runtime = Runtime(settings, max_window_s=_window_s([*clips, *codes]))
+    runtime = Runtime(settings, max_window_s=longest_window_s([*clips, *codes]))
 
     def open_context(seconds: float) -> LongContext:
         longest_s = seconds + MAX_CODE_S
@@ -167,7 +167,7 @@ def find_codes(
     return replies
 
 
-def _window_s(clips: Sequence[Utterance]) -> float:
+def longest_window_s(clips: Sequence[Utterance]) -> float:
     """The longest of `clips`: what the encoder keeps for more is the cache's, under a cap."""
     try:
         longest_s = max(float(soundfile.info(str(clip.path)).duration) for clip in clips)

@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from click.testing import CliRunner
 
 from edge_audiokv.cli.evaluate.codes import codes_lines
 from edge_audiokv.cli.evaluate.group import evaluate
 from edge_audiokv.encoder.sound import Sound
 from edge_audiokv.errors import InputError, MemoryBudgetError, OutputError
-from edge_audiokv.eval.codes import CodeReply, cells, count_replies, digits_of, tasks_of
+from edge_audiokv.eval.codes import (
+    CodeReply,
+    cells,
+    count_replies,
+    digits_of,
+    longest_window_s,
+    tasks_of,
+)
 from edge_audiokv.eval.long_context import Conversation, LongContext
 from edge_audiokv.eval.plots.codes import plot_codes
 from edge_audiokv.eval.recall import wilson
@@ -25,6 +34,19 @@ CODES = CLIPS.parent / "codes" / "manifest.jsonl"
 
 def reply(seconds: float, depth: float, right: bool) -> CodeReply:
     return CodeReply(seconds, depth, "123", "123" if right else "9", right)
+
+
+def test_the_encoder_is_asked_for_no_more_than_the_longest_clip(tmp_path: Path) -> None:
+    def clip(seconds: float) -> Utterance:
+        path = tmp_path / f"{seconds}.wav"
+        soundfile.write(path, np.zeros(int(seconds * 16_000)), 16_000)
+        return Utterance("x", path, "x", "x")
+
+    assert longest_window_s([clip(2), clip(7.5), clip(3)]) == 7.5
+    assert longest_window_s([clip(2), clip(40)]) == 30.0
+    other = tmp_path / "x.mp4"
+    other.write_bytes(b"no sound that soundfile knows")
+    assert longest_window_s([clip(2), Utterance("x", other, "x", "x")]) == 30.0
 
 
 def test_replies_are_counted_by_length_and_depth() -> None:
