@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 from edge_audiokv.archive.search import figures_of, is_number, telling_words
@@ -10,6 +11,9 @@ from edge_audiokv.events import Source
 
 if TYPE_CHECKING:
     from edge_audiokv.archive.turn import Turn
+
+# "harbinger" is heard for "harbor"; "garage" is no cellar.
+_LEAST_LIKENESS = 0.6
 
 
 def sources_of(answer: str, turns: Sequence[Turn], *, since_s: float) -> tuple[Source, ...]:
@@ -42,16 +46,29 @@ def bears_out(turn: Turn, answer: str) -> bool:
 
 def is_one_of_many(number: str, sought: str, turns: Sequence[Turn]) -> bool:
     """Do `turns` hold other numbers like this answer that fit the words `sought` as well, while a
-    word that would tell which is meant was not heard?
+    word that would tell which is meant was not heard, nor one like it where the answer was said?
 
-    "The code of the cellar" fits the codes of kitchen and hall alike if "cellar" was misheard.
+    "The code of the cellar" fits the codes of kitchen and hall alike; if "the code of the seller"
+    was heard, it is that.
     """
     words = set(sought.split())
-    held = [words & telling_words(turn.text) for turn in turns]
-    if not words.difference(*held):
+    said = [telling_words(turn.text) for turn in turns]
+    missing = words.difference(*said)
+    if not missing:
         return False
-    most = max(map(len, held), default=0)
-    digits = len(figures_of(number))
-    fitting = [turn for turn, shared in zip(turns, held, strict=True) if len(shared) == most]
-    numbers = (each for turn in fitting for each in figures_of(turn.text).split())
-    return len({each for each in numbers if len(each) == digits}) > 1
+    figures = figures_of(number)
+    most = max((len(words & each) for each in said), default=0)
+    nearest: dict[str, float] = {}
+    for turn, each in zip(turns, said, strict=True):
+        if len(words & each) == most:
+            near = max((_likeness(a, b) for a in missing for b in each - words), default=0.0)
+            for found in figures_of(turn.text).split():
+                if len(found) == len(figures):
+                    nearest[found] = max(near, nearest.get(found, 0.0))
+    mine = nearest.pop(figures, 0.0)
+    return bool(nearest) and mine <= max(*nearest.values(), _LEAST_LIKENESS)
+
+
+def _likeness(a: str, b: str) -> float:
+    """From 0 to 1: how much of two words is the same, in order (Ratcliff and Obershelp, 1988)."""
+    return SequenceMatcher(None, a, b, autojunk=False).ratio()

@@ -183,7 +183,10 @@ def test_what_the_best_turn_does_not_tell_the_next_may(
         ("code cellar", ["the code of the cellar is 42", "the code is 21"], False),
         ("code old cellar", ["the code of the cellar is 42", "the code is 21"], False),
         ("code", ["the code is 42", "the code is 21"], False),
-        ("cellar", [], False),
+        # Heard as something like it.
+        ("code cellar", ["the code of the seller is 42", "the code of the hall is 21"], False),
+        ("code cellar", ["the code of the hall is 42", "the code of the seller is 21"], True),
+        ("code cellar", ["the code of the seller is 42", "the code of the cella is 21"], True),
     ],
 )
 def test_a_number_is_one_of_many(sought: str, turns: list[str], many: bool) -> None:
