@@ -16,13 +16,18 @@ from edge_audiokv.engine.recall.evidence import (
     evidence_of,
     is_bare,
 )
-from edge_audiokv.engine.recall.sought import quoted_in, words_sought
+from edge_audiokv.engine.recall.sought import choices_in, quoted_in, words_sought
 from edge_audiokv.engine.recall.sources import bears_out, is_one_of_many, sources_of
 from edge_audiokv.engine.recognizer import Recognizer
 from edge_audiokv.events import Answer
 
 if TYPE_CHECKING:
     from edge_audiokv.engine.recall.recall import Found, Recall
+
+
+def _choices(question: str) -> list[str]:
+    choices = [each.casefold() for each in choices_in(question)]
+    return choices if len(choices) > 1 else []
 
 
 class Answering:
@@ -111,7 +116,8 @@ class Answering:
 
     def _weighed(self, answer: Answer, decoded: Decoded, weighing: Weighing) -> Answer:
         """`answer` with what it rests on, or declined if that is too little."""
-        if is_bare(answer.text):
+        if is_bare(answer.text) or answer.text.casefold() in _choices(answer.question):
+            # What the question says itself is likely without any sound: the turns must bear it out.
             return answer
         ids, heard = decoded.ids[: len(weighing.chances)], weighing.chances[: len(decoded.ids)]
         asked = self._memory.question_ids(answer.question)

@@ -12,15 +12,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edge_audiokv.archive.recording import Recording
+from edge_audiokv.archive.search import telling_words
 from edge_audiokv.archive.turn import Turn
 from edge_audiokv.engine.memory.rolling import MAX_REMINDER_TOKENS
 from edge_audiokv.engine.prompt import PromptTemplate, Tokenizer
-from edge_audiokv.engine.recall.sought import is_start_sought, span_sought, words_sought
+from edge_audiokv.engine.recall.sought import (
+    choices_in,
+    is_order_sought,
+    is_start_sought,
+    span_sought,
+    words_sought,
+)
 
 # More turns would crowd out the best, and so would any that fits the question much worse: each
 # costs time, and a small model takes words from all.
 MOST_TURNS = 4
 LEAST_SHARE = 0.5
+# Of those that hold a word, any may be the first.
+_MANY_TURNS = 256
 # Who pauses longer speaks of something else.
 _NEXT_S = 5.0
 
@@ -47,8 +56,9 @@ class Recall:
 
     def turns(self, question: str, *, clock_s: float) -> list[Found]:
         """At most `MOST_TURNS` turns in the order in which they were said: of the time that
-        `question` names (`clock_s` is now), the first if it asks for that, else those that share
-        words with it. `reading` them takes `MAX_REMINDER_TOKENS` at most.
+        `question` names (`clock_s` is now), the first if it asks for that, the
+        first with one of the words of which it asks for the first, else those that share words
+        with it. `reading` them takes `MAX_REMINDER_TOKENS` at most.
 
         None is found in an archive that fails: then the cache alone answers.
         """
@@ -69,8 +79,18 @@ class Recall:
             return self._recording.between(*span, limit=MOST_TURNS)
         if is_start_sought(question):
             return self._recording.between(0.0, clock_s, limit=1)
+        if is_order_sought(question):
+            said = [self._first_with(words) for words in choices_in(question)]
+            return sorted(filter(None, said), key=lambda turn: turn.start_s)[:1]
         sought = words_sought(question)
         return self._recording.find(sought, limit=MOST_TURNS, least_share=LEAST_SHARE)
+
+    def _first_with(self, words: str) -> Turn | None:
+        """The first turn that holds all of `words`, of the many that fit them best."""
+        telling = telling_words(words)
+        found = self._recording.find(words, limit=_MANY_TURNS)
+        whole = [turn for turn in found if telling <= telling_words(turn.text)]
+        return min(whole, key=lambda turn: turn.start_s, default=None)
 
     def with_next(self, found: Found) -> Found | None:
         """The turn of `found` and the one after it, as one; None if there is none, or both are too

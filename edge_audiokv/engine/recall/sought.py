@@ -15,6 +15,7 @@ second seconds sentence sentences speaker start summarise summarize summary tran
 """
 _OF_ASKING = frozenset(_OF_ASKING_TEXT.split())
 _OF_THE_START = frozenset(("beginning", "first", "start"))
+_OF_ORDER = frozenset(("earlier", "first"))
 _OF_TIMES = frozenset(("minute", "minutes", "second", "seconds"))
 _NUMBERS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 _NUMBERS |= {"seven": 7, "eight": 8, "nine": 9, "ten": 10, "twenty": 20, "thirty": 30}
@@ -38,8 +39,17 @@ def words_sought(question: str) -> str:
 
 def quoted_in(question: str) -> str:
     """The words that `question` quotes."""
-    quoted = [words.strip() for words in _QUOTED.findall(question)]
-    return " ".join(filter(None, quoted))
+    return " ".join(choices_in(question))
+
+
+def choices_in(question: str) -> list[str]:
+    """What `question` quotes, one by one."""
+    return [*filter(None, (words.strip() for words in _QUOTED.findall(question)))]
+
+
+def is_order_sought(question: str) -> bool:
+    """Does `question` ask which of the words that it quotes was said first?"""
+    return len(choices_in(question)) > 1 and bool(telling_words(question) & _OF_ORDER)
 
 
 def is_start_sought(question: str) -> bool:

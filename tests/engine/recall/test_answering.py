@@ -135,6 +135,39 @@ def test_an_answer_is_held_against_the_turns_that_are_asked_about(
     assert hearing.caches.scratch.next_position == 0
 
 
+@pytest.mark.parametrize(
+    ("order", "answer", "given"),
+    [
+        (("a boat at sea", "a ship"), "boat", "boat"),
+        (("a boat at sea", "a ship"), "ship", NOT_HEARD),
+        (("a ship", "a boat at sea", "a ship"), "Ship", "Ship"),
+        (("nothing", "a ship"), "ship", "ship"),
+        (("nothing", "nothing"), "boat", NOT_HEARD),
+        (("a ship", "a boat"), "a train", NOT_HEARD),
+    ],
+)
+def test_which_of_two_words_was_said_first(
+    recording: Recording,
+    monkeypatch: pytest.MonkeyPatch,
+    order: tuple[str, ...],
+    answer: str,
+    given: str,
+) -> None:
+    said = Script("nothing", answer)
+    hearing = scripted_hearing(said, Script(answer), recording=recording, least_evidence=0.5)
+    list(hearing.take(speech(1), live=False))
+    list(hearing.take(silence(1), live=False))
+    for number, words in enumerate([*order, *["nothing"] * 20]):
+        recording.keep(Final(number, number + 2.0, number + 3.0, words))
+    # Either is likely without any sound.
+    without_sound(hearing, 0.5, monkeypatch)
+    got = hearing.ask('Which word was said earlier, "boat" or "ship"?')
+    assert (got.text, got.declined) == (given, given == NOT_HEARD)
+    assert [source.text for source in got.sources] == (
+        [] if got.declined else [next(words for words in order if words != "nothing")]
+    )
+
+
 TURNS = ("they came into the harbour at night", "the captain of the ship was a man named drake")
 
 

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_audiokv.engine.recall.sought import is_start_sought, span_sought, words_sought
+from edge_audiokv.engine.recall.sought import (
+    is_order_sought,
+    is_start_sought,
+    span_sought,
+    words_sought,
+)
 from edge_audiokv.eval import tasks
 
 
@@ -48,6 +53,20 @@ def test_words(question: str, words: str) -> None:
 )
 def test_times(question: str, span: tuple[float, float] | None) -> None:
     assert span_sought(question, 3600.0) == (pytest.approx(span) if span else None)
+
+
+@pytest.mark.parametrize(
+    ("question", "order"),
+    [
+        (tasks.EARLIER.format(a="boat", b="at sea"), True),
+        ('Which was said first, "boat" or "sea"?', True),
+        ('Was "boat" or "sea" said?', False),
+        (tasks.REPEAT.format(word="first"), False),
+        (tasks.FIRST, False),
+    ],
+)
+def test_the_order(question: str, order: bool) -> None:
+    assert is_order_sought(question) is order
 
 
 @pytest.mark.parametrize(
