@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edge_audiokv.archive.search import is_number
+from edge_audiokv.archive.search import is_number, telling_words
 from edge_audiokv.engine.decoding.decode import Decoded, text_of
 from edge_audiokv.engine.memory.rolling import MAX_ANSWER_TOKENS, RollingMemory
 from edge_audiokv.engine.recall.evidence import (
@@ -16,7 +16,7 @@ from edge_audiokv.engine.recall.evidence import (
     evidence_of,
     is_bare,
 )
-from edge_audiokv.engine.recall.sought import choices_in, quoted_in, words_sought
+from edge_audiokv.engine.recall.sought import choices_in, is_order_sought, quoted_in, words_sought
 from edge_audiokv.engine.recall.sources import bears_out, is_one_of_many, sources_of
 from edge_audiokv.engine.recognizer import Recognizer
 from edge_audiokv.events import Answer
@@ -25,9 +25,15 @@ if TYPE_CHECKING:
     from edge_audiokv.engine.recall.recall import Found, Recall
 
 
-def _choices(question: str) -> list[str]:
-    choices = [each.casefold() for each in choices_in(question)]
-    return choices if len(choices) > 1 else []
+def _earliest(question: str, found: Sequence[Found]) -> str | None:
+    """Which of the words that `question` quotes, and asks the order of, was said first: the one
+    that stands in the turn that was found. None if that turn holds several.
+    """
+    if not is_order_sought(question) or len(found) != 1:
+        return None
+    said = telling_words(found[0].turn.text)
+    held = [each for each in choices_in(question) if telling_words(each) <= said]
+    return held[0] if len(held) == 1 else None
 
 
 class Answering:
@@ -61,6 +67,14 @@ class Answering:
         """
         recall = self._recall
         found = recall.turns(question, clock_s=clock_s) if recall is not None else []
+        earliest = _earliest(question, found)
+        if earliest is not None:
+            # Which came first the archive knows; the model would guess.
+            if on_text is not None:
+                on_text(earliest)
+            given = Answer(question, earliest, clock_s)
+            turns = [each.turn for each in found]
+            return replace(given, sources=sources_of(earliest, turns, since_s=since_s))
         # From the one turn that fits, if one does: in a full memory a small model takes what was
         # said last, or often, for what was asked, and takes longer.
         alone = self._from_best(question, clock_s, found, since_s) if len(found) == 1 else None
@@ -116,8 +130,7 @@ class Answering:
 
     def _weighed(self, answer: Answer, decoded: Decoded, weighing: Weighing) -> Answer:
         """`answer` with what it rests on, or declined if that is too little."""
-        if is_bare(answer.text) or answer.text.casefold() in _choices(answer.question):
-            # What the question says itself is likely without any sound: the turns must bear it out.
+        if is_bare(answer.text):
             return answer
         ids, heard = decoded.ids[: len(weighing.chances)], weighing.chances[: len(decoded.ids)]
         asked = self._memory.question_ids(answer.question)
