@@ -16,6 +16,8 @@ second seconds sentence sentences speaker start summarise summarize summary tran
 _OF_ASKING = frozenset(_OF_ASKING_TEXT.split())
 _OF_THE_START = frozenset(("beginning", "first", "start"))
 _OF_ORDER = frozenset(("earlier", "first"))
+# Each is looked for on its own.
+_MOST_CHOICES = 4
 _OF_TIMES = frozenset(("minute", "minutes", "second", "seconds"))
 _NUMBERS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 _NUMBERS |= {"seven": 7, "eight": 8, "nine": 9, "ten": 10, "twenty": 20, "thirty": 30}
@@ -49,7 +51,8 @@ def choices_in(question: str) -> list[str]:
 
 def is_order_sought(question: str) -> bool:
     """Does `question` ask which of the words that it quotes was said first?"""
-    return len(choices_in(question)) > 1 and bool(telling_words(question) & _OF_ORDER)
+    few = 1 < len(choices_in(question)) <= _MOST_CHOICES
+    return few and bool(telling_words(question) & _OF_ORDER)
 
 
 def is_start_sought(question: str) -> bool:

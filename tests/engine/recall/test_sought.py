@@ -63,6 +63,7 @@ def test_times(question: str, span: tuple[float, float] | None) -> None:
         ('Was "boat" or "sea" said?', False),
         (tasks.REPEAT.format(word="first"), False),
         (tasks.FIRST, False),
+        ("Which was first: " + '"boat" ' * 5, False),
     ],
 )
 def test_the_order(question: str, order: bool) -> None:
