@@ -1,7 +1,6 @@
 """The DCT-II and its inverse by numpy's real FFT (Makhoul, IEEE Trans. ASSP 28(1), 1980).
 
-scipy.fft has them; to import it costs 19 MB of a cap that is held to the byte, and a fifth of a
-second of every start.
+scipy.fft has them; to import it costs 19 MB of a cap that is held to the byte.
 """
 
 from __future__ import annotations

@@ -282,6 +282,8 @@ class _Fields:
             or told.count("{language}") + told.count("{code}") != 1
         ):
             raise self.error("in_language", "must have one {audio}, and one {language} or {code}")
+        if told and told.count("{hotwords}") != template.count("{hotwords}"):
+            raise self.error("in_language", "must have {hotwords} if the template has, or neither")
         tags = self.text("answer_tags", "")
         if tags and (len(tags) != 2 or tags[0] == tags[1] or fault_of_text(tags) is not None):
             raise self.error("answer_tags", "must be two different characters")

@@ -72,6 +72,11 @@ def test_the_committed_weights_stay_within_their_bound_and_match_their_entry() -
         ("end_of_turn", 'answer_tags = "||"\nend_of_turn', "must be two different characters"),
         ("end_of_turn", 'in_language = "{audio}"\nend_of_turn', r"one \{language\} or \{code\}"),
         ("end_of_turn", 'in_language = "{code}"\nend_of_turn', r"one \{audio\}"),
+        (
+            "end_of_turn",
+            'in_language = "{hotwords}{audio}{code}"\nend_of_turn',
+            r"\{hotwords\} if the template has",
+        ),
         ("end_of_turn", 'translate = "to"\nend_of_turn', r"translate must have one \{target\}"),
         ("end_of_turn", 'translate = "{target}"\nend_of_turn', "must be there both"),
         ("end_of_turn", 'translates_to = ["en"]\nend_of_turn', "must be there both"),
