@@ -36,6 +36,9 @@ def test_librispeech_says_who_speaks_and_in_which_chapter(tmp_path: Path) -> Non
     ]
     assert all(clip.path.is_file() for clip in clips)
     assert [clip.id for clip in read_manifest(folder, speakers=["26"])] == ["26-7-0000"]
+    one_each = [clip.id for clip in read_manifest(folder, per_speaker=1)]
+    assert one_each == ["19-198-0000", "26-7-0000"]
+    assert [clip.id for clip in read_manifest(folder, per_speaker=1, limit=1)] == one_each[:1]
     assert [entry["text"] for entry in read_entries(folder)] == ["A TALE", "THE END", "HELLO"]
 
 

@@ -9,6 +9,7 @@ compared after the English normaliser of Radford et al. 2022 (arXiv:2212.04356, 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -125,19 +126,27 @@ class WerReport:
 
 
 def read_manifest(
-    path: Path, *, speakers: Sequence[str] = (), limit: int | None = None
+    path: Path,
+    *,
+    speakers: Sequence[str] = (),
+    per_speaker: int | None = None,
+    limit: int | None = None,
 ) -> list[Utterance]:
     """The clips of a JSONL manifest: `path` (relative to it), `text`, and maybe `speaker`,
     `recording`, `id`.
 
-    `speakers` keeps only those, `limit` the first so many of what is kept. Raises InputError with
-    the line if one cannot be used, or if nothing is left.
+    `speakers` keeps only those, `per_speaker` the first so many of each, `limit` the first so many
+    of what is kept. Raises InputError with the line if one cannot be used, or if nothing is left.
     """
     clips = []
+    n_heard: Counter[str] = Counter()
     for number, data in read_lines(path):
         audio, text = clip_of(data, path, number)
         speaker = str(data.get("speaker", ""))
-        if not speakers or speaker in speakers:
+        if speakers and speaker not in speakers:
+            continue
+        n_heard[speaker] += 1
+        if per_speaker is None or n_heard[speaker] <= per_speaker:
             clip_id = str(data.get("id", Path(audio).stem))
             recording = str(data.get("recording", ""))
             clips.append(Utterance(clip_id, path.parent / audio, text, speaker, recording))

@@ -29,6 +29,11 @@ speaker_option = click.option(
 limit_option = click.option(
     "--limit", type=click.IntRange(min=1), help="Only the first so many clips."
 )
+per_speaker_option = click.option(
+    "--per-speaker",
+    type=click.IntRange(min=1),
+    help="Only the first so many clips of each speaker.",
+)
 # Seconds between two lines of progress where no bar can be drawn.
 PLAIN_EVERY_S = 30.0
 seed_option = click.option(

@@ -16,6 +16,7 @@ from edge_audiokv.cli.evaluate.common import (
     json_option,
     limit_option,
     manifest_option,
+    per_speaker_option,
     show,
     speaker_option,
 )
@@ -89,6 +90,7 @@ for _command in _COMMANDS:
 @evaluate.command("wer", short_help="Word error rate, with 95 % intervals.")
 @manifest_option
 @limit_option
+@per_speaker_option
 @speaker_option
 @click.option(
     "--whole-clips",
@@ -112,6 +114,7 @@ for _command in _COMMANDS:
 def wer_command(
     manifest: Path,
     limit: int | None,
+    per_speaker: int | None,
     speakers: tuple[str, ...],
     whole_clips: bool,
     anchor: bool,
@@ -138,7 +141,7 @@ def wer_command(
     from edge_audiokv.engine.transcriber import Transcriber
 
     settings = settings_from(values)
-    clips = read_manifest(manifest, speakers=speakers, limit=limit)
+    clips = read_manifest(manifest, speakers=speakers, per_speaker=per_speaker, limit=limit)
     normalise("")  # a missing extra is told before anything is loaded
     if results is not None:
         check_place(results)

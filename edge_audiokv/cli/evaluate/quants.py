@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,12 @@ from rich.progress import TimeRemainingColumn
 from edge_audiokv.bars import FIGURE, Bars, bar_columns
 from edge_audiokv.cli import voice
 from edge_audiokv.cli.command import Command
-from edge_audiokv.cli.evaluate.common import counted, limit_option, speaker_option
+from edge_audiokv.cli.evaluate.common import (
+    counted,
+    limit_option,
+    per_speaker_option,
+    speaker_option,
+)
 from edge_audiokv.cli.evaluate.report import report_text
 from edge_audiokv.cli.options import some_engine_options
 from edge_audiokv.engine.settings import EngineSettings
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from edge_audiokv.eval.quants.grid import Cell
     from edge_audiokv.eval.quants.rows import Row
     from edge_audiokv.eval.quants.run import Plan
+    from edge_audiokv.eval.wer import Utterance
 
 
 @click.command("quants", short_help="Which weights, rows, policy and budget to run.", cls=Command)
@@ -37,17 +44,18 @@ if TYPE_CHECKING:
     help='JSON lines with "path", "text" and maybe "id", "speaker", "recording".',
 )
 @limit_option
+@per_speaker_option
 @speaker_option
 @click.option(
     "--types",
-    default="base,Q8_0,Q6_K,Q4_K_M,Q4_0",
+    default="Q8_0,Q6_K,Q5_K_M,Q4_K_M,IQ4_XS,Q4_0,Q3_K_M,Q2_K",
     show_default=True,
     metavar="TYPE,...",
     help="Types of weights, made of the base; those of `edge-audiokv quantize`.",
 )
 @click.option(
     "--kv-types",
-    default="f16",
+    default="f16,q8_0,q4_0",
     show_default=True,
     metavar="TYPE,...",
     help="Types of key and value rows: f16, q8_0, q4_0, or two such as q8_0/q4_0.",
@@ -61,7 +69,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--budgets",
-    default="100%,40%",
+    default="100%,60%,40%,20%",
     show_default=True,
     metavar="SHARE,...",
     help="Shares of the rows that stay.",
@@ -96,6 +104,7 @@ if TYPE_CHECKING:
 def quants_command(
     manifest: Path,
     limit: int | None,
+    per_speaker: int | None,
     speakers: tuple[str, ...],
     types: str,
     kv_types: str,
@@ -118,24 +127,25 @@ def quants_command(
 
     \b
     Examples:
-      edge-audiokv eval quants --data clips.jsonl --limit 50 -o run.jsonl
-      edge-audiokv eval quants --data clips.jsonl --types Q8_0,Q4_K_M \\
-        --kv-types f16,q8_0 --budgets 100%,40%,20% --dry-run
-      edge-audiokv eval quants --data clips.jsonl -o run.jsonl --fail-above wer=+1.0
+      edge-audiokv eval quants --data clips.jsonl --per-speaker 8 --dry-run
+      edge-audiokv eval quants --data clips.jsonl --per-speaker 8 -o run.jsonl
+      edge-audiokv eval quants --data clips.jsonl --types base,Q8_0,Q4_K_M \\
+        --kv-types f16,q8_0 --budgets 100%,40% -o run.jsonl --fail-above wer=+1.0
     """
     # Only when it runs: the other commands of the group need none of it.
     from edge_audiokv.eval.quants.grid import BASE
     from edge_audiokv.eval.quants.limits import check_limits, read_limits
     from edge_audiokv.eval.quants.rows import failed
     from edge_audiokv.eval.quants.run import cells_left, check_rows, execute
+    from edge_audiokv.eval.wer import read_manifest
 
     faults: list[str] = []
     limits = read_limits(fail_above, faults)
     if output is None and not dry_run:
         faults.append("-o names no file for the rows")
     plan = _plan(
-        manifest, speakers, limit, (types, kv_types, policies, budgets), output, quants_dir,
-        imatrix, values, faults,
+        partial(read_manifest, manifest, speakers=speakers, per_speaker=per_speaker, limit=limit),
+        (types, kv_types, policies, budgets), output, quants_dir, imatrix, values, faults,
     )  # fmt: skip
     rows = check_rows(plan)
     sizes = plan.quants.sizes(plan.names)  # types that cannot be made are told now
@@ -175,9 +185,7 @@ def quants_command(
 
 
 def _plan(
-    manifest: Path,
-    speakers: Sequence[str],
-    limit: int | None,
+    read: Callable[[], list[Utterance]],
     lists: tuple[str, str, str, str],
     output: Path | None,
     quants_dir: Path | None,
@@ -198,7 +206,7 @@ def _plan(
     normalise("")  # a missing extra is told before anything is loaded
     entry = read_model(values["model"], faults)
     grid = read_grid(*lists, faults)
-    clips = read_clips(manifest, speakers, limit, longest_s(entry), faults)
+    clips = read_clips(read, longest_s(entry), faults)
     target = output or Path("run.jsonl")
     if output is not None:
         try:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from edge_audiokv.audio.files.file import FileSource
 from edge_audiokv.errors import EdgeAudioKVError, InputError
 from edge_audiokv.eval.quants.measure import LONGEST_S
-from edge_audiokv.eval.wer import Utterance, normalise, read_manifest
+from edge_audiokv.eval.wer import Utterance, normalise
 from edge_audiokv.models.catalog import resolve
 from edge_audiokv.models.download import local_path
 from edge_audiokv.models.entry import ModelEntry
@@ -19,15 +18,11 @@ _MOST_NAMED = 5
 
 
 def read_clips(
-    manifest: Path,
-    speakers: Sequence[str],
-    limit: int | None,
-    longest_s: float,
-    faults: list[str],
+    read: Callable[[], list[Utterance]], longest_s: float, faults: list[str]
 ) -> list[Utterance]:
-    """The clips; what is wrong with any of them is added to `faults`."""
+    """The clips that `read` gives; what is wrong with any of them is added to `faults`."""
     try:
-        clips = read_manifest(manifest, speakers=speakers, limit=limit)
+        clips = read()
     except InputError as error:
         faults.append(f"--data: {error}")
         return []

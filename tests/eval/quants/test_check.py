@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from edge_audiokv.errors import InputError
 from edge_audiokv.eval.quants.check import longest_s, read_clips, read_model, refuse
+from edge_audiokv.eval.wer import read_manifest
 
 from ...native import tiny
 
@@ -26,7 +28,7 @@ def manifest(folder: Path, *rows: dict[str, str]) -> Path:
 def test_clips_that_are_right_are_read(tmp_path: Path) -> None:
     path = manifest(tmp_path, {"path": "letter.flac", "text": "a letter", "recording": "r"})
     faults: list[str] = []
-    (clip,) = read_clips(path, (), None, 30.0, faults)
+    (clip,) = read_clips(partial(read_manifest, path), 30.0, faults)
     assert (clip.id, clip.recording, faults) == ("letter", "r", [])
 
 
@@ -40,7 +42,7 @@ def test_every_kind_of_wrong_clip_is_told(tmp_path: Path) -> None:
         {"path": "notes.flac", "text": "notes", "id": "n"},
     )
     faults: list[str] = []
-    read_clips(path, (), None, 2.0, faults)
+    read_clips(partial(read_manifest, path), 2.0, faults)
     empty, twice, unread = faults
     assert "no words in the text of letter" in empty and "there twice of letter" in twice
     for part in ("is longer than 2 s", "gone.flac", "notes.flac is not audio"):
@@ -53,7 +55,7 @@ def test_what_is_no_manifest_is_one_fault(tmp_path: Path, text: str | None) -> N
     if text is not None:
         path.write_text(text)
     faults: list[str] = []
-    assert read_clips(path, (), None, 30.0, faults) == [] and len(faults) == 1
+    assert read_clips(partial(read_manifest, path), 30.0, faults) == [] and len(faults) == 1
 
 
 def test_a_model_whose_gguf_is_cut_short_is_told(tmp_path: Path) -> None:
