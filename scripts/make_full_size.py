@@ -4,15 +4,20 @@
     edge-audiokv models convert checkpoint -o model
     edge-audiokv listen talk.flac -m ./model --mem 2GB --policy streaming
 
-Shapes are those of the public models; its text means nothing. Needs the `convert` extra, and for a
-moment twice the checkpoint's size in memory.
+    python scripts/measure_remembered.py talk.flac -m ./model --mem 2GB,4GB
+
+Shapes are those of the public models. What it writes means nothing and is the same for every sound:
+`TOKENS` tokens, so that there is about as much text as speech has. Needs the `convert` extra, and
+for a moment twice the checkpoint's size in memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -21,7 +26,15 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from tests.families.chunked import Qwen3ASR
 from tests.families.tiny import write_tokenizer
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 _PAD_TOKENS = 151_936
+# Of four seconds of speech: models of this family write some four a second.
+TOKENS = 16
+# How much of what layers add is left, so that the last layer knows the token it stands at; and how
+# much it adds for the next one.
+_QUIET, _SURE = 0.005, 5.0
 SHAPES = {
     "qwen3-asr-0.6b": {"width": 1024, "feed": 3072, "tower": 896, "tower_layers": 18, "heads": 14},
     "qwen3-asr-1.7b": {"width": 2048, "feed": 6144, "tower": 1024, "tower_layers": 24, "heads": 16},
@@ -84,7 +97,35 @@ def make(folder: Path, *, width: int, feed: int, tower: int, tower_layers: int, 
         eos_token_id=[ids["<|im_end|>"]],
         pad_token_id=ids["<|endoftext|>"],
     )
-    Qwen3ASRForConditionalGeneration(config).save_pretrained(str(folder))
+    model = Qwen3ASRForConditionalGeneration(config)
+    plain = [token for token in sorted(tokenizer.get_vocab().values()) if token not in ids.values()]
+    start = tokenizer.encode("\n", add_special_tokens=False)[-1]
+    words = [token for token in plain[-2 * TOKENS :] if token != start][: TOKENS - 1]
+    speak(model, [start, *words, ids["<|im_end|>"]])
+    model.save_pretrained(str(folder))
+
+
+def speak(model: PreTrainedModel, chain: list[int]) -> None:
+    """Let each token of `chain` be followed by the next, whatever else was read.
+
+    The other weights stay random and all take part. The last layer's feed-forward network is an
+    associative memory (Geva et al. 2021): a neuron wakes at the embedding of one token and adds
+    that of the next, which the tied output then finds.
+    """
+    table = model.get_input_embeddings().weight
+    layers = model.get_decoder().layers
+    with torch.no_grad():
+        for layer in layers:
+            layer.self_attn.o_proj.weight.mul_(_QUIET)
+            layer.mlp.down_proj.weight.mul_(_QUIET)
+        memory = layers[-1].mlp
+        width = table.shape[1]
+        for neuron, (token, following) in enumerate(itertools.pairwise(chain)):
+            key = table[token] / table[token].norm()
+            memory.gate_proj.weight[neuron] = key
+            memory.up_proj.weight[neuron] = key
+            # A normalised state has the length sqrt(width), and both of its products that much.
+            memory.down_proj.weight[:, neuron] = table[following] * (_SURE / width)
 
 
 if __name__ == "__main__":
