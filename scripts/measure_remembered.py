@@ -70,6 +70,7 @@ def listen(options: argparse.Namespace, cap: str) -> dict[str, Any]:
     clips = [read_all(clip.path) for clip in read_manifest(options.manifest)[: options.clips]]
     pause = np.zeros(int(_PAUSE_S * SAMPLE_RATE_HZ), np.float32)
     rows_per_s = speech_s = heard_s = off = 0.0
+    n_segments = 0
     with Session(
         model=options.model,
         mem=cap,
@@ -90,6 +91,7 @@ def listen(options: argparse.Namespace, cap: str) -> dict[str, Any]:
             texts = [*listener.feed(clip), *listener.feed(pause)]
             heard_s += (len(clip) + len(pause)) / SAMPLE_RATE_HZ
             speech_s += sum(final.end_s - final.start_s for final in texts)
+            n_segments += len(texts)
             books = listener.books()
             off = max(off, abs(books.ledger_bytes / books.rss_bytes - 1))
             if speech_s and books.rows < _NEARLY_FULL * room:
@@ -102,6 +104,7 @@ def listen(options: argparse.Namespace, cap: str) -> dict[str, Any]:
             "ledger_off_share": off,
             "heard_s": heard_s,
             "speech_s": speech_s,
+            "segments": n_segments,
             "remembered_s": room / rows_per_s,
             "planned_s": planned,
             "tokens_per_s": watch.text_tokens / max(watch.decode_s, 1e-9),
@@ -156,7 +159,7 @@ def cells(cap: str, share: str, found: dict[str, Any]) -> list[str]:
         share,
         f"{found['peak_rss_bytes'] / 1e6:.0f} MB",
         f"{found['ledger_off_share']:.1%}",
-        f"{found['heard_s'] / 60:.1f} min, {found['speech_s'] / 60:.1f} of speech",
+        f"{found['heard_s'] / 60:.1f} min, {found['speech_s'] / 60:.1f} of speech in {found['segments']}",
         f"{found['rows']:.0%} of the room",
         f"{found['remembered_s'] / 60:.1f} min",
         f"{found['planned_s'] / 60:.1f} min",

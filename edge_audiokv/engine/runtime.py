@@ -15,7 +15,7 @@ from edge_audiokv.encoder.weave import OrderedWords
 from edge_audiokv.engine.decoding.choose import Trust, WordsHeard
 from edge_audiokv.engine.finals.language import check_language, check_translation
 from edge_audiokv.engine.memory.estimate import (
-    context_bytes,
+    context_bytes_of,
     llm_bytes,
     model_parts,
     reader_bytes,
@@ -137,11 +137,15 @@ class Runtime(Loadable):
             INTERPRETER: base_bytes,
             **holding.others(),
             **model_parts(local, min(self.max_window_s, entry.max_audio_s), offload.host_share),
-            **(others if others is not None else {"compute": context_bytes()}),
+            **(others if others is not None else {"compute": context_bytes_of(local)}),
         }
 
         there_bytes = int(llm_bytes(local) * offload.device_share)
-        device_parts = {"weights": there_bytes, "compute": context_bytes(), **(device_others or {})}
+        device_parts = {
+            "weights": there_bytes,
+            "compute": context_bytes_of(local),
+            **(device_others or {}),
+        }
 
         def plan(reader_bytes: int) -> MemoryPlan:
             """As much as a reader takes must be left for a cache beside it."""
@@ -301,11 +305,12 @@ class Runtime(Loadable):
         Raises MemoryBudgetError with the sum and the smallest cap that works.
         """
         pool_bytes = int(capacity.sum()) * self.row_shape.row_bytes
+        compute = {"compute": context_bytes_of(self.find())}
         return self.make_plan(
-            {**others, "compute": context_bytes()},
+            {**others, **compute},
             kv_min_bytes=pool_bytes,
             kv_max_bytes=pool_bytes,
-            device_others={"compute": context_bytes()},
+            device_others=compute,
         )
 
     def close(self) -> None:

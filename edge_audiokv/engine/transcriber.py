@@ -21,7 +21,7 @@ from edge_audiokv.engine.decoding.decode import DRAFT_TOKENS
 from edge_audiokv.engine.decoding.guard import most_tokens
 from edge_audiokv.engine.finals.finals import Finals
 from edge_audiokv.engine.memory.counting import count_caches
-from edge_audiokv.engine.memory.estimate import context_bytes, shape_of
+from edge_audiokv.engine.memory.estimate import context_bytes_of, shape_of
 from edge_audiokv.engine.recognizer import Recognizer, Stopwatch
 from edge_audiokv.engine.runtime import Runtime
 from edge_audiokv.engine.session_settings import EngineOptions, check_names
@@ -99,7 +99,7 @@ class Transcriber(Loadable):
         settings = self.settings
         shape = replace(shape_of(local), type_k=settings.type_k, type_v=settings.type_v)
         runtime.load(
-            others={"voice detector": _DETECTOR_BYTES, "compute": context_bytes()},
+            others={"voice detector": _DETECTOR_BYTES, "compute": context_bytes_of(local)},
             kv_min_bytes=int(capacity.sum()) * shape.row_bytes,
         )
         try:

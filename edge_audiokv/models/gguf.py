@@ -123,6 +123,11 @@ class GGUFHeader:
         return self._count("context_length")
 
     @property
+    def feed_width(self) -> int:
+        """Width of a feed-forward network (the largest layer's, where layers differ)."""
+        return self._count("feed_forward_length", 4 * self.d_model)
+
+    @property
     def n_head(self) -> int:
         """Query heads (the largest layer's, where layers differ)."""
         return self._count("attention.head_count")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_audiokv.engine.decoding.decode import DRAFT_TOKENS
 from edge_audiokv.kv.shape import KVShape
 from edge_audiokv.models.download import LocalModel
 
@@ -23,9 +24,10 @@ _WINDOW_BYTES = (18_000_000, 48_500_000, 75_000_000, 146_000_000)
 _READER_UNPACKED, _READER_WINDOW_BYTES = 1.1, 50_000_000
 # Vocabulary, tensor tables and the library's own pages beside the weights.
 MODEL_TABLE_BYTES = 17_500_000
-# One context beside its pools and masks: the activations of one micro-batch, and what llama.cpp
-# allocates at the first decode.
-_CONTEXT_BYTES = 14_500_000
+# One context beside its pools and masks: the activations of one micro-batch and what llama.cpp
+# allocates at the first decode, for each unit of a feed-forward network; and the logits of a
+# draft's tokens, where they are computed and where they are read.
+_CONTEXT_BYTES_PER_UNIT, _LOGIT_BYTES = 6370, 8
 
 
 def model_parts(local: LocalModel, window_s: float, host_share: float = 1.0) -> dict[str, int]:
@@ -61,9 +63,16 @@ def reader_bytes(local: LocalModel) -> int:
     return int(weights_bytes * _READER_UNPACKED) + _READER_WINDOW_BYTES
 
 
-def context_bytes() -> int:
-    """Bytes of one context beside its pools and row tables."""
-    return _CONTEXT_BYTES
+def context_bytes(feed_width: int, n_vocab: int) -> int:
+    """Bytes of one context beside its pools and row tables, for an LLM with feed-forward networks
+    of this width and so many tokens.
+    """
+    return feed_width * _CONTEXT_BYTES_PER_UNIT + DRAFT_TOKENS * n_vocab * _LOGIT_BYTES
+
+
+def context_bytes_of(local: LocalModel) -> int:
+    """The same for a model whose files are here."""
+    return context_bytes(local.gguf.feed_width, local.gguf.vocabulary_length)
 
 
 def shape_of(local: LocalModel) -> KVShape:

@@ -9,7 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from edge_audiokv.engine.decoding.guard import most_tokens
-from edge_audiokv.engine.memory.estimate import MODEL_TABLE_BYTES, model_parts, shape_of
+from edge_audiokv.engine.memory.estimate import (
+    MODEL_TABLE_BYTES,
+    context_bytes,
+    context_bytes_of,
+    model_parts,
+    shape_of,
+)
 from edge_audiokv.engine.memory.session_memory import SessionNeeds
 from edge_audiokv.errors import MemoryBudgetError
 from edge_audiokv.kv.memory import INTERPRETER, plan_memory
@@ -23,6 +29,8 @@ from edge_audiokv.models.token_rule import TokenRule
 # Python with numpy and onnxruntime (measured: 70 MiB).
 _INTERPRETER_BYTES = 74_000_000
 _SEGMENT_S = 15.0
+# Of a public model: feed-forward networks in widths of its attention, and tokens.
+_FEED_WIDTH, _N_VOCAB = 3, 152_000
 # What is remembered beside the sound: its text, and a prompt for each segment.
 _SAID_TOKENS_PER_S, _PROMPT_EVERY_S, _SHORT_PROMPT_TOKENS = 4.0, 10.0, 20
 
@@ -48,6 +56,7 @@ class Remembering:
     rule: TokenRule
     prompt_tokens: int
     context_tokens: int
+    context_bytes: int
     asks: bool = True
     answer_tags: str = ""
 
@@ -57,7 +66,9 @@ class Remembering:
         parts = {"encoder": model.encoder_bytes, "weights": model.llm_bytes + MODEL_TABLE_BYTES}
         shape = KVShape(model.n_layer, model.n_kv_head, model.n_group, model.head_dim)
         context = model.context_length_tokens
-        return cls(model.name, parts, shape, model.rule, PROMPT_TOKENS, context)
+        width = _FEED_WIDTH * shape.n_kv_head * shape.n_group * shape.head_dim
+        each_bytes = context_bytes(width, _N_VOCAB)
+        return cls(model.name, parts, shape, model.rule, PROMPT_TOKENS, context, each_bytes)
 
     @classmethod
     def of_local(cls, local: LocalModel) -> Remembering:
@@ -67,7 +78,10 @@ class Remembering:
         context = local.gguf.context_length
         prompt = entry.prompt.max_tokens
         asks, tags = entry.prompt.asks, entry.prompt.answer_tags
-        return cls(entry.name, parts, shape_of(local), entry.rule, prompt, context, asks, tags)
+        each_bytes = context_bytes_of(local)
+        return cls(
+            entry.name, parts, shape_of(local), entry.rule, prompt, context, each_bytes, asks, tags
+        )
 
     @property
     def rows_per_second(self) -> float:
@@ -87,6 +101,7 @@ class Remembering:
             prompt_tokens=self.prompt_tokens,
             text_tokens=most_tokens(_SEGMENT_S, self.answer_tags),
             context_tokens=self.context_tokens,
+            context_bytes=self.context_bytes,
             recalls=self.asks,
         )
         most_bytes = needs.most_rows * shape.n_head * shape.row_bytes

@@ -17,7 +17,7 @@ from edge_audiokv.engine.cache import (
 from edge_audiokv.engine.decoding.decode import DRAFT_TOKENS
 from edge_audiokv.engine.decoding.guard import most_tokens
 from edge_audiokv.engine.memory.counting import count_caches
-from edge_audiokv.engine.memory.estimate import context_bytes, shape_of
+from edge_audiokv.engine.memory.estimate import context_bytes_of, shape_of
 from edge_audiokv.engine.memory.heap import trim_heap
 from edge_audiokv.engine.memory.rolling import (
     MAX_ANSWER_TOKENS,
@@ -72,6 +72,7 @@ class SessionNeeds:
     scratch_rows: int
     least_rows: int
     most_rows: int
+    context_bytes: int
     squeezes: bool = DEFAULT_PLACEMENT != DROP
     recalls: bool = False
     row_multiple: int = 64
@@ -98,6 +99,7 @@ class SessionNeeds:
             prompt_tokens=entry.prompt.max_tokens,
             text_tokens=most_tokens(max_segment_s, entry.prompt.answer_tags),
             context_tokens=local.gguf.context_length,
+            context_bytes=context_bytes_of(local),
             placement=placement,
             recalls=recalls,
             row_multiple=offload.row_multiple,
@@ -115,6 +117,7 @@ class SessionNeeds:
         prompt_tokens: int,
         text_tokens: int,
         context_tokens: int,
+        context_bytes: int,
         placement: str = DEFAULT_PLACEMENT,
         recalls: bool = False,
         row_multiple: int = 64,
@@ -130,6 +133,7 @@ class SessionNeeds:
             _rounded(turn_tokens, row_multiple),
             _rounded(least, row_multiple),
             _rounded(context_tokens, row_multiple),
+            context_bytes,
             placement != DROP,
             recalls,
             row_multiple,
@@ -169,8 +173,8 @@ class SessionNeeds:
         return {
             "audio": _VOICE_BYTES + (n_sessions - 1) * _SOUND_BYTES,
             "segment cache": n_sessions
-            * (context_bytes() + self.scratch_bytes * (not self.caches_apart)),
-            "compute": n_sessions * context_bytes() + WORK_BYTES,
+            * (self.context_bytes + self.scratch_bytes * (not self.caches_apart)),
+            "compute": n_sessions * self.context_bytes + WORK_BYTES,
             **({"archive": n_sessions * _ARCHIVE_BYTES} if self.recalls else {}),
         }
 
@@ -178,8 +182,8 @@ class SessionNeeds:
         """What the runtime is to leave room for."""
         there = {
             "segment cache": n_sessions
-            * (context_bytes() + self.scratch_bytes * self.caches_apart),
-            "compute of others": (n_sessions - 1) * context_bytes(),
+            * (self.context_bytes + self.scratch_bytes * self.caches_apart),
+            "compute of others": (n_sessions - 1) * self.context_bytes,
         }
         return {
             "others": self.estimated_parts(n_sessions),
