@@ -138,9 +138,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     tool = options.perplexity or build()
-    # One sequence a batch: then both compute the same products.
+    # One sequence a batch and weights as they lie in the file: both compute the same products.
     given = ["-f", options.text, "-c", options.context, "-b", options.context]
-    given += ["--chunks", options.chunks, "-t", options.threads]
+    given += ["--chunks", options.chunks, "-t", options.threads, "--no-repack"]
     wrong = False
     print("| weights | llama.cpp's mean KLD | ours | apart | same first choice |", flush=True)
     print("|---|---|---|---|---|", flush=True)

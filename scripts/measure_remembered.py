@@ -159,7 +159,8 @@ def cells(cap: str, share: str, found: dict[str, Any]) -> list[str]:
         share,
         f"{found['peak_rss_bytes'] / 1e6:.0f} MB",
         f"{found['ledger_off_share']:.1%}",
-        f"{found['heard_s'] / 60:.1f} min, {found['speech_s'] / 60:.1f} of speech in {found['segments']}",
+        f"{found['heard_s'] / 60:.1f} min, {found['speech_s'] / 60:.1f} of speech"
+        f" in {found['segments']} segments",
         f"{found['rows']:.0%} of the room",
         f"{found['remembered_s'] / 60:.1f} min",
         f"{found['planned_s'] / 60:.1f} min",
