@@ -2,13 +2,11 @@
 
     python scripts/make_full_size.py qwen3-asr-0.6b checkpoint
     edge-audiokv models convert checkpoint -o model
-    edge-audiokv listen talk.flac -m ./model --mem 2GB --policy streaming
+    python scripts/measure_remembered.py clips.jsonl 2GB 4GB -m ./model
 
-    python scripts/measure_remembered.py talk.flac -m ./model --mem 2GB,4GB
-
-Shapes are those of the public models. What it writes means nothing and is the same for every sound:
-`TOKENS` tokens, so that there is about as much text as speech has. Needs the `convert` extra, and
-for a moment twice the checkpoint's size in memory.
+Shapes are those of the public models. What it writes means nothing and is the same for every
+segment: `TOKENS` tokens, so that nothing is cut as a loop. Needs the `convert` extra, and for a
+moment twice the checkpoint's size in memory.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _PAD_TOKENS = 151_936
-# Of four seconds of speech: models of this family write some four a second.
+# As many as four seconds of speech have.
 TOKENS = 16
 # How much of what layers add is left, so that the last layer knows the token it stands at; and how
 # much it adds for the next one.

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import subprocess
+import multiprocessing
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ _HEAD = (
     "peak RSS",
     "ledger off",
     "heard",
-    "kept of it",
+    "full",
     "remembered",
     "planned",
     "text",
@@ -67,7 +67,7 @@ def listen(options: argparse.Namespace, cap: str) -> dict[str, Any]:
     """One session under `cap`, in this process."""
     share = parse_share(options.kv_budget)
     planned = planned_s(options.model, cap, share, options.policy)
-    clips = [read_all(clip.path) for clip in read_manifest(options.manifest)[: options.clips]]
+    clips = [read_all(clip.path) for clip in read_manifest(options.manifest, limit=options.clips)]
     pause = np.zeros(int(_PAUSE_S * SAMPLE_RATE_HZ), np.float32)
     rows_per_s = speech_s = heard_s = off = 0.0
     n_segments = 0
@@ -86,8 +86,6 @@ def listen(options: argparse.Namespace, cap: str) -> dict[str, Any]:
         room = int(memory.context.capacity.sum())
         started = time.perf_counter()
         for clip in itertools.cycle(clips):
-            if heard_s >= 60 * options.minutes:
-                break
             texts = [*listener.feed(clip), *listener.feed(pause)]
             heard_s += (len(clip) + len(pause)) / SAMPLE_RATE_HZ
             speech_s += sum(final.end_s - final.start_s for final in texts)
@@ -97,9 +95,13 @@ def listen(options: argparse.Namespace, cap: str) -> dict[str, Any]:
             if speech_s and books.rows < _NEARLY_FULL * room:
                 rows_per_s = books.rows / speech_s
             print(f"{heard_s:.0f} s heard, {books.rows} rows of {room}", file=sys.stderr)
+            if heard_s >= 60 * options.minutes:
+                break
+        if not rows_per_s:
+            sys.exit("Nothing was remembered before the cache was full: use clips with speech.")
         took_s, watch = time.perf_counter() - started, session.watch
         return {
-            "rows": books.rows / room,
+            "room_share": books.rows / room,
             "peak_rss_bytes": listener.totals().peak_rss_bytes,
             "ledger_off_share": off,
             "heard_s": heard_s,
@@ -125,24 +127,13 @@ def main() -> None:
     parser.add_argument("--policy", default="streaming-llm")
     parser.add_argument("--language", help="what the model is told")
     parser.add_argument("-t", "--threads", type=int)
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child:
-        print(json.dumps(listen(options, options.caps[0])))
-        return
     print(f"| {' | '.join(_HEAD)} |\n|{'---|' * len(_HEAD)}", flush=True)
     wrong = False
+    fresh = multiprocessing.get_context("spawn")
     for cap in options.caps:
-        given = [each for each in sys.argv[1:] if each not in options.caps]
-        child = subprocess.run(
-            [sys.executable, __file__, *given, "--child", cap],
-            stdout=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        if child.returncode:
-            sys.exit(child.returncode)
-        found = json.loads(child.stdout)
+        with ProcessPoolExecutor(1, mp_context=fresh) as child:
+            found = child.submit(listen, options, cap).result()
         print(f"| {' | '.join(cells(cap, options.kv_budget, found))} |", flush=True)
         wrong |= (
             found["peak_rss_bytes"] > parse_bytes(cap)
@@ -161,7 +152,7 @@ def cells(cap: str, share: str, found: dict[str, Any]) -> list[str]:
         f"{found['ledger_off_share']:.1%}",
         f"{found['heard_s'] / 60:.1f} min, {found['speech_s'] / 60:.1f} of speech"
         f" in {found['segments']} segments",
-        f"{found['rows']:.0%} of the room",
+        f"{found['room_share']:.0%} of the room",
         f"{found['remembered_s'] / 60:.1f} min",
         f"{found['planned_s'] / 60:.1f} min",
         f"{found['tokens_per_s']:.1f} tokens/s",

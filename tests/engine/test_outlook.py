@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from edge_audiokv.cli.main import cli
 from edge_audiokv.cli.models import plan
+from edge_audiokv.engine.memory.estimate import context_bytes
 from edge_audiokv.engine.memory.outlook import Outlook, Remembering
 from edge_audiokv.kv.policy import make_policy
 from edge_audiokv.models.sizes import PUBLIC_MODELS
@@ -49,6 +50,18 @@ def test_more_memory_and_fewer_or_smaller_rows_remember_more(public) -> None:
         assert under(model, "12GB", share, kind).remembered_s >= seconds[-1] * (1 - 1e-6)
     most_s = public.context_length_tokens / model.rows_per_second
     assert under(model, "900GB", 0.4).remembered_s <= most_s
+
+
+@pytest.mark.parametrize("cap", ["2GB", "6GB"])
+def test_a_context_goes_with_the_width_of_the_llm_and_its_tokens(cap: str) -> None:
+    small = Remembering.of_public(PUBLIC_MODELS[0])
+    kept = under(small, cap).kv_bytes
+    for wider in (context_bytes(12_288, 152_000), context_bytes(6_144, 600_000)):
+        grown = wider - small.context_bytes
+        assert grown > 0
+        lost = kept - under(replace(small, context_bytes=wider), cap).kv_bytes
+        # A segment's context and the memory's; and what is kept free, a share of all.
+        assert lost == pytest.approx(2 * grown, rel=0.15)
 
 
 def test_a_model_that_does_not_fit_says_what_would_do() -> None:

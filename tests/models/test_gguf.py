@@ -19,7 +19,12 @@ LORA = Path(__file__).resolve().parents[2] / "models" / "smollm2-audio" / "lora.
 
 
 def write_gguf(
-    path: Path, *, kv_heads: int | list[int] = 3, tokens: int = 2000, norm: type = np.float32
+    path: Path,
+    *,
+    kv_heads: int | list[int] = 3,
+    feed_widths: list[int] | None = None,
+    tokens: int = 2000,
+    norm: type = np.float32,
 ) -> Path:
     """A tiny file from the reference writer."""
     writer = gguf.GGUFWriter(path, "llama")
@@ -28,6 +33,8 @@ def write_gguf(
     writer.add_context_length(512)
     writer.add_head_count(9)
     writer.add_head_count_kv(kv_heads)
+    if feed_widths is not None:
+        writer.add_feed_forward_length(feed_widths)
     writer.add_rope_freq_base(1e5)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_token_list([f"token {i}" for i in range(tokens)])
@@ -70,7 +77,8 @@ def test_it_reads_what_the_reference_writer_wrote(tiny: Path) -> None:
     header = read_header(tiny)
     assert (header.architecture, header.block_count, header.tensor_count) == ("llama", 2, 2)
     assert (header.n_head, header.n_head_kv, header.head_dim) == (9, 3, 4)
-    assert (header.d_model, header.context_length) == (36, 512)
+    # It states no width of feed-forward networks: the usual one is taken.
+    assert (header.d_model, header.context_length, header.feed_width) == (36, 512, 144)
     assert header.keys["llama.rope.freq_base"] == pytest.approx(1e5)
     assert not any(key.startswith("tokenizer.ggml.token") for key in header.keys)
     assert header.file_bytes == tiny.stat().st_size and not header.is_adapter
@@ -135,8 +143,10 @@ def test_a_vocabulary_of_numbers_is_told(tmp_path: Path) -> None:
         read_header(path, check_tokens=True)
 
 
-def test_layers_may_differ_in_heads(tmp_path: Path) -> None:
-    assert read_header(write_gguf(tmp_path / "a.gguf", kv_heads=[1, 3])).n_head_kv == 3
+def test_layers_may_differ(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "a.gguf", kv_heads=[1, 3], feed_widths=[96, 64])
+    header = read_header(path)
+    assert (header.n_head_kv, header.feed_width) == (3, 96)
 
 
 def test_the_shipped_adapter_is_one() -> None:
